@@ -1,0 +1,68 @@
+"""Mail addresses and domain names: cheap parsing of paths (RFC 5321 §4.1.2) and one normal form for look-ups."""
+
+from __future__ import annotations
+
+import re
+
+ADDRESS_LIMIT = 254
+"""Octets in an address (RFC 5321 §4.5.3.1.3: a path of 256 with its angle brackets)."""
+LOCAL_PART_LIMIT = 64
+"""Octets in a local part (RFC 5321 §4.5.3.1.1)."""
+
+_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]"
+_DOT_STRING = rf"{_ATEXT}+(?:\.{_ATEXT}+)*"
+_QUOTED = r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*"'
+_LABEL = r"[A-Za-z0-9_\u0080-\U0010ffff](?:[A-Za-z0-9_\-\u0080-\U0010ffff]*[A-Za-z0-9_\u0080-\U0010ffff])?"
+_DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*\.?"
+_LITERAL = r"\[[\x21-\x5a\x5e-\x7e]+\]"
+_MAILBOX = re.compile(rf"^(?P<local>{_DOT_STRING}|{_QUOTED})@(?P<domain>{_DOMAIN}|{_LITERAL})$")
+_SOURCE_ROUTE = re.compile(rf"^@{_DOMAIN}(?:,@{_DOMAIN})*:")
+
+
+def is_mailbox(address: str) -> bool:
+    """Whether `address` is a Mailbox of RFC 5321 §4.1.2 (RFC 6531 for non-ASCII) within its length limits."""
+    if len(address.encode("utf-8", "surrogateescape")) > ADDRESS_LIMIT:
+        return False
+    match = _MAILBOX.match(address)
+    return match is not None and len(match["local"].encode("utf-8", "surrogateescape")) <= LOCAL_PART_LIMIT
+
+
+def split_path(argument: str) -> tuple[str, str] | None:
+    """`<path> params` as (address, params), or None when it is not a path.
+
+    The null path gives an empty address; a source route is dropped (RFC 5321 §4.1.1.3 says to ignore it). The address is
+    not yet checked: see `is_mailbox`.
+    """
+    argument = argument.strip(" ")
+    if not argument.startswith("<"):
+        return None
+    quoted = escaped = False
+    for i, character in enumerate(argument):
+        if escaped:
+            escaped = False
+        elif character == "\\" and quoted:
+            escaped = True
+        elif character == '"':
+            quoted = not quoted
+        elif character == ">" and not quoted:
+            path, rest = argument[1:i], argument[i + 1 :]
+            if rest and not rest.startswith(" "):
+                return None
+            return _SOURCE_ROUTE.sub("", path), rest.strip(" ")
+    return None
+
+
+def domain_of(address: str) -> str:
+    """The domain of an address as it was written, without a trailing dot; empty for the null sender."""
+    return address.rpartition("@")[2].rstrip(".") if "@" in address else ""
+
+
+def local_part_of(address: str) -> str:
+    """The local part of an address as it was written; all of it when there is no domain (bare `postmaster`)."""
+    return address.rpartition("@")[0] if "@" in address else address
+
+
+def normalise(address: str) -> str:
+    """The form in which addresses are compared and counted: lower case, no trailing dot in the domain."""
+    local, at, domain = address.rpartition("@")
+    return f"{local.lower()}{at}{domain.rstrip('.').lower()}" if at else address.lower()

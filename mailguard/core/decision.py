@@ -1,0 +1,87 @@
+"""What happens to a mail, per recipient: actions, the closed set of reasons, and the Decision that joins them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mailguard.core.reply import Reply
+
+
+class Action(StrEnum):
+    """What a policy may do with a mail for one recipient."""
+
+    DELIVER = "deliver"
+    TAG = "tag"
+    QUARANTINE = "quarantine"
+    HOLD = "hold"
+    """Keep durably, scan again when the scanner is back, then decide anew."""
+    REJECT = "reject"
+    DEFER = "defer"
+    DISCARD = "discard"
+
+    @property
+    def accepts(self) -> bool:
+        """Whether the sender hears 250 for it."""
+        return self not in (Action.REJECT, Action.DEFER)
+
+
+class Reason(StrEnum):
+    """Why: a closed set, used in decisions, events, logs and metrics."""
+
+    CLEAN = "clean"
+    SPAM_SCORE = "spam_score"
+    MALWARE = "malware"
+    DMARC_FAIL = "dmarc_fail"
+    FORBIDDEN_ATTACHMENT = "forbidden_attachment"
+    SCANNER_FAILED = "scanner_failed"
+    DENY_LIST = "deny_list"
+    ALLOW_LIST = "allow_list"
+    REJECTED_FOR_OTHERS = "rejected_for_others"
+    """Rejected by policy, but another recipient of the same message accepted: kept in quarantine, no backscatter."""
+    DEFERRED_FOR_OTHERS = "deferred_for_others"
+    # the door
+    UNKNOWN_DOMAIN = "unknown_domain"
+    UNKNOWN_RECIPIENT = "unknown_recipient"
+    MAIL_LOOP = "mail_loop"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED_BY_NEXT_HOP = "unsupported_by_next_hop"
+    BAD_SYNTAX = "bad_syntax"
+    RATE_LIMIT = "rate_limit"
+    LOCAL_ERROR = "local_error"
+    # delivery
+    NEXT_HOP_ACCEPTED = "next_hop_accepted"
+    NEXT_HOP_UNAVAILABLE = "next_hop_unavailable"
+    NEXT_HOP_REFUSED = "next_hop_refused"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    QUEUE_EXPIRED = "queue_expired"
+    SENDER_UNAUTHENTICATED = "sender_unauthenticated"
+    """A failure that may not be told to MAIL FROM (backscatter): kept as undeliverable."""
+    # people and upkeep
+    RELEASED_BY_ADMIN = "released_by_admin"
+    DELETED_BY_ADMIN = "deleted_by_admin"
+    CANCELLED_BY_ADMIN = "cancelled_by_admin"
+    RETENTION = "retention"
+    WORKER_DIED = "worker_died"
+    JOURNAL_REPLAY = "journal_replay"
+    RESCANNED = "rescanned"
+    DSN_SENT = "dsn_sent"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What happens to the message for one recipient, and why.
+
+    `recipient` is the number of the Recipient in the envelope. `explanation` is for people (`score 8.2 ≥ quarantine at
+    6.0`); `policy` is the profile's name and `policy_hash` identifies its exact text. `reply` is what the sender hears
+    if this decision stands alone.
+    """
+
+    recipient: int
+    action: Action
+    reason: Reason
+    explanation: str
+    policy: str
+    policy_hash: str
+    reply: Reply
+    subject_tag: str = ""

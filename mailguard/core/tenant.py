@@ -1,0 +1,77 @@
+"""Tenants as the running relay sees them: an immutable Directory of tenants, domains, routes and list entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from mailguard.core.envelope import NextHop
+
+SYSTEM_TENANT = 1
+"""The provider itself, named `system`: bare `postmaster`, and what we send ourselves (DSNs). Made by the first migration."""
+
+
+class ListKind(StrEnum):
+    """The two lists of a tenant."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True)
+class ListEntry:
+    """One allow or deny entry: an address (`a@b.example`), a domain (`b.example`, its subdomains too) or a CIDR range.
+
+    `expires_at` is in milliseconds UTC, 0 for never.
+    """
+
+    kind: ListKind
+    pattern: str
+    author: str = ""
+    reason: str = ""
+    expires_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A client of the provider. `profile` names a file in `policies/`; `soft_bounce`: the next hop's 5xx counts as 4xx."""
+
+    id: int
+    name: str
+    profile: str = "default"
+    plan: str = ""
+    soft_bounce: bool = False
+    lists: tuple[ListEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A recipient domain: who it belongs to and where its mail goes, the lowest priority first."""
+
+    name: str
+    tenant: int
+    next_hops: tuple[NextHop, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """One consistent snapshot of all tenants and domains. `version` grows with every change in the database."""
+
+    version: int = 0
+    tenants: Mapping[int, Tenant] = field(default_factory=lambda: MappingProxyType({}))
+    domains: Mapping[str, Domain] = field(default_factory=lambda: MappingProxyType({}))
+
+    @classmethod
+    def of(cls, tenants: Iterable[Tenant], domains: Iterable[Domain], *, version: int = 0) -> Directory:
+        """A snapshot from its parts."""
+        return cls(
+            version,
+            MappingProxyType({tenant.id: tenant for tenant in tenants}),
+            MappingProxyType({domain.name: domain for domain in domains}),
+        )
+
+    def domain(self, name: str) -> Domain | None:
+        """The domain by its look-up form (lower case, A-labels, no trailing dot); None: not ours, never relay."""
+        return self.domains.get(name)

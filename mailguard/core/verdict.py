@@ -1,0 +1,175 @@
+"""What the checks found (Findings, tenant-neutral) and what that means for one tenant (Verdict).
+
+Checks report, policy decides: nothing here says what happens to the mail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class AuthMethod(StrEnum):
+    """Methods of an Authentication-Results field (RFC 8601 §2.7)."""
+
+    SPF = "spf"
+    DKIM = "dkim"
+    DMARC = "dmarc"
+    ARC = "arc"
+    IPREV = "iprev"
+
+
+class AuthOutcome(StrEnum):
+    """Results that the methods share (RFC 8601 §2.7); each method uses its own subset."""
+
+    NONE = "none"
+    PASS = "pass"
+    FAIL = "fail"
+    SOFTFAIL = "softfail"
+    NEUTRAL = "neutral"
+    POLICY = "policy"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
+@dataclass(frozen=True, slots=True)
+class AuthResult:
+    """One `method=result (reason) ptype.property=value` of an Authentication-Results field.
+
+    `domain` is what was authenticated, in lower case (SPF: of MAIL FROM or HELO; DKIM: d=; DMARC: of From; ARC: of the
+    last sealer), empty when there is none. `properties` are (`smtp.mailfrom`, value) pairs in the order of the header.
+    """
+
+    method: AuthMethod
+    outcome: AuthOutcome
+    domain: str = ""
+    reason: str = ""
+    properties: tuple[tuple[str, str], ...] = ()
+
+
+class DmarcPolicy(StrEnum):
+    """What the domain owner asks for when DMARC fails (RFC 9989)."""
+
+    NONE = "none"
+    QUARANTINE = "quarantine"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A named observation, such as `DKIM_INVALID`, with what it was seen in.
+
+    `score` is the default weight in points (positive: worse); a profile may set another. `evidence` holds short, hostile
+    strings (a URL, a file name): each sink escapes them.
+    """
+
+    name: str
+    score: float = 0.0
+    description: str = ""
+    evidence: tuple[str, ...] = ()
+
+
+class CheckStatus(StrEnum):
+    """How a check ended. TEMPERROR is visible everywhere: never a silent pass."""
+
+    OK = "ok"
+    TEMPERROR = "temperror"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What one check reports. `malware` holds signature names; `elapsed` is in seconds; `detail` is for log and trace."""
+
+    check: str
+    status: CheckStatus = CheckStatus.OK
+    symbols: tuple[Symbol, ...] = ()
+    auth: tuple[AuthResult, ...] = ()
+    malware: tuple[str, ...] = ()
+    dmarc_policy: DmarcPolicy | None = None
+    """Set by the DMARC check when DMARC failed: what the domain owner asks for."""
+    detail: str = ""
+    elapsed: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A named or non-text part: the facts that policy and later questions need. `size` in octets after decoding."""
+
+    name: str
+    declared_type: str
+    true_type: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that is known of a message, whoever it is for."""
+
+    results: tuple[CheckResult, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    link_hosts: tuple[str, ...] = ()
+    from_address: str = ""
+    """The address in the From field, lower case; empty when there is none or more than one."""
+
+    @property
+    def symbols(self) -> Iterator[Symbol]:
+        """Every symbol of every check."""
+        return (symbol for result in self.results for symbol in result.symbols)
+
+    @property
+    def auth(self) -> tuple[AuthResult, ...]:
+        """Every authentication result, in the order of the checks."""
+        return tuple(auth for result in self.results for auth in result.auth)
+
+    @property
+    def malware(self) -> tuple[str, ...]:
+        """Names of the signatures that matched."""
+        return tuple(name for result in self.results for name in result.malware)
+
+    @property
+    def failed_checks(self) -> tuple[str, ...]:
+        """Names of the checks that ended in TEMPERROR."""
+        return tuple(result.check for result in self.results if result.status is CheckStatus.TEMPERROR)
+
+    def result(self, check: str) -> CheckResult | None:
+        """The result of a check by its name."""
+        return next((result for result in self.results if result.check == check), None)
+
+
+class ListMatch(StrEnum):
+    """Which of the tenant's lists the sender is on."""
+
+    NONE = "none"
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredSymbol:
+    """A symbol with the points that this tenant's profile gives it."""
+
+    name: str
+    points: float
+    description: str = ""
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the findings mean for one tenant: the score and the facts that a policy decides by. Still no action."""
+
+    tenant: int
+    score: float = 0.0
+    symbols: tuple[ScoredSymbol, ...] = ()
+    malware: tuple[str, ...] = ()
+    dmarc_failed: DmarcPolicy | None = None
+    failed_checks: tuple[str, ...] = ()
+    forbidden_attachments: tuple[str, ...] = ()
+    list_match: ListMatch = ListMatch.NONE
+    list_entry: str = ""
+    """The list entry that matched, for the explanation."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Points per check, for the explanation."""

@@ -1,0 +1,219 @@
+"""The tables, as SQLAlchemy Core; migrations/ brings a database to this shape. No queries live here.
+
+Times are BIGINT milliseconds UTC. Addresses stand in `addresses` alone, behind surrogate ids, so that one person's can be
+erased without touching events or counts.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite gives ROWID speed and autoincrement only to INTEGER; it holds 64 bits there all the same.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+"""Small facts about the database itself: `directory_version` grows with every change of tenants, domains and lists."""
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("profile", String(64), nullable=False, server_default="default"),
+    Column("plan", String(64), nullable=False, server_default=""),
+    Column("soft_bounce", Boolean, nullable=False, server_default="0"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("removed_at", BigInteger),  # rows stay: the ledger and the bill refer to them
+    sqlite_autoincrement=True,
+)
+
+domains = Table(
+    "domains",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("tenant", _Id, ForeignKey("tenants.id"), nullable=False, index=True),
+)
+
+next_hops = Table(
+    "next_hops",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("domain", String(255), ForeignKey("domains.name", ondelete="CASCADE"), nullable=False, index=True),
+    Column("host", String(255), nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("priority", Integer, nullable=False),
+)
+
+list_entries = Table(
+    "list_entries",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("tenant", _Id, ForeignKey("tenants.id"), nullable=False),
+    Column("kind", String(8), nullable=False),
+    Column("pattern", String(320), nullable=False),
+    Column("author", String(128), nullable=False, server_default=""),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False, server_default="0"),
+    UniqueConstraint("tenant", "kind", "pattern"),
+)
+
+addresses = Table(
+    "addresses",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("address", String(320), nullable=False, unique=True),
+    sqlite_autoincrement=True,
+)
+"""The one erasable table of addresses, in normal form (core.address.normalise)."""
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", String(26), primary_key=True),
+    Column("received_at", BigInteger, nullable=False),
+    Column("client_ip", String(45), nullable=False),
+    Column("helo", String(255), nullable=False),
+    Column("tls", String(64), nullable=False, server_default=""),
+    Column("mail_from", _Id, ForeignKey("addresses.id"), nullable=False),
+    Column("mail_from_raw", Text, nullable=False),  # as it came: the original envelope is delivered, case and all
+    Column("options", Text, nullable=False, server_default="{}"),  # JSON of MailOptions
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("header_message_id", String(255), nullable=False, server_default=""),
+    Column("header_from", String(320), nullable=False, server_default=""),
+    Column("subject", Text, nullable=False, server_default=""),
+    Column("findings", Text, nullable=False, server_default="{}"),  # JSON: symbols, auth results, attachments, links
+    Column("blob", Boolean, nullable=False, server_default="0"),  # whether a body was stored under the message's id
+    Index("ix_messages_received_at", "received_at"),
+    Index("ix_messages_mail_from", "mail_from", "received_at"),
+    Index("ix_messages_header_message_id", "header_message_id"),
+)
+
+units = Table(
+    "units",
+    metadata,
+    Column("id", String(32), primary_key=True),  # <message id>-<number>
+    Column("message", String(26), ForeignKey("messages.id"), nullable=False, index=True),
+    Column("tenant", _Id, ForeignKey("tenants.id"), nullable=False),
+    Column("recipient", _Id, ForeignKey("addresses.id"), nullable=False),
+    Column("recipient_raw", Text, nullable=False),  # as it came in RCPT
+    Column("domain", String(255), nullable=False),
+    Column("options", Text, nullable=False, server_default="{}"),  # JSON of RcptOptions
+    Column("state", String(16), nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("action", String(16), nullable=False),  # what the policy decided
+    Column("score", Float, nullable=False, server_default="0"),
+    Column("policy", String(64), nullable=False, server_default=""),
+    Column("policy_hash", String(64), nullable=False, server_default=""),
+    Column("explanation", Text, nullable=False, server_default=""),
+    Column(
+        "symbols", Text, nullable=False, server_default="[]"
+    ),  # JSON: [[name, points], …] as this tenant scored them
+    Column("headers", Text, nullable=False, server_default=""),  # the block we put on top when it is delivered
+    Column("holder", String(64), nullable=False, server_default=""),  # the worker instance, while forwarding
+    Column("received_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    Index("ix_units_recipient", "recipient", "received_at"),
+    Index("ix_units_tenant_state", "tenant", "state", "received_at"),
+    Index("ix_units_state", "state", "changed_at"),
+)
+"""The ledger's units: accepted RCPTs whose DATA was completed, each in one state of core.events.State."""
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("at", BigInteger, nullable=False),
+    Column("unit", String(32), nullable=False, index=True),
+    Column("tenant", _Id, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("from_state", String(16)),
+    Column("to_state", String(16)),
+    Column("reason", String(32), nullable=False),
+    Column("actor", String(128), nullable=False, server_default=""),
+    Column("size", BigInteger, nullable=False, server_default="0"),
+    Column("detail", Text, nullable=False, server_default="{}"),  # JSON
+    Index("ix_events_tenant_at", "tenant", "at"),
+    sqlite_autoincrement=True,
+)
+"""MailEvents: append only. A row of kind `state` is written in the transaction that changes the unit's state."""
+
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("at", BigInteger, nullable=False),
+    Column("tenant", _Id),  # null: nobody's (unknown domain, or refused before RCPT)
+    Column("reason", String(32), nullable=False),
+    Column("code", Integer, nullable=False),
+    Column("reply", Text, nullable=False),
+    Column("client_ip", String(45), nullable=False, server_default=""),
+    Column("helo", String(255), nullable=False, server_default=""),
+    Column("mail_from", _Id, ForeignKey("addresses.id")),
+    Column("recipient", _Id, ForeignKey("addresses.id")),
+    Column("count", Integer, nullable=False, server_default="1"),
+    Index("ix_refusals_tenant_at", "tenant", "at"),
+    Index("ix_refusals_recipient", "recipient", "at"),
+    Index("ix_refusals_at", "at"),
+    sqlite_autoincrement=True,
+)
+"""What was refused before its DATA was completed. One row each while slow; `count` > 1 without addresses when fast."""
+
+queue = Table(
+    "queue",
+    metadata,
+    Column("unit", String(32), ForeignKey("units.id"), primary_key=True),
+    Column("message", String(26), nullable=False, index=True),
+    Column("tenant", _Id, nullable=False),
+    Column("domain", String(255), nullable=False),  # names the route
+    Column("purpose", String(16), nullable=False),  # forward, release, dsn, rescan
+    Column("queued_at", BigInteger, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("crashes", Integer, nullable=False, server_default="0"),  # leases that ran out without an outcome
+    Column("last_reply", Text, nullable=False, server_default=""),
+    Column("holder", String(64), nullable=False, server_default=""),
+    Column("lease_until", BigInteger, nullable=False, server_default="0"),
+    Column("fence", Integer, nullable=False, server_default="0"),  # grows with each claim; an old holder's writes miss
+    Index("ix_queue_due_at", "due_at"),
+    Index("ix_queue_domain", "domain", "due_at"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("holder", String(64), nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("fence", Integer, nullable=False, server_default="0"),
+)
+"""Who does scheduled work (`upkeep`), and which worker instances live (`worker:<instance>`)."""

@@ -1,0 +1,149 @@
+"""The normal forms of what admins type about tenants: names, domains, next hops and list patterns. Pure; no queries.
+
+A wrong one raises ConfigError that says what is allowed. Whoever looks a domain up uses `lookup_form`, so that it meets what
+is stored here.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address, ip_network
+
+import idna
+
+from mailguard.core.address import is_mailbox, normalise
+from mailguard.core.envelope import NextHop
+from mailguard.core.errors import ConfigError, Problem
+
+_TENANT_NAME = re.compile(r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")
+_LABEL = re.compile(r"^(?!-)[a-z0-9_-]{1,63}(?<!-)$")
+_DOMAIN_LIMIT = 253
+_NEXT_HOP = re.compile(
+    r"^(?:\[(?P<literal>[^\]]*)\]|(?P<host>[^\[\]:@\s]+))(?::(?P<port>\d{1,5}))?(?:@(?P<priority>\d{1,5}))?$"
+)
+
+
+def lookup_form(domain: str) -> str | None:
+    """A domain as it is stored and looked up: lower case, A-labels (IDNA 2008 with UTS 46 mapping), no trailing dot.
+
+    None when it is not a domain name that mail can have; never raises, so that the door may ask about anything.
+    """
+    text = domain.rstrip(".") if domain.endswith(".") and not domain.endswith("..") else domain
+    lowered = text.lower()
+    if not lowered.isascii():
+        try:
+            lowered = idna.encode(text, uts46=True, transitional=False).decode("ascii").lower()
+        except (idna.IDNAError, UnicodeError, ValueError):
+            return None
+    if not 0 < len(lowered) <= _DOMAIN_LIMIT or not all(_LABEL.match(label) for label in lowered.split(".")):
+        return None
+    return lowered
+
+
+def display_form(domain: str) -> str:
+    """A stored domain for people: `bücher.example (xn--bcher-kva.example)`; unchanged when it has no A-label."""
+    if "xn--" not in domain:
+        return domain
+    try:
+        return f"{idna.decode(domain)} ({domain})"
+    except (idna.IDNAError, UnicodeError):
+        return domain
+
+
+def tenant_name(text: str) -> str:
+    """A tenant's name in lower case. Raises ConfigError when it is not 1–64 of a–z, 0–9, dot, dash and underscore."""
+    name = text.strip().lower()
+    if not _TENANT_NAME.match(name):
+        raise ConfigError(
+            [
+                Problem(
+                    "tenant name",
+                    f"{text!r} is not allowed; use 1 to 64 of a-z, 0-9, '.', '-' and '_', with a letter or digit at each end",
+                )
+            ]
+        )
+    return name
+
+
+def domain_name(text: str) -> str:
+    """A recipient domain in look-up form. Raises ConfigError when it is not a domain name with at least one dot."""
+    name = lookup_form(text.strip().lstrip("@"))
+    if name is None or "." not in name or _is_address(name):
+        raise ConfigError([Problem("domain", f"{text!r} is not a domain name such as example.org")])
+    return name
+
+
+def next_hop(text: str) -> NextHop:
+    """A next hop from `HOST[:PORT][@PRIORITY]`: a host name, an IPv4 address or an IPv6 one in brackets.
+
+    Port 25 and priority 10 when not given. Raises ConfigError with what is wrong.
+    """
+    match = _NEXT_HOP.match(text.strip())
+    if match is None:
+        hint = (
+            "an IPv6 address goes in brackets, as [2001:db8::1]:25" if text.count(":") > 1 else "host, port, priority"
+        )
+        raise ConfigError([Problem("next hop", f"{text!r} is not HOST[:PORT][@PRIORITY] ({hint})")])
+    port, priority = int(match["port"] or 25), int(match["priority"] or 10)
+    problems = []
+    if not 1 <= port <= 65535:
+        problems.append(Problem("next hop", f"{text!r}: port {port} is not within 1 to 65535"))
+    if priority > 65535:
+        problems.append(Problem("next hop", f"{text!r}: priority {priority} is not within 0 to 65535"))
+    if match["literal"] is not None:
+        host = _address_text(match["literal"])
+        what = f"[{match['literal']}] is not an IP address"
+    else:
+        host = _address_text(match["host"]) or _host_name(match["host"])
+        what = f"{match['host']!r} is neither a host name nor an IP address"
+    if host is None:
+        problems.append(Problem("next hop", f"{text!r}: {what}"))
+    if problems or host is None:
+        raise ConfigError(problems)
+    return NextHop(host, port, priority)
+
+
+def list_pattern(text: str) -> str:
+    """The stored form of an allow or deny pattern: an address, a domain (with its subdomains) or an address range.
+
+    `@b.example`, `.b.example` and `*.b.example` mean the domain; a single IP address becomes a range of one. Raises
+    ConfigError for anything else.
+    """
+    pattern = text.strip()
+    try:
+        return str(ip_network(pattern.strip("[]"), strict=False))
+    except ValueError:
+        pass
+    local, at, domain = pattern.rpartition("@")
+    if at and local:
+        name = lookup_form(domain)
+        if name is not None and is_mailbox(f"{local}@{name}"):
+            return normalise(f"{local}@{name}")
+    else:
+        name = lookup_form(domain.removeprefix("*").removeprefix("."))
+        if name is not None and not name.replace(".", "").isdigit():
+            return name
+    raise ConfigError(
+        [
+            Problem(
+                "pattern", f"{text!r} is not an address (a@b.example), a domain (b.example) or a range (192.0.2.0/24)"
+            )
+        ]
+    )
+
+
+def _address_text(text: str) -> str | None:
+    try:
+        return str(ip_address(text.removeprefix("IPv6:")))
+    except ValueError:
+        return None
+
+
+def _is_address(text: str) -> bool:
+    return _address_text(text) is not None
+
+
+def _host_name(text: str) -> str | None:
+    name = lookup_form(text)
+    # All digits and dots that is no address is a mistyped one.
+    return None if name is None or name.replace(".", "").isdigit() else name

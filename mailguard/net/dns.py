@@ -1,10 +1,11 @@
 """DNS as every other room sees it: the Resolver protocol, its answers and errors, and the StaticResolver that needs no network.
 
-The resolver of the running relay is in `net.dns_aio`, and is offered here too.
+The running relay's resolver, which asks real name servers, is in `net.dns_aio`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -98,7 +99,8 @@ class Lookups:
 
     async def a_and_aaaa(self, name: str) -> tuple[str, ...]:
         """See Resolver."""
-        return await self.aaaa(name) + await self.a(name)
+        six, four = await asyncio.gather(self.aaaa(name), self.a(name))
+        return six + four
 
     async def mx(self, name: str) -> tuple[tuple[int, str], ...]:
         """See Resolver."""
@@ -192,7 +194,7 @@ def _record(rdtype: str, item: str | bytes | tuple[int, str] | Sequence[str | in
             return item
         return (item if isinstance(item, str) else "".join(map(str, item))).encode()
     if rdtype == "MX":
-        preference, host = item
+        preference, host = item if not isinstance(item, str | bytes) else (0, item)
         return int(preference), str(host).removesuffix(".").lower()
     text = str(item)
     return text if rdtype in ("A", "AAAA") else text.removesuffix(".")

@@ -1,0 +1,293 @@
+"""The Settings: every key with its type, default and description. docs/configuration.md is generated from here.
+
+Frozen; built by `load`, read by `app`. Nothing else in the code reads the environment.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from mailguard.config.values import (
+    ConfigPath,
+    Count,
+    HostName,
+    Listener,
+    Nameserver,
+    Network,
+    OptionalHostName,
+    OptionalListener,
+    OptionalMailbox,
+    OptionalPath,
+    OptionalPeer,
+    PeerOrSocket,
+    Points,
+    Seconds,
+    SymbolName,
+)
+
+CheckName = Literal["clamav", "spf", "dkim", "dmarc", "arc", "rules", "attachments", "dnsbl"]
+CHECKS: tuple[CheckName, ...] = ("clamav", "spf", "dkim", "dmarc", "arc", "rules", "attachments", "dnsbl")
+"""All checks, in the order in which their results are shown."""
+
+_DATABASE_URL = re.compile(r"^(sqlite:///.+|postgresql(\+psycopg)?://.+)$")
+
+
+def default_hostname() -> str:
+    """This machine's fully qualified name, as well as it knows it."""
+    name = socket.gethostname()
+    return (name if "." in name else socket.getfqdn()).rstrip(".").lower() or "localhost"
+
+
+def _database_url(url: str, info: ValidationInfo) -> str:
+    if not _DATABASE_URL.match(url):
+        raise ValueError("must be sqlite:///PATH or postgresql://USER@HOST/DATABASE")
+    base = (info.context or {}).get("base")
+    if url.startswith("sqlite:///") and base is not None:
+        return f"sqlite:///{Path(base) / url.removeprefix('sqlite:///')}"
+    return url
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class ServerSection(Section):
+    """The SMTP door."""
+
+    hostname: HostName = Field(
+        default_factory=default_hostname,
+        description="Our name in the greeting, in EHLO and in Received fields. Should resolve to this machine.",
+        json_schema_extra={"default": "this machine's fully qualified name"},
+    )
+    authserv_id: HostName = Field(
+        default_factory=lambda data: data.get("hostname", "localhost"),
+        description="Our name in Authentication-Results (RFC 8601); incoming fields that bear it are removed.",
+        json_schema_extra={"default": "the value of server.hostname"},
+    )
+    listen: tuple[Listener, ...] = Field(("127.0.0.1:2525",), description="Addresses to take mail in on.")
+    proxy_listen: tuple[Listener, ...] = Field(
+        (), description="Addresses on which every connection must begin with a PROXY protocol header (v1 or v2)."
+    )
+    proxy_trusted: tuple[Network, ...] = Field(
+        (), description="Addresses and ranges of the load balancers that may connect to `proxy_listen`."
+    )
+    workers: int = Field(2, ge=1, le=256, description="Processes that share the port and the work.")
+    size_limit: int = Field(
+        52_428_800,
+        ge=65_536,
+        le=2_147_483_647,
+        description="Largest message, in octets, as SIZE announces it (RFC 1870).",
+    )
+    bare_newline: Literal["normalise", "refuse"] = Field(
+        "normalise", description="A bare CR or LF in a message: made CRLF, or the message refused (SMTP smuggling)."
+    )
+    tls_certificate: OptionalPath = Field(
+        "", description="PEM file with the certificate chain for STARTTLS. Empty: a self-made one in the storage path."
+    )
+    tls_key: OptionalPath = Field("", description="PEM file with the private key of `tls_certificate`.")
+    max_connections: Count = Field(1000, description="Open connections per worker; more are told 421.")
+    max_connections_per_client: Count = Field(
+        50, description="Open connections per worker from one client (IPv4 address or IPv6 /64)."
+    )
+    max_recipients: Count = Field(1000, description="Recipients per message; more are told 452 (RFC 5321 §4.5.3.1.8).")
+    max_errors: Count = Field(20, description="Errors in one session before it is ended with 421.")
+    max_commands: Count = Field(10_000, description="Commands in one session before it is ended with 421.")
+    max_messages_per_session: Count = Field(1000, description="Messages in one session before it is ended with 421.")
+    command_timeout: Seconds = Field(300, description="Seconds to wait for the next command (RFC 5321 §4.5.3.2.7).")
+    data_timeout: Seconds = Field(180, description="Seconds to wait for the next octets of a message.")
+    session_timeout: Seconds = Field(7200, description="Seconds a session may last in all.")
+    drain_seconds: Seconds = Field(
+        90, description="Seconds that open sessions have to end in after SIGTERM, before they are cut with 421."
+    )
+
+    # On single keys, not on the whole: so these are reported along with whatever else is wrong.
+    @field_validator("tls_key")
+    @classmethod
+    def _certificate_with_key(cls, key: str, info: ValidationInfo) -> str:
+        if bool(key) != bool(info.data.get("tls_certificate", key)):
+            raise ValueError("must be given together with tls_certificate, or neither")
+        return key
+
+    @field_validator("proxy_trusted")
+    @classmethod
+    def _proxies_are_trusted(cls, trusted: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if info.data.get("proxy_listen") and not trusted:
+            raise ValueError("must name the addresses that may send a PROXY header, since proxy_listen is set")
+        return trusted
+
+    @field_validator("proxy_listen")
+    @classmethod
+    def _something_listens(cls, proxy: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not proxy and info.data.get("listen") == ():
+            raise ValueError("must not be empty when listen is empty too")
+        return proxy
+
+
+class DatabaseSection(Section):
+    """Where state is kept."""
+
+    url: Annotated[str, AfterValidator(_database_url)] = Field(
+        "sqlite:///var/mailguard.db",
+        repr=False,
+        description="`sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/DATABASE`; may be a secret reference.",
+        json_schema_extra={"default": "sqlite:///STORAGE/mailguard.db, in storage.path", "secret": True},
+    )
+
+
+class StorageSection(Section):
+    """Message bodies of queue and quarantine, and what else lives in files."""
+
+    path: ConfigPath = Field(Path("var"), description="Data directory, made when it is not there.")
+    min_free_bytes: int = Field(
+        268_435_456, ge=0, description="With less free space, in octets, new mail is deferred with 452 4.3.1."
+    )
+
+
+class ClamavSection(Section):
+    """The virus scanner."""
+
+    address: PeerOrSocket = Field("127.0.0.1:3310", description="clamd, as `host:port` or the path of its socket.")
+    timeout: Seconds = Field(30, description="Seconds one scan may take.")
+    connections: int = Field(4, ge=1, le=256, description="Connections to clamd, per worker.")
+    config_file: OptionalPath = Field(
+        "",
+        description="clamd's configuration file, checked at start for the settings that we rely on. Empty: not checked.",
+    )
+
+
+class DnsSection(Section):
+    """Name resolution."""
+
+    nameservers: tuple[Nameserver, ...] = Field(
+        (), description='Servers to ask, such as `["127.0.0.1:5300"]`. Empty: those of the system.'
+    )
+    timeout: Seconds = Field(5, description="Seconds to wait for an answer, retries included.")
+    cache_size: int = Field(10_000, ge=0, le=10_000_000, description="Answers kept in memory, per worker.")
+
+
+class PoliciesSection(Section):
+    """Filtering profiles and rules."""
+
+    path: ConfigPath = Field(Path("policies"), description="Directory of profiles (`*.yaml`) and `rules/*.yaml`.")
+    poll_seconds: Seconds = Field(2, description="How often the files are looked at for changes, in seconds.")
+
+
+class HttpSection(Section):
+    """Metrics and health, never to be exposed to the public."""
+
+    listen: OptionalListener = Field(
+        "127.0.0.1:9187", description="Address of /metrics, /healthz, /readyz. Empty: off."
+    )
+
+
+class ChecksSection(Section):
+    """What is looked at in each message."""
+
+    budget: Seconds = Field(40, description="Seconds that all checks of a message have together.")
+    enabled: tuple[CheckName, ...] = Field(CHECKS, description="The checks that run.")
+
+
+class DnsblZone(Section):
+    """One DNS block list."""
+
+    zone: HostName = Field(description="The zone that is asked, such as `bl.example.org`.")
+    symbol: SymbolName = Field(description="The symbol that a listed client gets, such as `DNSBL_EXAMPLE`.")
+    score: Points = Field(3.0, description="The symbol's points.")
+    codes: tuple[Network, ...] = Field(
+        ("127.0.0.0/8",), description="Answers that count as listed: addresses or ranges within 127.0.0.0/8."
+    )
+
+
+class DnsblSection(Section):
+    """DNS block lists; off until a zone is named."""
+
+    zones: tuple[DnsblZone, ...] = Field((), description="The lists, as tables with the keys below.")
+
+
+class OutboundSection(Section):
+    """How we speak to other servers, and as whom we send mail of our own."""
+
+    helo: OptionalHostName = Field(
+        "", description="Our name in EHLO.", json_schema_extra={"default": "the value of server.hostname"}
+    )
+    from_domain: OptionalHostName = Field(
+        "",
+        description="Domain of the From field in mail of our own (DSNs, alerts).",
+        json_schema_extra={"default": "the value of server.hostname"},
+    )
+    smarthost: OptionalPeer = Field("", description="Server that takes mail of our own. Empty: straight to the MX.")
+    postmaster: OptionalMailbox = Field(
+        "", description="The provider's own address: gets what is sent to `postmaster` without a domain."
+    )
+    tls: Literal["opportunistic", "off"] = Field(
+        "opportunistic", description="STARTTLS towards next hops that offer it."
+    )
+    connect_timeout: Seconds = Field(15, description="Seconds to wait for a connection and its greeting.")
+    attempt_timeout: Seconds = Field(60, description="Seconds that the first attempt may take, while the sender waits.")
+    idle_timeout: Seconds = Field(20, description="Seconds that an idle connection is kept for the next message.")
+
+
+class QueueSection(Section):
+    """Mail that waits for its next hop."""
+
+    retention_days: float = Field(5, gt=0, le=30, description="Days after which mail is given up (RFC 5321 §4.5.4.1).")
+    first_retry: Seconds = Field(
+        60, description="Seconds from the first failure to the next attempt; doubles from there."
+    )
+    max_retry: Seconds = Field(3600, description="Seconds between attempts at most.")
+    concurrency: int = Field(20, ge=1, le=1000, description="Deliveries at the same time, per worker.")
+    per_next_hop: int = Field(10, ge=1, le=1000, description="Deliveries at the same time to one next hop, per worker.")
+
+
+class LogSection(Section):
+    """The log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least severe that is shown.")
+    format: Literal["json", "console", "auto"] = Field(
+        "auto", description="`json` lines, `console` for people, or by whether it is a terminal."
+    )
+
+
+class Settings(Section):
+    """All of mailguard.toml. A section that is not given is built of its defaults."""
+
+    server: ServerSection
+    database: DatabaseSection
+    storage: StorageSection
+    clamav: ClamavSection
+    dns: DnsSection
+    policies: PoliciesSection
+    http: HttpSection
+    checks: ChecksSection
+    dnsbl: DnsblSection
+    outbound: OutboundSection
+    queue: QueueSection
+    log: LogSection
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_defaults(cls, raw: Any) -> Any:
+        """Defaults that follow another section: the database lies in the storage, the outbound names follow the host's."""
+        if not isinstance(raw, dict):
+            return raw
+        derived = {
+            name: dict(raw[name]) if isinstance(raw.get(name), dict) else raw.get(name, {}) for name in cls.model_fields
+        }
+        server, database, outbound = derived["server"], derived["database"], derived["outbound"]
+        if isinstance(database, dict) and not database.get("url"):
+            storage = derived["storage"]
+            path = storage.get("path", "var") if isinstance(storage, dict) else "var"
+            database["url"] = f"sqlite:///{path}/mailguard.db"
+        if isinstance(server, dict):
+            hostname = server.setdefault("hostname", default_hostname())
+            if isinstance(outbound, dict):
+                outbound["helo"] = outbound.get("helo") or hostname
+                outbound["from_domain"] = outbound.get("from_domain") or hostname
+        return {**raw, **derived}

@@ -19,11 +19,12 @@ DEFAULT_PROFILE = "default"
 
 IGNORE = Action.DELIVER
 
-FORBIDDEN_EXTENSIONS = frozenset(
+_EXTENSIONS = (
     "ade adp appx appxbundle bat cab chm cmd com cpl diagcab dll exe hta inf ins iso isp jar jnlp js jse lib lnk mde msc "
     "msi msix msp mst nsh pif ps1 ps1xml ps2 psc1 psm1 reg scf scr sct settingcontent-ms shb sys url vb vbe vbs vhd vhdx "
-    "vxd wsc wsf wsh xll".split()
+    "vxd wsc wsf wsh xll"
 )
+FORBIDDEN_EXTENSIONS = frozenset(_EXTENSIONS.split())
 """Files that a double click runs, and containers that carry such files past the receiving system's warnings."""
 
 FORBIDDEN_TYPES = frozenset(
@@ -86,18 +87,18 @@ class Policy:
     )
     """By ascending score."""
     malware: Action = Action.QUARANTINE
-    dmarc: Mapping[DmarcPolicy, Action] = DMARC_ACTIONS
+    dmarc: Mapping[DmarcPolicy, Action] = field(default_factory=lambda: DMARC_ACTIONS)
     """The action when DMARC fails, by what the domain's owner asks for."""
     forbidden_extensions: frozenset[str] = FORBIDDEN_EXTENSIONS
     forbidden_types: frozenset[str] = FORBIDDEN_TYPES
     forbidden_attachment: Action = Action.QUARANTINE
-    failed_checks: Mapping[str, Action] = FAILED_CHECK_ACTIONS
+    failed_checks: Mapping[str, Action] = field(default_factory=lambda: FAILED_CHECK_ACTIONS)
     """The action when a check ended in TEMPERROR, by its name; a check that is not named here: `failed_check`."""
     failed_check: Action = IGNORE
     deny_list: Action = Action.REJECT
     lists: tuple[ListEntry, ...] = ()
     """Entries for every tenant with this profile; a tenant's own go before them."""
-    symbols: Mapping[str, SymbolRule] = SYMBOL_RULES
+    symbols: Mapping[str, SymbolRule] = field(default_factory=lambda: SYMBOL_RULES)
     subject_tag: str = ""
     """Put before the Subject when the action is tag; breaks DKIM at the client's server, hence empty by default."""
     headers: bool = True

@@ -1,0 +1,333 @@
+"""Every metric of the relay, in one file; docs/monitoring.md describes each and a test keeps the two together.
+
+Counted things live here. What is a fact of the database or of another server (queue depth, signature age) is read at scrape
+time by web/collector.py. Label values are bounded: tenant names and closed sets, never an address, host or text from mail.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from pathlib import Path
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, values
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.multiprocess import mark_process_dead
+
+from mailguard import __version__
+from mailguard.core.decision import Action
+from mailguard.core.events import State
+from mailguard.core.verdict import AuthMethod, AuthOutcome, CheckStatus
+
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""The library's own variable: where the processes of one relay keep their values for whoever answers /metrics."""
+
+FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Bucket bounds in seconds for what should take milliseconds (commits, checks, DNS)."""
+SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Bucket bounds in seconds for what another server takes part in."""
+WAITS = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 24 * 3600.0, 5 * 24 * 3600.0)
+SIZES = (1e3, 4e3, 16e3, 64e3, 256e3, 1e6, 4e6, 16e6, 64e6)
+
+
+class ErrorKind(StrEnum):
+    """What of ours failed: the closed set of `mailguard_errors_total`."""
+
+    PIPELINE = "pipeline"
+    """Unforeseen, answered 451 4.3.0: a bug until shown otherwise."""
+    CHECK = "check"
+    """A check crashed or timed out (TEMPERROR)."""
+    QUEUE = "queue"
+    DATABASE = "database"
+    STORAGE = "storage"
+    JOURNAL = "journal"
+    SCANNER = "scanner"
+    DNS = "dns"
+    TLS = "tls"
+    PROTOCOL = "protocol"
+    DIRECTORY = "directory"
+    UPKEEP = "upkeep"
+
+
+class AttemptResult(StrEnum):
+    """How one delivery attempt ended for one recipient."""
+
+    DELIVERED = "delivered"
+    TEMPORARY = "temporary"
+    PERMANENT = "permanent"
+    UNKNOWN = "unknown"
+
+
+class AttemptPurpose(StrEnum):
+    """What a delivery attempt was for: in the sender's session, or from the queue."""
+
+    CUT_THROUGH = "cut_through"
+    FORWARD = "forward"
+    RELEASE = "release"
+    DSN = "dsn"
+
+
+def share(directory: Path) -> None:
+    """Keep the values of this process's metrics in `directory`, which all processes of one relay share.
+
+    Call before `Metrics` is made. A process started with PROMETHEUS_MULTIPROC_DIR in its environment has it already. The
+    library decides by that variable when it is first imported; this lets the parent decide when it knows its directory.
+    """
+    os.environ[MULTIPROCESS_VARIABLE] = str(directory)
+    if not getattr(values.ValueClass, "_multiprocess", False):
+        values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
+
+
+def clear_shared(directory: Path) -> None:
+    """Make `directory` and empty it of an earlier run's values. For the parent, before its first worker starts."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for file in directory.glob("*.db"):
+        file.unlink()
+
+
+def forget_process(directory: Path, pid: int) -> None:
+    """Drop the live gauges (open sessions) of a process that has ended; its counters stay, since they must not fall."""
+    mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]
+
+
+class Metrics:
+    """One attribute a metric. Made once a process, with the registry of the process or, in tests, a fresh one."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.registry = registry
+        self._door()
+        self._mail()
+        self._checks()
+        self._delivery()
+        self._inside()
+
+    def _door(self) -> None:
+        registry = self.registry
+        self.smtp_connections = Counter(
+            "mailguard_smtp_connections",
+            "SMTP connections taken in (accepted) or turned away at once by a limit (refused).",
+            ["result"],
+            registry=registry,
+        )
+        _start_at_zero(self.smtp_connections, ["accepted", "refused"])
+        self.smtp_sessions_open = Gauge(
+            "mailguard_smtp_sessions_open",
+            "SMTP sessions open now, over all workers.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.smtp_tls_handshakes = Counter(
+            "mailguard_smtp_tls_handshakes",
+            "STARTTLS handshakes with senders, by protocol version; failed is a handshake that came to nothing.",
+            ["version"],
+            registry=registry,
+        )
+        _start_at_zero(self.smtp_tls_handshakes, ["TLSv1.2", "TLSv1.3", "failed"])
+        self.smtp_refusals = Counter(
+            "mailguard_smtp_refusals",
+            "Commands refused before their message's data was complete; tenant is empty when it is nobody's.",
+            ["tenant", "reason"],
+            registry=registry,
+        )
+        self.smtp_data_replies = Counter(
+            "mailguard_smtp_data_replies",
+            "Replies to complete messages, by their first digit.",
+            ["class"],
+            registry=registry,
+        )
+        _start_at_zero(self.smtp_data_replies, ["2xx", "4xx", "5xx"])
+
+    def _mail(self) -> None:
+        registry = self.registry
+        self.messages_received = Counter(
+            "mailguard_messages_received", "Messages whose data was complete, whatever came of them.", registry=registry
+        )
+        self.message_size = Histogram(
+            "mailguard_message_size_bytes", "Size of received messages.", buckets=SIZES, registry=registry
+        )
+        self.message_duration = Histogram(
+            "mailguard_message_duration_seconds",
+            "From the end of the data to the reply, the forwarding in session included.",
+            buckets=SLOW,
+            registry=registry,
+        )
+        self.stage_duration = Histogram(
+            "mailguard_stage_duration_seconds",
+            "Time in each stage of a message's life (docs/flow.md).",
+            ["stage"],
+            buckets=FAST,
+            registry=registry,
+        )
+        self.dispositions = Counter(
+            "mailguard_dispositions",
+            "Mails (a message for one recipient) that came into a state of the ledger; forwarding is not counted.",
+            ["tenant", "disposition"],
+            registry=registry,
+        )
+        self.disposition_bytes = Counter(
+            "mailguard_disposition_bytes", "Bytes of those mails.", ["tenant", "disposition"], registry=registry
+        )
+        self.decisions = Counter(
+            "mailguard_decisions",
+            "What the policies decided for each recipient, and why.",
+            ["action", "reason"],
+            registry=registry,
+        )
+        _start_at_zero(self.stage_duration, ["parse", "check", "decide", "intend", "carry_out", "record"])
+
+    def _checks(self) -> None:
+        registry = self.registry
+        self.check_duration = Histogram(
+            "mailguard_check_duration_seconds", "Time in each check.", ["check"], buckets=FAST, registry=registry
+        )
+        self.check_results = Counter(
+            "mailguard_check_results",
+            "How each check ended; temperror is a check that failed, crashed or ran out of time.",
+            ["check", "status"],
+            registry=registry,
+        )
+        self.auth_results = Counter(
+            "mailguard_auth_results",
+            "Results of sender authentication, one for each signature or identity.",
+            ["method", "result"],
+            registry=registry,
+        )
+        self.malware_found = Counter(
+            "mailguard_malware_found", "Messages in which the virus scanner found something.", registry=registry
+        )
+
+    def _delivery(self) -> None:
+        registry = self.registry
+        self.delivery_attempts = Counter(
+            "mailguard_delivery_attempts",
+            "Delivery attempts at next hops, one for each recipient.",
+            ["tenant", "purpose", "result"],
+            registry=registry,
+        )
+        self.delivery_duration = Histogram(
+            "mailguard_delivery_duration_seconds",
+            "Time of one delivery attempt, from asking for a connection to the last reply.",
+            ["result"],
+            buckets=SLOW,
+            registry=registry,
+        )
+        _start_at_zero(self.delivery_duration, AttemptResult)
+        self.next_hop_refusals = Counter(
+            "mailguard_next_hop_refusals",
+            "5xx of a next hop before any recipient was named: its configuration refuses us, not the mail.",
+            ["tenant"],
+            registry=registry,
+        )
+        self.next_hop_connections = Counter(
+            "mailguard_next_hop_connections",
+            "Connections to next hops: new, reused from the pool, or failed.",
+            ["result"],
+            registry=registry,
+        )
+        _start_at_zero(self.next_hop_connections, ["new", "reused", "failed"])
+        self.next_hop_tls = Counter(
+            "mailguard_next_hop_tls",
+            "New connections to next hops by TLS version; none is in clear.",
+            ["version"],
+            registry=registry,
+        )
+        self.queue_wait = Histogram(
+            "mailguard_queue_wait_seconds",
+            "How long a mail had been in the queue when it was delivered from it.",
+            buckets=WAITS,
+            registry=registry,
+        )
+        self.dsns = Counter(
+            "mailguard_dsns",
+            "Failures after our 250: told to the sender (sent), or kept since the sender is not authenticated (suppressed).",
+            ["result"],
+            registry=registry,
+        )
+        _start_at_zero(self.dsns, ["sent", "suppressed"])
+
+    def _inside(self) -> None:
+        registry = self.registry
+        self.event_commit_duration = Histogram(
+            "mailguard_event_commit_duration_seconds",
+            "Time of each database transaction, the group commit's waiting included.",
+            buckets=FAST,
+            registry=registry,
+        )
+        self.journal_writes = Counter(
+            "mailguard_journal_writes",
+            "Outcomes that could not be committed and went to the journal instead.",
+            registry=registry,
+        )
+        self.dns_queries = Counter(
+            "mailguard_dns_queries",
+            "DNS questions, by how they were answered; cached ones asked nobody.",
+            ["result"],
+            registry=registry,
+        )
+        self.policy_reloads = Counter(
+            "mailguard_policy_reloads",
+            "Loads of the policies after a change; with an error the last good ones stay in force.",
+            ["result"],
+            registry=registry,
+        )
+        _start_at_zero(self.policy_reloads, ["ok", "error"])
+        self.errors = Counter("mailguard_errors", "Failures on our own side, by kind.", ["kind"], registry=registry)
+        _start_at_zero(self.errors, ErrorKind)
+        self.worker_restarts = Counter(
+            "mailguard_worker_restarts", "Workers that died and were replaced.", registry=registry
+        )
+        self.workers_ready = Gauge(
+            "mailguard_workers_ready",
+            "Workers that take mail now.",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self.build_info = Gauge(
+            "mailguard_build_info",
+            "1, with the version that runs.",
+            ["version"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.build_info.labels(__version__).set(1)
+
+    def families(self) -> Iterator[MetricWrapperBase]:
+        """Every metric, in the order of this file."""
+        return (value for value in vars(self).values() if isinstance(value, MetricWrapperBase))
+
+    def decided(self, action: Action, reason: str) -> None:
+        """Count one decision."""
+        self.decisions.labels(action.value, reason).inc()
+
+    def moved(self, tenant: str, state: State, size: int) -> None:
+        """Count a mail of `size` bytes that came into `state`; `forwarding` is not an outcome and is left out."""
+        if state is not State.FORWARDING:
+            self.dispositions.labels(tenant, state.value).inc()
+            self.disposition_bytes.labels(tenant, state.value).inc(size)
+
+    def checked(self, check: str, status: CheckStatus, seconds: float) -> None:
+        """Count the end of one check and its time."""
+        self.check_duration.labels(check).observe(seconds)
+        self.check_results.labels(check, status.value).inc()
+        if status is CheckStatus.TEMPERROR:
+            self.errors.labels(ErrorKind.CHECK.value).inc()
+
+    def authenticated(self, method: AuthMethod, outcome: AuthOutcome) -> None:
+        """Count one authentication result."""
+        self.auth_results.labels(method.value, outcome.value).inc()
+
+    def attempted(self, tenant: str, purpose: AttemptPurpose, result: AttemptResult, seconds: float) -> None:
+        """Count one delivery attempt for one recipient and its time."""
+        self.delivery_attempts.labels(tenant, purpose.value, result.value).inc()
+        self.delivery_duration.labels(result.value).observe(seconds)
+
+    def failed(self, kind: ErrorKind) -> None:
+        """Count a failure on our own side."""
+        self.errors.labels(kind.value).inc()
+
+
+def _start_at_zero(metric: Counter | Histogram, label_values: Iterable[str]) -> None:
+    # A series that appears only with its first event hides that event from rate() and increase().
+    for value in label_values:
+        metric.labels(str(value))

@@ -1,0 +1,1 @@
+"""HTTP for operators: metrics and health, on a listener apart from anything public."""

@@ -1,0 +1,44 @@
+"""What every test may use. Fixtures of one room belong in a conftest of that room."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def corpora() -> Callable[[str], Path]:
+    """`corpora("auth_suites")` is the folder of that corpus, unpacked once into a cache that test processes share.
+
+    The archives are sought in `../shared/corpora`, or where MAILGUARD_CORPORA says. Without them the test is skipped.
+    """
+    archives = Path(os.environ.get("MAILGUARD_CORPORA") or ROOT.parent / "shared" / "corpora")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mailguard-corpora"
+
+    def unpack(name: str) -> Path:
+        archive = archives / f"{name}.tar.xz"
+        if not archive.exists():
+            pytest.skip(f"CORPUS MISSING: {archive} is not there, so this was not tested (set MAILGUARD_CORPORA)")
+        stamp = archive.stat()
+        folder = cache / f"{name}-{stamp.st_size}-{int(stamp.st_mtime)}"
+        if not folder.exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(dir=cache))
+            with tarfile.open(archive) as tar:
+                tar.extractall(scratch, filter="data")
+            try:
+                scratch.rename(folder)  # atomic: whoever comes first wins
+            except OSError:
+                shutil.rmtree(scratch)
+        inner = folder / name
+        return inner if inner.is_dir() else folder
+
+    return unpack

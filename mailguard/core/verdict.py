@@ -171,5 +171,7 @@ class Verdict:
     list_match: ListMatch = ListMatch.NONE
     list_entry: str = ""
     """The list entry that matched, for the explanation."""
+    author_vouched: bool = False
+    """The allow entry names the author in From (authenticated) or the client's address: it excuses a failure of DMARC."""
     shares: Mapping[str, float] = field(default_factory=dict)
     """Points per check, for the explanation."""

@@ -1,0 +1,54 @@
+"""All commands put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mailguard.cli import db, tenant
+from mailguard.cli.context import Cli
+from mailguard.cli.serve import serve
+
+app = typer.Typer(
+    name="mailguard",
+    help="A managed e-mail-filtering SMTP relay: takes in, checks, forwards, quarantines, explains and meters.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from mailguard import __version__
+
+        typer.echo(f"mailguard {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            envvar="MAILGUARD_CONFIG",
+            help="The configuration file. Default: mailguard.toml here, else /etc/mailguard/mailguard.toml.",
+        ),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+    cli = Cli(config)
+    context.obj = cli
+    context.call_on_close(cli.close)
+
+
+app.command("serve")(serve)
+app.add_typer(tenant.app, name="tenant")
+app.add_typer(db.app, name="db")

@@ -1,0 +1,320 @@
+"""`mailguard tenant`: clients of the provider, their domains and next hops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mailguard.cli.context import Cli, Problems, cli_of
+from mailguard.cli.lists import allow_app, deny_app, entry_json
+from mailguard.cli.terminal import print_facts, print_json, print_table, say
+from mailguard.cli.when import shown
+from mailguard.core.clock import to_iso
+from mailguard.core.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from mailguard.core.envelope import NextHop
+    from mailguard.store.tenants import TenantRecord
+
+app = typer.Typer(no_args_is_help=True, help="Tenants: the provider's clients, their domains and next hops.")
+domain_app = typer.Typer(no_args_is_help=True, help="Recipient domains of a tenant.")
+app.add_typer(domain_app, name="domain")
+app.add_typer(allow_app, name="allow")
+app.add_typer(deny_app, name="deny")
+
+Name = Annotated[str, typer.Argument(help="The tenant's name.", show_default=False)]
+DomainName = Annotated[str, typer.Argument(metavar="DOMAIN", help="The recipient domain.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Hops = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--next-hop",
+        metavar="HOST[:PORT][@PRIORITY]",
+        help="Where the mail goes on: a host name or an address (IPv6 in brackets). Several: the lowest priority first.",
+    ),
+]
+Profile = Annotated[
+    str | None, typer.Option("--policy", metavar="PROFILE", help="Filtering profile, a file in policies/.")
+]
+Plan = Annotated[str | None, typer.Option("--plan", help="Billing plan.")]
+SoftBounce = Annotated[
+    bool | None,
+    typer.Option("--soft-bounce/--no-soft-bounce", help="Treat the next hop's 5xx as 4xx, while onboarding."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Even while mail is in flight; it then expires undelivered.")]
+
+
+@app.command("add")
+def add(
+    context: typer.Context,
+    *,
+    name: Name,
+    domain: Annotated[list[str], typer.Option("--domain", help="A recipient domain; may be given several times.")],
+    next_hop: Hops = None,
+    policy: Profile = None,
+    plan: Plan = None,
+    soft_bounce: SoftBounce = None,
+    json: Json = False,
+) -> None:
+    """Add a tenant with its domains and next hops. The running relay takes its mail within seconds."""
+    from mailguard.store import forms, tenants
+
+    cli = cli_of(context)
+    wrong = Problems()
+    names = wrong.parse(forms.tenant_name, [name])
+    domains = wrong.parse(forms.domain_name, domain)
+    hops = _next_hops(cli, wrong, next_hop)
+    profiles = wrong.parse(lambda text: _profile(cli, text), [policy or "default"])
+    wrong.raise_any()
+
+    def work(conn: Connection) -> TenantRecord:
+        tenants.add_tenant(
+            conn,
+            name=names[0],
+            domains=list(dict.fromkeys(domains)),
+            next_hops=hops,
+            profile=profiles[0],
+            plan=plan or "",
+            soft_bounce=bool(soft_bounce),
+            now=cli.now(conn),
+        )
+        return tenants.tenant_by_name(conn, names[0])
+
+    _print_changed(cli.write(work), f"tenant {names[0]} added", json=json)
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    *,
+    removed: Annotated[bool, typer.Option("--removed", help="Removed tenants too.")] = False,
+    json: Json = False,
+) -> None:
+    """List the tenants."""
+    from mailguard.store import forms, tenants
+
+    records = cli_of(context).read(lambda conn: tenants.list_tenants(conn, removed=removed))
+    if json:
+        print_json([_record_json(record) for record in records])
+        return
+    print_table(
+        ("TENANT", "DOMAINS", "NEXT HOPS", "POLICY", "PLAN", "NOTES"),
+        (
+            (
+                record.tenant.name,
+                ", ".join(forms.display_form(domain.name) for domain in record.domains),
+                ", ".join(dict.fromkeys(_hop_text(hop) for domain in record.domains for hop in domain.next_hops)),
+                record.tenant.profile,
+                record.tenant.plan,
+                _notes(record),
+            )
+            for record in records
+        ),
+        empty="no tenants yet; add one with `mailguard tenant add NAME --domain DOMAIN --next-hop HOST`",
+    )
+
+
+@app.command("show")
+def show(context: typer.Context, *, name: Name, json: Json = False) -> None:
+    """Show one tenant: its domains with their next hops, and its allow and deny entries."""
+    from mailguard.store import tenants
+
+    cli = cli_of(context)
+    record = cli.read(lambda conn: tenants.tenant_by_name(conn, name.strip().lower()))
+    if json:
+        print_json(_record_json(record))
+    else:
+        _print_record(record)
+
+
+@app.command("set")
+def set_(
+    context: typer.Context,
+    *,
+    name: Name,
+    policy: Profile = None,
+    plan: Plan = None,
+    soft_bounce: SoftBounce = None,
+    next_hop: Hops = None,
+    domain: Annotated[
+        list[str] | None, typer.Option("--domain", help="With --next-hop: only for this domain, not for all.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Change a tenant's policy, plan, soft bounces or next hops; what is not given stays."""
+    from mailguard.store import forms, tenants
+
+    cli = cli_of(context)
+    wrong = Problems()
+    names = wrong.parse(forms.tenant_name, [name])
+    domains = wrong.parse(forms.domain_name, domain or [])
+    hops = _next_hops(cli, wrong, next_hop) if next_hop else []
+    profiles = wrong.parse(lambda text: _profile(cli, text), [policy] if policy is not None else [])
+    if domain and not next_hop:
+        wrong.add(Problem("--domain", "goes with --next-hop; domains are added by `mailguard tenant domain add`"))
+    if policy is None and plan is None and soft_bounce is None and not next_hop and not domain:
+        wrong.add(Problem("tenant set", "give --policy, --plan, --soft-bounce, --no-soft-bounce or --next-hop"))
+    wrong.raise_any()
+
+    def work(conn: Connection) -> TenantRecord:
+        tenants.set_tenant(
+            conn, name=names[0], profile=profiles[0] if profiles else None, plan=plan, soft_bounce=soft_bounce
+        )
+        if hops:
+            tenants.set_next_hops(conn, tenant=names[0], next_hops=hops, domains=domains or None)
+        return tenants.tenant_by_name(conn, names[0])
+
+    _print_changed(cli.write(work), f"tenant {names[0]} changed", json=json)
+
+
+@app.command("remove")
+def remove(context: typer.Context, *, name: Name, force: Force = False) -> None:
+    """Take a tenant and its domains out of service. Its past stays: ledger, trace and usage still know it."""
+    from mailguard.store import tenants
+
+    cli = cli_of(context)
+    key = name.strip().lower()
+    waiting = cli.write(lambda conn: tenants.remove_tenant(conn, name=key, now=cli.now(conn), force=force))
+    say(f"tenant {key} removed" + (f"; {waiting} of its mails were in flight and will expire" if waiting else ""))
+
+
+@domain_app.command("add")
+def domain_add(
+    context: typer.Context, name: Name, domain: DomainName, next_hop: Hops = None, json: Json = False
+) -> None:
+    """Add a domain to a tenant; without --next-hop it gets those of the tenant's first domain."""
+    from mailguard.store import forms, tenants
+
+    cli = cli_of(context)
+    wrong = Problems()
+    names = wrong.parse(forms.tenant_name, [name])
+    domains = wrong.parse(forms.domain_name, [domain])
+    hops = _next_hops(cli, wrong, next_hop) if next_hop else []
+    wrong.raise_any()
+
+    def work(conn: Connection) -> TenantRecord:
+        record = tenants.tenant_by_name(conn, names[0])
+        chosen = hops or (record.domains[0].next_hops if record.domains else ())
+        if not chosen:
+            raise ConfigError(
+                [Problem("--next-hop", "give at least one: the tenant has no other domain to take it from")]
+            )
+        tenants.add_domain(conn, tenant=names[0], domain=domains[0], next_hops=chosen)
+        return tenants.tenant_by_name(conn, names[0])
+
+    _print_changed(cli.write(work), f"domain {domains[0]} added to {names[0]}", json=json)
+
+
+@domain_app.command("remove")
+def domain_remove(context: typer.Context, *, name: Name, domain: DomainName, force: Force = False) -> None:
+    """Take a domain from a tenant: the relay then refuses its mail."""
+    from mailguard.store import forms, tenants
+
+    cli = cli_of(context)
+    form = forms.domain_name(domain)
+    key = name.strip().lower()
+    cli.write(lambda conn: tenants.remove_domain(conn, tenant=key, domain=form, force=force))
+    say(f"domain {form} removed from {key}")
+
+
+# --- arguments -------------------------------------------------------------------------------------------------------
+
+
+def _next_hops(cli: Cli, wrong: Problems, texts: Sequence[str] | None) -> list[NextHop]:
+    from mailguard.net.listeners import check_next_hops
+    from mailguard.store import forms
+
+    if not texts:
+        wrong.add(Problem("--next-hop", "give at least one: where the tenant's mail goes on"))
+        return []
+    hops = wrong.parse(forms.next_hop, texts)
+    # Whoever has the command line is the provider, who may use private addresses.
+    wrong.add(*check_next_hops(hops, listen=cli.listeners(), allow_private=True))
+    return hops
+
+
+def _profile(cli: Cli, name: str) -> str:
+    path = cli.settings.policies.path
+    known = sorted(file.stem for file in path.glob("*.yaml"))
+    if name not in known:
+        there = f"there are: {', '.join(known)}" if known else "there is none"
+        raise ConfigError([Problem("--policy", f"no profile {name!r} in {path}; {there}")])
+    return name
+
+
+# --- output ----------------------------------------------------------------------------------------------------------
+
+
+def _print_changed(record: TenantRecord, done: str, *, json: bool) -> None:
+    if json:
+        print_json(_record_json(record))
+        return
+    say(done)
+    _print_record(record)
+
+
+def _print_record(record: TenantRecord) -> None:
+    from mailguard.store import forms
+
+    tenant = record.tenant
+    print_facts(
+        {
+            "tenant": tenant.name,
+            "policy": tenant.profile,
+            "plan": tenant.plan,
+            "soft bounce": "yes, the next hop's 5xx counts as 4xx" if tenant.soft_bounce else "",
+            "added": shown(record.created_at),
+            "removed": shown(record.removed_at),
+        }
+    )
+    print_table(
+        ("DOMAIN", "NEXT HOPS"),
+        ((forms.display_form(domain.name), ", ".join(map(_hop_text, domain.next_hops))) for domain in record.domains),
+        empty="no domains",
+    )
+    if tenant.lists:
+        print_table(
+            ("LIST", "PATTERN", "BY", "EXPIRES", "REASON"),
+            (
+                (entry.kind, entry.pattern, entry.author, shown(entry.expires_at), entry.reason)
+                for entry in tenant.lists
+            ),
+        )
+
+
+def _hop_text(hop: NextHop) -> str:
+    return f"{hop}@{hop.priority}"
+
+
+def _notes(record: TenantRecord) -> str:
+    notes = ["soft bounce"] if record.tenant.soft_bounce else []
+    if record.removed_at:
+        notes.append(f"removed {shown(record.removed_at)}")
+    return ", ".join(notes)
+
+
+def _record_json(record: TenantRecord) -> dict[str, object]:
+    tenant = record.tenant
+    return {
+        "name": tenant.name,
+        "id": tenant.id,
+        "policy": tenant.profile,
+        "plan": tenant.plan,
+        "soft_bounce": tenant.soft_bounce,
+        "created_at": to_iso(record.created_at),
+        "removed_at": to_iso(record.removed_at) if record.removed_at else None,
+        "domains": [
+            {
+                "name": domain.name,
+                "next_hops": [
+                    {"host": hop.host, "port": hop.port, "priority": hop.priority} for hop in domain.next_hops
+                ],
+            }
+            for domain in record.domains
+        ],
+        "lists": [entry_json(entry) for entry in tenant.lists],
+    }

@@ -102,7 +102,7 @@ class DnsServer:
             return None
         question = query.question[0]
         rdtype = dns.rdatatype.to_text(question.rdtype)
-        self.queries.append((question.name.to_text(omit_final_dot=True).lower(), rdtype, transport))
+        self.queries.append((_key(question.name), rdtype, transport))
         response = dns.message.make_response(query)
         response.flags |= dns.flags.AA | dns.flags.RA
         if not self._answer(response, question.name, rdtype):
@@ -130,7 +130,7 @@ class DnsServer:
     def _answer(self, response: dns.message.Message, name: dns.name.Name, rdtype: str) -> bool:
         """Fill the answer in; False when the query is to time out."""
         for _ in range(ALIAS_LIMIT):
-            key = name.to_text(omit_final_dot=True).lower()
+            key = _key(name)
             types = self._zone.get(key)
             if types is None:
                 if not any(other.endswith(f".{key}") for other in self._zone):
@@ -152,6 +152,11 @@ class DnsServer:
         return True
 
 
+def _key(name: dns.name.Name) -> str:
+    """A name without the escapes of the presentation form."""
+    return b".".join(name.labels[:-1]).decode("latin-1").lower()
+
+
 def _rrset(name: dns.name.Name, rdtype: str, values: Any, ttl: int) -> dns.rrset.RRset:
     kind = dns.rdatatype.from_text(rdtype)
     rrset = dns.rrset.RRset(name, dns.rdataclass.IN, kind)
@@ -161,7 +166,7 @@ def _rrset(name: dns.name.Name, rdtype: str, values: Any, ttl: int) -> dns.rrset
             strings = value if isinstance(value, list | tuple) else (value,)
             octets = [item if isinstance(item, bytes) else item.encode() for item in strings]
             chunks = [octet[i : i + 255] for octet in octets for i in range(0, max(len(octet), 1), 255)]
-            rrset.add(dns.rdtypes.ANY.TXT.TXT(dns.rdataclass.IN, kind, chunks), ttl)
+            rrset.add(dns.rdtypes.ANY.TXT.TXT(dns.rdataclass.IN, kind, chunks or [b""]), ttl)
         elif rdtype == "MX":
             host = dns.name.from_text(value[1] or ".")
             rrset.add(dns.rdtypes.ANY.MX.MX(dns.rdataclass.IN, kind, value[0], host), ttl)

@@ -115,24 +115,30 @@ class Lookups:
         return tuple(record for record in (await self.query(name, rdtype)).records if isinstance(record, str))
 
 
-_LDH = re.compile(r"^[\x21-\x7e]{1,63}$")
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")  # RFC 3490 §3.1
+_LABEL = re.compile(r"^[ -\[\]-~]{1,63}$")
 
 
 def lookup_name(name: str) -> str | None:
     """`name` as it is asked for: lower case, A-labels, no trailing dot; None when it cannot be a domain name.
 
-    RFC 1035 §2.3.4: labels of up to 63 octets, 253 characters in all. Underscores and the like are let through, since
-    they are used in practice (RFC 8552).
+    RFC 1035 §2.3.4: labels of up to 63 octets, 253 characters in all. They may hold any printable ASCII (but the backslash,
+    which would start an escape): SPF's macros make names of local parts.
     """
     name = name.removesuffix(".").lower()
     if not name.isascii():
         try:
-            name = idna.encode(name, uts46=True, transitional=False).decode("ascii").lower()
+            name = ".".join(label if label.isascii() else _a_label(label) for label in _DOTS.split(name))
         except (idna.IDNAError, UnicodeError):
             return None
-    if not name or len(name) > 253 or not all(_LDH.match(label) for label in name.split(".")):
+    if not name or len(name) > 253 or not all(_LABEL.match(label) for label in name.split(".")):
         return None
     return name
+
+
+def _a_label(label: str) -> str:
+    """One label as an A-label (RFC 5890); by itself, so that an underscore elsewhere in the name does no harm."""
+    return idna.encode(label, uts46=True, transitional=False).decode("ascii").lower()
 
 
 def reverse_name(ip: str | IPv4Address | IPv6Address) -> str:

@@ -15,6 +15,7 @@ from aiodns import error as dns_error
 
 from mailguard.core.errors import ConfigError, Problem
 from mailguard.net.dns import Answer, DnsTemporaryError, Lookups, Rcode, Record, lookup_name
+from mailguard.net.dns_unusual import UnusualNames
 
 if TYPE_CHECKING:
     import pycares
@@ -38,6 +39,9 @@ _NEGATIVE = {
 _NAMESERVER = re.compile(
     r"^(?:\[(?P<six>[0-9A-Fa-f:]+)\]|(?P<four>[0-9.]+(?=:\d+$))|(?P<plain>[0-9A-Fa-f:.]+$))(?::(?P<port>\d{1,5}))?$"
 )
+
+_HOSTNAME = re.compile(r"^[A-Za-z0-9._/*-]+$")
+"""The names that c-ares asks for (its ares_is_hostnamech); it refuses others, such as the `+` and `=` of local parts."""
 
 _Outcome = Answer | DnsTemporaryError
 _Key = tuple[str, str]
@@ -111,6 +115,7 @@ class AiodnsResolver(Lookups):
         self._cache = TtlCache(cache_size)
         self._pending: dict[_Key, asyncio.Task[_Outcome]] = {}
         self._dns: aiodns.DNSResolver | None = None
+        self._unusual = UnusualNames(self._nameservers, timeout=timeout)
         self._lookups_left = 0
         self._renew_after = max(cache_size, 1_000)
 
@@ -142,26 +147,25 @@ class AiodnsResolver(Lookups):
 
     async def _look_up(self, key: _Key) -> _Outcome:
         name, rdtype = key
-        dns = self._channel()
         try:
             async with asyncio.timeout(self._timeout):
-                result = await dns.query_dns(name, rdtype)
+                if not _HOSTNAME.match(name):
+                    return self._keep(key, await self._unusual.look_up(name, rdtype))
+                result = await self._channel().query_dns(name, rdtype)
         except TimeoutError:
-            failure = DnsTemporaryError(f"{name} {rdtype}: no answer within {self._timeout:g} s")
-            self._cache.put(key, failure, self._failure_ttl)
-            return failure
+            return self._keep(key, DnsTemporaryError(f"{name} {rdtype}: no answer within {self._timeout:g} s"))
         except dns_error.DNSError as error:
-            return self._negative(key, error)
-        answer = _answer(result, rdtype)
-        seconds = min(float(answer.ttl), self._max_ttl) if answer.records else self._negative_ttl
-        self._cache.put(key, answer, seconds)
-        return answer
+            code, text = (*error.args, "", "")[:2]
+            rcode = _NEGATIVE.get(code)
+            return self._keep(key, DnsTemporaryError(f"{name} {rdtype}: {text}") if rcode is None else Answer(rcode))
+        return self._keep(key, _answer(result, rdtype))
 
-    def _negative(self, key: _Key, error: dns_error.DNSError) -> _Outcome:
-        code, text = (*error.args, "", "")[:2]
-        rcode = _NEGATIVE.get(code)
-        outcome = DnsTemporaryError(f"{key[0]} {key[1]}: {text}") if rcode is None else Answer(rcode)
-        self._cache.put(key, outcome, self._failure_ttl if rcode is None else self._negative_ttl)
+    def _keep(self, key: _Key, outcome: _Outcome) -> _Outcome:
+        if isinstance(outcome, DnsTemporaryError):
+            seconds = self._failure_ttl
+        else:
+            seconds = min(float(outcome.ttl), self._max_ttl) if outcome.records else self._negative_ttl
+        self._cache.put(key, outcome, seconds)
         return outcome
 
     def _channel(self) -> aiodns.DNSResolver:

@@ -25,6 +25,8 @@ ZONE = {
     "slow.test": {"*": "TIMEOUT"},
     "broken.test": {"*": "SERVFAIL"},
     "1.2.0.192.in-addr.arpa": {"PTR": ["a.test"]},
+    "x+y=z.l._spf.test": {"A": ["127.0.0.2"], "MX": [(5, "M.test")], "TXT": ["t"]},
+    "q+.test": {"*": "TIMEOUT"},
     "binary.test": {"TXT": [b"\xff\x00\xfe"]},
 }
 
@@ -61,6 +63,17 @@ async def test_missing_names_and_failures(resolver: AiodnsResolver) -> None:
     for name in ("slow.test", "broken.test"):
         with pytest.raises(DnsTemporaryError, match=name):
             await resolver.txt(name)
+
+
+async def test_names_that_are_no_host_names(resolver: AiodnsResolver) -> None:
+    """c-ares refuses them; SPF's %{l} makes them."""
+    assert await resolver.a("x+y=z.l._spf.test") == ("127.0.0.2",)
+    assert await resolver.mx("x+y=z.l._spf.test") == ((5, "m.test"),)
+    assert await resolver.txt("x+y=z.l._spf.test") == (b"t",)
+    assert await resolver.query("x+y=z.l._spf.test", "AAAA") == Answer(Rcode.NOERROR)
+    assert (await resolver.query("no+where.test", "A")).rcode is Rcode.NXDOMAIN
+    with pytest.raises(DnsTemporaryError):
+        await resolver.a("q+.test")
 
 
 async def test_many_who_ask_at_once_cause_one_query_and_answers_are_kept(server: DnsServer) -> None:

@@ -1,0 +1,164 @@
+"""SPF (RFC 7208) by pyspf, with all its DNS from a Resolver: pyspf runs over the answers at hand, says what it misses, and
+runs again when that has been looked up. Nothing of pyspf's own DNS is used, and no state of its module."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import spf
+
+from mailguard.core.address import domain_of, local_part_of
+from mailguard.core.reply import sanitise
+from mailguard.core.verdict import AuthOutcome
+from mailguard.net.dns import DnsTemporaryError, Resolver, lookup_name
+
+ROUNDS = 80
+"""Most runs over one record. RFC 7208 §4.6.4 allows 10 terms with look-ups; 10 MX or PTR hosts are fetched at once."""
+RECORD_LIMIT = 8192
+"""Octets of one record that are looked at; RFC 7208 §3.4 advises to stay within 512."""
+TERM_LIMIT = 512
+"""Characters of one term: a domain name has at most 253. Bounds the time that pyspf's regular expressions may take."""
+
+_Key = tuple[str, str]
+_FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class SpfResult:
+    """The result for one identity, `mailfrom` or `helo`.
+
+    `domain` is the one checked, as A-labels in lower case, empty when there is none. `mechanism` is the term that matched;
+    `explanation` is the domain's own text (exp=) after a fail; `reason` says what was wrong. The last two are hostile text
+    as one line of printable ASCII.
+    """
+
+    identity: str
+    domain: str
+    outcome: AuthOutcome
+    mechanism: str = ""
+    explanation: str = ""
+    reason: str = ""
+
+
+async def check_spf(resolver: Resolver, *, ip: str, helo: str, mail_from: str, hostname: str) -> SpfResult:
+    """The result of check_host() (RFC 7208 §4) for the MAIL FROM identity, or of HELO for the null sender (§2.4).
+
+    `hostname` is our own name, for the macro %{r}. Never raises: what cannot be looked up now is a temperror.
+    """
+    sender = mail_from or f"postmaster@{helo}"
+    identity = "mailfrom" if mail_from else "helo"
+    domain = lookup_name(domain_of(sender)) or ""
+    if "." not in domain or domain.startswith("["):  # RFC 7208 §4.3: malformed, not multi-label, an address literal
+        return SpfResult(identity, "" if domain.startswith("[") else domain, AuthOutcome.NONE)
+    sender = f"{local_part_of(sender) or 'postmaster'}@{domain}"
+    answers: dict[_Key, list[Any] | None] = {}
+    for _ in range(ROUNDS):
+        run = _Run(ip, sender, lookup_name(helo) or helo, hostname, answers)
+        result = run.result(identity, domain)
+        if not run.missing:
+            return result
+        await asyncio.gather(*(_fetch(resolver, key, answers) for key in run.missing))
+    return SpfResult(identity, domain, AuthOutcome.PERMERROR, reason="too many look-ups")
+
+
+async def _fetch(resolver: Resolver, key: _Key, answers: dict[_Key, list[Any] | None]) -> None:
+    """Look one name up, into the form that pyspf takes: TXT as lists of strings. None stands for a failure."""
+    name, rdtype = key
+    try:
+        records = (await resolver.query(name, rdtype)).records
+    except DnsTemporaryError:
+        answers[key] = None
+    else:
+        answers[key] = [(record,) for record in records] if rdtype == "TXT" else list(records)
+
+
+class _MissingError(Exception):
+    """Ends a run of pyspf that lacks an answer."""
+
+
+class _Run(spf.query):  # type: ignore[misc]
+    """One run over the answers known so far. `missing` names what it lacked: then its result means nothing."""
+
+    def __init__(self, ip: str, sender: str, helo: str, hostname: str, answers: dict[_Key, list[Any] | None]) -> None:
+        self.missing: set[_Key] = set()
+        self._answers = answers
+        super().__init__(i=ip, s=sender, h=helo, receiver=hostname, strict=True)
+        self.set_default_explanation("")
+
+    def result(self, identity: str, domain: str) -> SpfResult:
+        """Run check_host()."""
+        try:
+            word, _, text = self.check()
+        except _MissingError:
+            return SpfResult(identity, domain, AuthOutcome.TEMPERROR)
+        except _FAULTS as fault:  # a record that pyspf did not foresee
+            return SpfResult(identity, domain, AuthOutcome.PERMERROR, reason=sanitise(str(fault)))
+        outcome = AuthOutcome(word)
+        failed = outcome in (AuthOutcome.PERMERROR, AuthOutcome.TEMPERROR)
+        return SpfResult(
+            identity,
+            domain,
+            outcome,
+            mechanism=sanitise(str(self.mechanism or "")),
+            explanation=sanitise(str(text)) if outcome is AuthOutcome.FAIL else "",
+            reason=sanitise(str(text)) if failed else "",
+        )
+
+    def dns(self, name: str, qtype: str, cnames: object = None, ignore_void: bool = False) -> list[Any]:
+        """Replaces pyspf's look-up. Aliases were followed by the resolver."""
+        asked = lookup_name(name) if str(name).isascii() else None  # RFC 8616 §5: no match by a non-ASCII local part
+        if asked is None:
+            return []
+        found = self._known((asked, qtype))
+        if not found and not ignore_void:
+            self.void_lookups += 1
+            if self.void_lookups > spf.MAX_VOID_LOOKUPS:
+                raise spf.PermError(f"Void lookup limit of {spf.MAX_VOID_LOOKUPS} exceeded")
+        return found
+
+    def dns_mx(self, domainname: str) -> list[str]:
+        """Asks for the addresses of all MX hosts at once rather than in a run each."""
+        hosts = self._known((lookup_name(domainname) or "", "MX")) if lookup_name(domainname) else []
+        if len(hosts) <= spf.MAX_MX:
+            self._want([host for _, host in hosts])
+        addresses: list[str] = super().dns_mx(domainname)
+        return addresses
+
+    def validated_ptrs(self) -> list[str]:
+        """RFC 7208 §5.5: a failed PTR look-up matches nothing; a name whose addresses cannot be had is skipped."""
+        try:
+            names = self.dns_ptr(self.i)[: spf.MAX_PTR]
+        except spf.TempError:
+            return []
+        self._want(names)
+        valid = []
+        for name in names:
+            try:
+                if self.cidrmatch(self.dns_a(name, self.A), self.cidrmax):
+                    valid.append(name.lower())
+            except spf.TempError:
+                continue
+        return valid
+
+    def check0(self, spf_record: str | None, recursion: int) -> Any:
+        """Refuses records that could take long to match."""
+        if spf_record and (len(spf_record) > RECORD_LIMIT or max(map(len, spf_record.split(" "))) > TERM_LIMIT):
+            raise spf.PermError("The record is too long")
+        return super().check0(spf_record, recursion)
+
+    def _known(self, key: _Key) -> list[Any]:
+        if key not in self._answers:
+            self.missing.add(key)
+            raise _MissingError
+        found = self._answers[key]
+        if found is None:
+            raise spf.TempError(f"no answer for {key[0]} {key[1]}")
+        return list(found)
+
+    def _want(self, names: list[str]) -> None:
+        wanted = {(asked, self.A) for name in names if (asked := lookup_name(name))}
+        self.missing |= wanted - self._answers.keys()
+        if self.missing:
+            raise _MissingError

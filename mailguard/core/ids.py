@@ -6,6 +6,9 @@ import re
 import secrets
 import time
 
+MESSAGE_ID_LENGTH = 26
+"""Characters of a message id; a unit's id begins with its message's."""
+
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford base 32: no I, L, O, U to misread
 _MESSAGE_ID = re.compile(r"^[0-9A-HJKMNP-TV-Z]{26}$")
 _UNIT_ID = re.compile(r"^[0-9A-HJKMNP-TV-Z]{26}-[1-9][0-9]{0,4}$")

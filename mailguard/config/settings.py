@@ -28,6 +28,7 @@ from mailguard.config.values import (
     Points,
     Seconds,
     SymbolName,
+    TimeZone,
 )
 
 CheckName = Literal["clamav", "spf", "dkim", "dmarc", "arc", "rules", "attachments", "dnsbl"]
@@ -246,6 +247,12 @@ class QueueSection(Section):
     per_next_hop: int = Field(10, ge=1, le=1000, description="Deliveries at the same time to one next hop, per worker.")
 
 
+class BillingSection(Section):
+    """What the monthly usage is counted by."""
+
+    time_zone: TimeZone = Field("UTC", description="IANA name of the time zone whose midnight begins a month.")
+
+
 class LogSection(Section):
     """The log, on standard error."""
 
@@ -269,6 +276,7 @@ class Settings(Section):
     dnsbl: DnsblSection
     outbound: OutboundSection
     queue: QueueSection
+    billing: BillingSection
     log: LogSection
 
     @model_validator(mode="before")

@@ -9,6 +9,7 @@ import re
 from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
@@ -96,6 +97,14 @@ def _optional_path(text: str, info: ValidationInfo) -> str:
     return str(_resolve(Path(text), info)) if text else ""
 
 
+def _time_zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("must be a time zone's IANA name such as Europe/Berlin") from None
+    return text
+
+
 Peer = Annotated[str, AfterValidator(_peer)]
 """`host:port` of something we connect to."""
 OptionalPeer = Annotated[str, AfterValidator(lambda text: _peer(text) if text else text)]
@@ -114,4 +123,5 @@ OptionalPath = Annotated[str, AfterValidator(_optional_path)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=10_000_000, allow_inf_nan=False)]
 Points = Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False)]
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
 SymbolName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]

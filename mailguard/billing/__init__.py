@@ -1,0 +1,1 @@
+"""What the bill follows from: counts of recorded MailEvents, and nothing else."""

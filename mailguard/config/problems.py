@@ -70,8 +70,9 @@ def _problem(
         return Problem(place, _text(detail))
     shown = "the value" if secret(location) else _shown(detail["input"])
     if kind == "value_error":
-        # An error about several keys of a table says which itself; the table as a value would only bury it.
-        return Problem(place, _text(detail) if isinstance(detail["input"], dict) else f"{shown} {_text(detail)}")
+        # An error about the entries of a table or list says which itself; all of it as a value would only bury it.
+        plain = not isinstance(detail["input"], (dict, list, tuple))
+        return Problem(place, f"{shown} {_text(detail)}" if plain else _text(detail))
     return Problem(place, f"{shown} {_allowed(kind, detail)}")
 
 
@@ -80,6 +81,8 @@ def _text(detail: Any) -> str:
 
 
 def _shown(value: object) -> str:
+    if value is None:
+        return "nothing"
     if isinstance(value, bool):
         return str(value).lower()
     text = repr(str(value)) if not isinstance(value, (int, float, str, list, tuple, dict)) else repr(value)

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, ValidationInfo
 
 _LABEL = re.compile(r"^[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$")
+_SYMBOL = re.compile(r"^[A-Z][A-Z0-9_]{0,63}$")
 _MAILBOX = re.compile(r"^[^@\s<>\"]{1,64}@[A-Za-z0-9._-]+$")
 
 
@@ -88,6 +89,12 @@ def _mailbox(text: str) -> str:
     return text
 
 
+def _symbol(text: str) -> str:
+    if not _SYMBOL.match(text):
+        raise ValueError("must be the name of a symbol: capital letters, digits and underscores, such as SPF_FAIL")
+    return text
+
+
 def _resolve(path: Path, info: ValidationInfo) -> Path:
     base = (info.context or {}).get("base")
     return path if base is None else Path(base) / path.expanduser()
@@ -124,4 +131,4 @@ Count = Annotated[int, Field(ge=1, le=1_000_000_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=10_000_000, allow_inf_nan=False)]
 Points = Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
-SymbolName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
+SymbolName = Annotated[str, AfterValidator(_symbol)]

@@ -103,8 +103,8 @@ class Policy:
     """Put before the Subject when the action is tag; breaks DKIM at the client's server, hence empty by default."""
     headers: bool = True
     """Whether X-MailGuard-Verdict, -Score and -Symbols are added (X-MailGuard-Id always is)."""
-    quarantine_days: float = 30
-    malware_days: float = 30
+    quarantine_days: float = 30.0
+    malware_days: float = 30.0
     hash: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -125,7 +125,7 @@ class Policy:
         """All that can change a decision, as JSON with sorted keys: what `hash` is the SHA-256 of."""
         return json.dumps(
             {
-                "thresholds": [[threshold.score, threshold.action] for threshold in self.thresholds],
+                "thresholds": [[float(threshold.score), threshold.action] for threshold in self.thresholds],
                 "malware": self.malware,
                 "dmarc": dict(self.dmarc),
                 "attachments": [
@@ -136,9 +136,12 @@ class Policy:
                 "failed_checks": [self.failed_check, dict(self.failed_checks)],
                 "deny_list": self.deny_list,
                 "lists": sorted([entry.kind, entry.pattern] for entry in self.lists),
-                "symbols": {name: [rule.score, rule.action] for name, rule in self.symbols.items()},
+                "symbols": {
+                    name: [None if rule.score is None else float(rule.score), rule.action]
+                    for name, rule in self.symbols.items()
+                },
                 "tags": [self.subject_tag, self.headers],
-                "retention": [self.quarantine_days, self.malware_days],
+                "retention": [float(self.quarantine_days), float(self.malware_days)],
             },
             sort_keys=True,
             separators=(",", ":"),

@@ -116,6 +116,7 @@ messages = Table(
     Index("ix_messages_mail_from", "mail_from", "received_at"),
     Index("ix_messages_header_message_id", "header_message_id"),
 )
+Index("ix_messages_blob", messages.c.id, sqlite_where=messages.c.blob, postgresql_where=messages.c.blob)
 
 units = Table(
     "units",
@@ -203,10 +204,15 @@ queue = Table(
     Column("last_reply", Text, nullable=False, server_default=""),
     Column("holder", String(64), nullable=False, server_default=""),
     Column("lease_until", BigInteger, nullable=False, server_default="0"),
-    Column("fence", Integer, nullable=False, server_default="0"),  # grows with each claim; an old holder's writes miss
-    Index("ix_queue_due_at", "due_at"),
+    Column(
+        "fence", BigInteger, nullable=False, server_default="0"
+    ),  # grows with each claim; an old holder's writes miss
+    Column("held", Boolean, nullable=False, server_default="0"),  # by an admin: never due until it is let go
+    Index("ix_queue_tenant_due_at", "tenant", "due_at"),
     Index("ix_queue_domain", "domain", "due_at"),
 )
+
+"""A row while a unit is spooled or held. `due_at` says when it may be claimed; a claim moves it to the end of its lease."""
 
 leases = Table(
     "leases",
@@ -214,6 +220,6 @@ leases = Table(
     Column("name", String(64), primary_key=True),
     Column("holder", String(64), nullable=False),
     Column("until", BigInteger, nullable=False),
-    Column("fence", Integer, nullable=False, server_default="0"),
+    Column("fence", BigInteger, nullable=False, server_default="0"),
 )
 """Who does scheduled work (`upkeep`), and which worker instances live (`worker:<instance>`)."""

@@ -1,0 +1,107 @@
+"""Leases by the database's clock: which worker instances live, and who does scheduled work, with fences.
+
+A lease that was not renewed in time is anybody's. Its fence grows each time it changes hands, so work that an old holder
+left half done can be told from the new one's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, and_, case, delete, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from mailguard.core.errors import ConflictError
+from mailguard.store.db import Database, now
+from mailguard.store.schema import leases
+
+WORKER = "worker:"
+"""Prefix of the lease by which a worker instance shows that it lives: `worker:<instance>`, held by the instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A lease as it stands. `until` is in milliseconds UTC of the database's clock."""
+
+    name: str
+    holder: str
+    until: int
+    fence: int
+
+
+class Leases:
+    """Takes, renews and gives up leases."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def acquire(self, name: str, holder: str, *, lease_ms: int) -> Lease | None:
+        """Take the lease, or renew one's own; None while another holds it. Raises UnavailableError."""
+        return await self._db.write(lambda connection: acquire_in(connection, name, holder, lease_ms=lease_ms))
+
+    async def release(self, name: str, holder: str) -> bool:
+        """Give it up; False when one did not hold it any more."""
+        return await self._db.write(lambda connection: release_in(connection, name, holder))
+
+    async def beat(self, instance: str, *, lease_ms: int) -> Lease | None:
+        """Say that a worker instance lives. When the fence has grown, it was thought dead in the meantime."""
+        return await self.acquire(WORKER + instance, instance, lease_ms=lease_ms)
+
+    async def leave(self, instance: str) -> bool:
+        """Say that a worker instance has ended."""
+        return await self.release(WORKER + instance, instance)
+
+    async def workers(self) -> tuple[Lease, ...]:
+        """The worker instances that live."""
+        return await self._db.read(workers_in)
+
+    async def forget_workers(self, *, older_ms: int) -> int:
+        """Remove the leases of workers that ran out longer ago than this; returns how many."""
+        return await self._db.write(lambda connection: _forget_workers_in(connection, older_ms=older_ms))
+
+
+def acquire_in(connection: Connection, name: str, holder: str, *, lease_ms: int) -> Lease | None:
+    """`Leases.acquire` inside a transaction."""
+    at = now(connection)
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(leases).values(name=name, holder=holder, until=at + lease_ms, fence=at)
+    held_on = and_(leases.c.holder == holder, leases.c.until > at)
+    row = connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["name"],
+            set_={
+                "holder": holder,
+                "until": at + lease_ms,
+                "fence": case((held_on, leases.c.fence), else_=leases.c.fence + 1),
+            },
+            where=or_(leases.c.holder == holder, leases.c.until <= at),
+        ).returning(leases.c.fence)
+    ).one_or_none()
+    return None if row is None else Lease(name, holder, at + lease_ms, row.fence)
+
+
+def release_in(connection: Connection, name: str, holder: str) -> bool:
+    """`Leases.release` inside a transaction. The row stays, so that fences go on growing."""
+    at = now(connection)
+    held = and_(leases.c.name == name, leases.c.holder == holder, leases.c.until > at)
+    return connection.execute(update(leases).where(held).values(until=at)).rowcount == 1
+
+
+def require_in(connection: Connection, lease: Lease) -> None:
+    """Inside a transaction that does scheduled work. Raises ConflictError when the lease has passed to another."""
+    held = and_(leases.c.name == lease.name, leases.c.holder == lease.holder, leases.c.fence == lease.fence)
+    statement = select(leases.c.until).where(held)
+    if connection.execute(statement.with_for_update()).one_or_none() is None:
+        raise ConflictError(f"the lease {lease.name} has passed to another")
+
+
+def workers_in(connection: Connection) -> tuple[Lease, ...]:
+    """The worker instances that live."""
+    alive = and_(leases.c.name.startswith(WORKER, autoescape=True), leases.c.until > now(connection))
+    rows = connection.execute(select(leases).where(alive).order_by(leases.c.name))
+    return tuple(Lease(row.name, row.holder, row.until, row.fence) for row in rows)
+
+
+def _forget_workers_in(connection: Connection, *, older_ms: int) -> int:
+    old = leases.c.until < now(connection) - older_ms
+    return connection.execute(delete(leases).where(leases.c.name.startswith(WORKER, autoescape=True), old)).rowcount

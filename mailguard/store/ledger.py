@@ -1,0 +1,372 @@
+"""The ledger: messages, their units, and every move of a unit from state to state with the event that records it.
+
+`core.events.TRANSITIONS` is enforced inside the transaction by conditional updates, so of two that move the same unit at
+once one gets a ConflictError. `begin` and `move` are not idempotent: a second call with the same ids raises ConflictError
+and changes nothing, so whoever repeats one after an unknown outcome learns that it had happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from mailguard.core.decision import Decision, Reason
+from mailguard.core.envelope import MailOptions, Recipient, Session
+from mailguard.core.errors import ConflictError, NotFoundError
+from mailguard.core.events import TRANSITIONS, EventKind, MailEvent, State
+from mailguard.core.ids import unit_id
+from mailguard.core.verdict import Findings, ScoredSymbol
+from mailguard.store import schema
+from mailguard.store.addresses import address_ids
+from mailguard.store.db import Database, now
+from mailguard.store.leases import WORKER
+from mailguard.store.texts import clean, to_json
+
+QUEUED = frozenset({State.SPOOLED, State.HELD})
+"""States in which a unit has a row in the queue; in all others it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """A unit's place in the queue. `purpose`: forward, release, dsn or rescan. Times in milliseconds UTC.
+
+    With `holder` and `lease_until` the one who enqueues it holds it from the start (it still awaits a reply).
+    """
+
+    purpose: str
+    due_at: int
+    expires_at: int
+    holder: str = ""
+    lease_until: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message on its way into the ledger. `blob`: its body is already in the blob store under `id`."""
+
+    id: str
+    received_at: int
+    session: Session
+    mail_from: str
+    options: MailOptions
+    size: int
+    sha256: str
+    header_message_id: str = ""
+    header_from: str = ""
+    subject: str = ""
+    findings: Findings = field(default_factory=Findings)
+    blob: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NewUnit:
+    """One recipient of a new message, and where it starts. `headers`: the block put on top when it is delivered.
+
+    `holder` is the worker's instance while FORWARDING; `queue` is given when, and only when, `state` is SPOOLED or HELD.
+    """
+
+    number: int
+    recipient: Recipient
+    state: State
+    reason: Reason
+    decision: Decision
+    score: float = 0.0
+    symbols: Sequence[ScoredSymbol] = ()
+    headers: str = ""
+    holder: str = ""
+    queue: QueueEntry | None = None
+    detail: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One unit to another state.
+
+    `size` in octets counts for the bill, 0: the message's. `queue` is given when, and only when, `to_state` is SPOOLED or
+    HELD; its body must then be in the blob store, as for every state that keeps it. A unit that leaves such a state leaves
+    the queue by itself; `dequeue` demands that it was there. `expected`: only from this state. `fence`: only while the
+    queue row has it, that is while the caller's claim is good.
+    """
+
+    unit: str
+    to_state: State
+    reason: Reason
+    actor: str = ""
+    detail: Mapping[str, object] = field(default_factory=dict)
+    size: int = 0
+    queue: QueueEntry | None = None
+    dequeue: bool = False
+    expected: State | None = None
+    fence: int | None = None
+
+
+class Ledger:
+    """The ledger's transactions. Each is one work of the database's writer, committed when it returns."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def begin(self, message: NewMessage, units: Sequence[NewUnit]) -> None:
+        """Record a message and its units. Raises ConflictError when the id is taken, UnavailableError."""
+        await self._db.write(lambda connection: begin_in(connection, message, units))
+
+    async def move(self, moves: Sequence[Move], *, events: Sequence[MailEvent] = ()) -> None:
+        """Move units, all or none, and note `events` with them.
+
+        Raises ConflictError when one is not where its move starts, NotFoundError, UnavailableError.
+        """
+
+        def work(connection: Connection) -> None:
+            note_in(connection, events)
+            move_in(connection, moves)
+
+        await self._db.write(work)
+
+    async def note(self, events: Sequence[MailEvent]) -> None:
+        """Add events that move nothing (attempts, accesses, notes). Raises NotFoundError, UnavailableError."""
+        await self._db.write(lambda connection: note_in(connection, events))
+
+    async def interrupt_dead(self, *, limit: int = 500) -> int:
+        """Units that a worker was forwarding when its lease ran out become INTERRUPTED; returns how many, `limit` at most."""
+        return await self._db.write(lambda connection: interrupt_dead_in(connection, limit=limit))
+
+
+def begin_in(connection: Connection, message: NewMessage, units: Sequence[NewUnit]) -> None:
+    """`Ledger.begin` inside a transaction."""
+    for unit in units:
+        _check_entry(unit.state, unit.queue)
+        if unit.state not in TRANSITIONS[None]:
+            raise ValueError(f"a unit cannot begin as {unit.state}")
+        if unit.state.keeps_body and not message.blob:
+            raise ValueError(f"a unit cannot begin as {unit.state} before its body is stored")
+    ids = address_ids(connection, [message.mail_from, *(unit.recipient.address for unit in units)])
+    at = now(connection)
+    try:
+        connection.execute(insert(schema.messages), _message_row(message, ids))
+        connection.execute(insert(schema.units), [_unit_row(message, unit, ids, at) for unit in units])
+    except IntegrityError as error:
+        raise ConflictError(f"message {message.id} is in the ledger already, or a tenant of it is not") from error
+    connection.execute(
+        insert(schema.events),
+        [
+            {
+                "at": at,
+                "unit": unit_id(message.id, unit.number),
+                "tenant": unit.recipient.tenant,
+                "kind": EventKind.STATE.value,
+                "from_state": None,
+                "to_state": unit.state.value,
+                "reason": unit.reason.value,
+                "actor": "",
+                "size": message.size,
+                "detail": to_json(unit.detail),
+            }
+            for unit in units
+        ],
+    )
+    queued = [_queue_row_of_new(message.id, unit, at) for unit in units if unit.queue is not None]
+    if queued:
+        connection.execute(insert(schema.queue), queued)
+
+
+def _message_row(message: NewMessage, ids: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "received_at": message.received_at,
+        "client_ip": message.session.client_ip,
+        "helo": clean(message.session.helo, 255),
+        "tls": clean(message.session.tls, 64),
+        "mail_from": ids[message.mail_from],
+        "mail_from_raw": clean(message.mail_from),
+        "options": to_json(message.options),
+        "size": message.size,
+        "sha256": message.sha256,
+        "header_message_id": clean(message.header_message_id, 255),
+        "header_from": clean(message.header_from, 320),
+        "subject": clean(message.subject),
+        "findings": to_json(message.findings),
+        "blob": message.blob,
+    }
+
+
+def _unit_row(message: NewMessage, unit: NewUnit, ids: Mapping[str, int], at: int) -> dict[str, Any]:
+    return {
+        "id": unit_id(message.id, unit.number),
+        "message": message.id,
+        "tenant": unit.recipient.tenant,
+        "recipient": ids[unit.recipient.address],
+        "recipient_raw": clean(unit.recipient.address),
+        "domain": unit.recipient.domain,
+        "options": to_json(unit.recipient.options),
+        "state": unit.state.value,
+        "reason": unit.reason.value,
+        "action": unit.decision.action.value,
+        "score": unit.score,
+        "policy": clean(unit.decision.policy, 64),
+        "policy_hash": unit.decision.policy_hash,
+        "explanation": clean(unit.decision.explanation),
+        "symbols": to_json([[symbol.name, symbol.points] for symbol in unit.symbols]),
+        "headers": clean(unit.headers),
+        "holder": unit.holder,
+        "received_at": message.received_at,
+        "changed_at": at,
+    }
+
+
+def _queue_row_of_new(message: str, unit: NewUnit, at: int) -> dict[str, Any]:
+    assert unit.queue is not None
+    return _queue_row(
+        unit.queue,
+        unit=unit_id(message, unit.number),
+        message=message,
+        tenant=unit.recipient.tenant,
+        domain=unit.recipient.domain,
+        at=at,
+    )
+
+
+def _queue_row(entry: QueueEntry, *, unit: str, message: str, tenant: int, domain: str, at: int) -> dict[str, Any]:
+    return {
+        "unit": unit,
+        "message": message,
+        "tenant": tenant,
+        "domain": domain,
+        "purpose": entry.purpose,
+        "queued_at": at,
+        "due_at": max(entry.due_at, entry.lease_until),
+        "expires_at": entry.expires_at,
+        "holder": entry.holder,
+        "lease_until": entry.lease_until,
+        # From the clock: a row that is made anew must not repeat the fences of the one before it.
+        "fence": at,
+    }
+
+
+def _check_entry(state: State, entry: QueueEntry | None) -> None:
+    if (state in QUEUED) != (entry is not None):
+        raise ValueError(f"{state} {'needs a' if state in QUEUED else 'has no'} place in the queue")
+
+
+_CURRENT = (
+    select(
+        schema.units.c.id,
+        schema.units.c.state,
+        schema.units.c.tenant,
+        schema.units.c.domain,
+        schema.units.c.message,
+        schema.messages.c.size,
+        schema.messages.c.blob,
+    )
+    .join(schema.messages, schema.messages.c.id == schema.units.c.message)
+    .where(schema.units.c.id.in_(bindparam("ids", expanding=True)))
+)
+_MOVE = (
+    update(schema.units)
+    .where(schema.units.c.id == bindparam("unit"), schema.units.c.state == bindparam("from_state"))
+    .values(state=bindparam("to_state"), reason=bindparam("why"), changed_at=bindparam("at"), holder=bindparam("by"))
+)
+_DEQUEUE = delete(schema.queue).where(
+    schema.queue.c.unit == bindparam("unit_id"),
+    or_(bindparam("any_fence"), schema.queue.c.fence == bindparam("its_fence")),
+)
+
+
+def move_in(connection: Connection, moves: Sequence[Move]) -> None:
+    """`Ledger.move` inside a transaction."""
+    if not moves:
+        return
+    ordered = sorted(moves, key=lambda move: move.unit)  # one order for all: no deadlock between two of these
+    current = {row.id: row for row in connection.execute(_CURRENT, {"ids": [move.unit for move in ordered]})}
+    if len(current) < len(ordered):
+        missing = [move.unit for move in ordered if move.unit not in current]
+        raise NotFoundError(f"no such mail: {', '.join(missing)}") if missing else ValueError("a unit moves twice")
+    at = now(connection)
+    for move in ordered:
+        _move_one(connection, move, current[move.unit], at)
+    connection.execute(insert(schema.events), [_event_row(move, current[move.unit], at) for move in ordered])
+
+
+def _move_one(connection: Connection, move: Move, row: Any, at: int) -> None:
+    state = State(row.state)
+    _check_entry(move.to_state, move.queue)
+    if move.to_state not in TRANSITIONS[state] or (move.expected is not None and state is not move.expected):
+        raise ConflictError(f"{move.unit} is {state}, so it cannot become {move.to_state}")
+    values = {"to_state": move.to_state.value, "why": move.reason.value, "at": at, "by": ""}
+    moved = connection.execute(_MOVE, {"unit": move.unit, "from_state": state.value, **values})
+    if moved.rowcount != 1:
+        raise ConflictError(f"{move.unit} was moved by someone else at the same time")
+    if state in QUEUED or move.dequeue or move.fence is not None:
+        fence = {"any_fence": move.fence is None, "its_fence": move.fence or 0}
+        removed = connection.execute(_DEQUEUE, {"unit_id": move.unit, **fence})
+        if removed.rowcount != 1:
+            raise ConflictError(f"{move.unit} is not in the queue, or no longer held by this claim")
+    if move.queue is not None:
+        connection.execute(
+            insert(schema.queue),
+            _queue_row(move.queue, unit=move.unit, message=row.message, tenant=row.tenant, domain=row.domain, at=at),
+        )
+    if move.to_state.keeps_body and not row.blob:
+        connection.execute(update(schema.messages).where(schema.messages.c.id == row.message).values(blob=True))
+
+
+def _event_row(move: Move, row: Any, at: int) -> dict[str, Any]:
+    return {
+        "at": at,
+        "unit": move.unit,
+        "tenant": row.tenant,
+        "kind": EventKind.STATE.value,
+        "from_state": row.state,
+        "to_state": move.to_state.value,
+        "reason": move.reason.value,
+        "actor": clean(move.actor, 128),
+        "size": move.size or row.size,
+        "detail": to_json(move.detail),
+    }
+
+
+def note_in(connection: Connection, events: Sequence[MailEvent]) -> None:
+    """`Ledger.note` inside a transaction. A STATE event is refused: only a move writes one."""
+    if not events:
+        return
+    if any(event.kind is EventKind.STATE for event in events):
+        raise ValueError("a STATE event is written by the move that it tells of")
+    units = {event.unit for event in events}
+    found = connection.execute(select(schema.units.c.id, schema.units.c.tenant).where(schema.units.c.id.in_(units)))
+    tenants = {row.id: row.tenant for row in found}
+    if missing := units - tenants.keys():
+        raise NotFoundError(f"no such mail: {', '.join(sorted(missing))}")
+    connection.execute(
+        insert(schema.events),
+        [
+            {
+                "at": event.at,
+                "unit": event.unit,
+                "tenant": tenants[event.unit],
+                "kind": event.kind.value,
+                "reason": event.reason.value,
+                "actor": clean(event.actor, 128),
+                "detail": to_json(event.detail),
+            }
+            for event in events
+        ],
+    )
+
+
+def interrupt_dead_in(connection: Connection, *, limit: int) -> int:
+    """`Ledger.interrupt_dead` inside a transaction."""
+    units, leases = schema.units, schema.leases
+    alive = and_(leases.c.name == WORKER + units.c.holder, leases.c.until > now(connection))
+    dead = connection.scalars(
+        select(units.c.id)
+        .where(units.c.state == State.FORWARDING.value, ~select(leases.c.name).where(alive).exists())
+        .limit(limit)
+    ).all()
+    move_in(
+        connection,
+        [Move(unit, State.INTERRUPTED, Reason.WORKER_DIED, expected=State.FORWARDING) for unit in dead],
+    )
+    return len(dead)

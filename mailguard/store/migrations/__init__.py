@@ -1,0 +1,90 @@
+"""Brings a database to the schema's shape. `versions/` holds the steps; the previous release's code survives each of them.
+
+A step may add tables, columns with a default and indexes; what the code no longer uses is dropped one release later.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, Engine, inspect, text
+
+from mailguard.core.errors import ConfigError, Problem
+from mailguard.store.engine import DRIVER_ERRORS, is_away, make_engine, parse_url, unavailable
+
+HEAD = "0001"
+"""The revision this code needs. A database that is further on is fine: see above."""
+_LOCK = 0x6D61696C  # PostgreSQL's advisory lock that one upgrade at a time holds
+_UPGRADE_TIMEOUT = 60.0
+
+
+def upgrade(url: str) -> None:
+    """Bring the database at `url` to HEAD in one transaction, making it when it is a SQLite file that is not there yet.
+
+    Several may do so at once: one works, the others wait for it. Raises ConfigError and UnavailableError.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = make_engine(parsed, connections=1, busy_timeout=_UPGRADE_TIMEOUT)
+    try:
+        with engine.begin() as connection:  # on SQLite BEGIN IMMEDIATE is the lock
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            if _revision(connection) < HEAD:
+                command.upgrade(_config(connection), "head")
+    except DRIVER_ERRORS as error:
+        if is_away(error):
+            raise unavailable(error) from error
+        raise
+    finally:
+        engine.dispose()
+
+
+def current_revision(url: str) -> str:
+    """The revision of the database at `url`, empty when it has none. Raises ConfigError and UnavailableError."""
+    engine: Engine = make_engine(parse_url(url), connections=1)
+    try:
+        with engine.connect() as connection:
+            return _revision(connection)
+    except DRIVER_ERRORS as error:
+        if is_away(error):
+            raise unavailable(error) from error
+        raise
+    finally:
+        engine.dispose()
+
+
+def head_revision() -> str:
+    """The revision that this code needs."""
+    return HEAD
+
+
+def require_head(connection: Connection) -> None:
+    """Raises ConfigError unless the database is at HEAD or further."""
+    revision = _revision(connection)
+    if revision < HEAD:
+        raise ConfigError(
+            [
+                Problem(
+                    "database.url",
+                    f"the database is at revision {revision or 'none'}, {HEAD} is needed: run `mailguard db upgrade`",
+                )
+            ]
+        )
+
+
+def _revision(connection: Connection) -> str:
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config

@@ -1,0 +1,233 @@
+"""The writer: one thread a process that runs waiting works in one transaction, a savepoint each (group commit).
+
+A work that fails is undone alone. When the transaction itself is lost, it is run once more if a new connection may help;
+then every work of it fails with UnavailableError. The thread survives all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection, Engine
+
+from mailguard.core.errors import UnavailableError
+from mailguard.store import addresses
+from mailguard.store.engine import DRIVER_ERRORS, cursor_of, is_away, is_deadlock, is_lost, unavailable
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+
+
+class Job(Generic[T]):
+    """A work on its way through the writer, and who waits for it: a thread, or a task of an event loop."""
+
+    __slots__ = ("_result", "arrived", "error", "work")
+
+    def __init__(self, work: Work[T]) -> None:
+        self.work = work
+        self.arrived = time.perf_counter()
+        self.error: BaseException | None = None
+        self._result: T | None = None
+
+    def run(self, connection: Connection) -> None:
+        """Run the work, which may be for the second time."""
+        self.error = None
+        with _Capture(self):
+            self._result = self.work(connection)
+
+    def settle(self, future: asyncio.Future[T] | Future[T]) -> None:
+        """Tell the outcome to the one who waits, unless he has gone."""
+        if future.done():
+            return
+        if self.error is not None:
+            future.set_exception(self.error)
+        else:
+            future.set_result(self._result)  # type: ignore[arg-type]
+
+
+class _Capture:
+    """Keeps whatever a work raises for the one who waits for it: it must not end the writer's thread."""
+
+    __slots__ = ("_job",)
+
+    def __init__(self, job: Job[Any]) -> None:
+        self._job = job
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> bool:
+        self._job.error = error
+        return True
+
+
+class _TransactionLost(Exception):
+    """The transaction is gone before its COMMIT was sent: nothing of it was done."""
+
+    def __init__(self, cause: BaseException) -> None:
+        self.cause = cause
+        super().__init__(str(cause))
+
+
+class Writer:
+    """Runs jobs on its own thread, which starts with the first one. `group`: how many share a transaction at most."""
+
+    def __init__(self, engine: Engine, *, group: int, on_commit: Callable[[float], None] | None) -> None:
+        self._engine = engine
+        self._group = group
+        self._on_commit = on_commit
+        self._jobs: deque[tuple[Job[Any], Callable[[Job[Any]], None] | _LoopWaiter]] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+
+    def submit(self, work: Work[T]) -> Future[T]:
+        """Hand in a work from a thread that will wait. Raises UnavailableError once closing."""
+        job, future = Job(work), Future[T]()
+        self._hand_in(job, lambda job: job.settle(future))
+        return future
+
+    def submit_from(
+        self, loop: asyncio.AbstractEventLoop, work: Work[T], *, done: Callable[[], None]
+    ) -> asyncio.Future[T]:
+        """Hand in a work from a task of `loop`; `done` is called there when it is over. Raises UnavailableError."""
+        job, future = Job(work), loop.create_future()
+        self._hand_in(job, _LoopWaiter(loop, future, done))
+        return future
+
+    def close(self) -> None:
+        """Commit what was handed in and end the thread."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _hand_in(self, job: Job[Any], waiter: Callable[[Job[Any]], None] | _LoopWaiter) -> None:
+        with self._wake:
+            if self._closing:
+                raise UnavailableError("database unavailable: it is being closed")
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="db-write", daemon=True)
+                self._thread.start()
+            self._jobs.append((job, waiter))
+            self._wake.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._jobs and not self._closing:
+                    self._wake.wait()
+                taken = [self._jobs.popleft() for _ in range(min(len(self._jobs), self._group))]
+            if not taken:
+                return
+            self._commit([job for job, _ in taken])
+            _hand_over(taken)
+
+    def _commit(self, jobs: list[Job[Any]]) -> None:
+        """Commit all that can be; afterwards each job has its result or its error."""
+        try:
+            self._transact(jobs)
+        except _TransactionLost as lost:
+            # Either the server was restarted since the last group, or a deadlock was broken: apart they cannot deadlock.
+            if is_deadlock(lost.cause):
+                for job in jobs:
+                    self._commit_once([job])
+            elif is_lost(lost.cause):
+                self._commit_once(jobs)
+            else:
+                _fail(jobs, lost.cause)
+
+    def _commit_once(self, jobs: list[Job[Any]]) -> None:
+        try:
+            self._transact(jobs)
+        except _TransactionLost as lost:
+            _fail(jobs, lost.cause)
+
+    def _transact(self, jobs: list[Job[Any]]) -> None:
+        try:
+            connection = self._engine.connect()
+        except DRIVER_ERRORS as error:
+            raise _TransactionLost(error) from error
+        with connection:
+            try:
+                connection.begin()
+                addresses.remember(connection)
+                for job in jobs:
+                    _run_one(connection, job)
+            except DRIVER_ERRORS as error:
+                if is_lost(error):
+                    connection.invalidate(error)
+                raise _TransactionLost(error) from error
+            try:
+                connection.commit()
+            except DRIVER_ERRORS as error:
+                _fail(jobs, error)  # never run again: it may have been committed
+                return
+            addresses.settle(connection, committed=True)
+        if self._on_commit is not None:
+            self._on_commit(time.perf_counter() - jobs[0].arrived)
+
+
+def _run_one(connection: Connection, job: Job[Any]) -> None:
+    """Run a job in its savepoint. Raises a driver's error when the whole transaction is lost."""
+    cursor = cursor_of(connection)
+    cursor.execute("SAVEPOINT work")
+    job.run(connection)
+    if job.error is None:
+        cursor.execute("RELEASE SAVEPOINT work")
+        return
+    if isinstance(job.error, DRIVER_ERRORS):
+        if is_deadlock(job.error) or is_lost(job.error):
+            raise job.error
+        if is_away(job.error):
+            job.error = unavailable(job.error)
+    addresses.settle(connection, committed=False)
+    cursor.execute("ROLLBACK TO SAVEPOINT work")  # fails when SQLite has undone it all by itself (disk full)
+    cursor.execute("RELEASE SAVEPOINT work")
+
+
+def _fail(jobs: list[Job[Any]], error: BaseException) -> None:
+    for job in jobs:
+        job.error = unavailable(error)
+
+
+class _LoopWaiter:
+    """A task of an event loop that waits for a job."""
+
+    __slots__ = ("done", "future", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], done: Callable[[], None]) -> None:
+        self.loop = loop
+        self.future = future
+        self.done = done
+
+    def settle(self, job: Job[Any]) -> None:
+        job.settle(self.future)
+        self.done()
+
+
+def _hand_over(taken: list[tuple[Job[Any], Callable[[Job[Any]], None] | _LoopWaiter]]) -> None:
+    """Wake each one who waits; a loop once for the whole group, since waking one costs a system call."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Job[Any], _LoopWaiter]]] = {}
+    for job, waiter in taken:
+        if isinstance(waiter, _LoopWaiter):
+            by_loop.setdefault(waiter.loop, []).append((job, waiter))
+        else:
+            waiter(job)
+    for loop, pairs in by_loop.items():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle_all, pairs)
+
+
+def _settle_all(pairs: list[tuple[Job[Any], _LoopWaiter]]) -> None:
+    for job, waiter in pairs:
+        waiter.settle(job)

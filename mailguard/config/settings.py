@@ -93,17 +93,31 @@ class ServerSection(Section):
         "", description="PEM file with the certificate chain for STARTTLS. Empty: a self-made one in the storage path."
     )
     tls_key: OptionalPath = Field("", description="PEM file with the private key of `tls_certificate`.")
-    max_connections: Count = Field(1000, description="Open connections per worker; more are told 421.")
-    max_connections_per_client: Count = Field(
-        50, description="Open connections per worker from one client (IPv4 address or IPv6 /64)."
+    strict_pipelining: bool = Field(
+        True, description="Turn away clients that talk before the greeting, or on behind EHLO, HELO or DATA."
     )
-    max_recipients: Count = Field(1000, description="Recipients per message; more are told 452 (RFC 5321 §4.5.3.1.8).")
-    max_errors: Count = Field(20, description="Errors in one session before it is ended with 421.")
-    max_commands: Count = Field(10_000, description="Commands in one session before it is ended with 421.")
-    max_messages_per_session: Count = Field(1000, description="Messages in one session before it is ended with 421.")
+    recipients_per_message: int = Field(
+        100, ge=100, le=100_000, description="Recipients of one message; more are told 452 (RFC 5321 §4.5.3.1.8)."
+    )
+    messages_per_session: Count = Field(1000, description="Messages in one session; then 421.")
+    commands_per_session: Count = Field(20_000, description="Commands in one session; then 421.")
+    errors_per_session: Count = Field(
+        20, description="Errors in one session since its last accepted message; then 421."
+    )
+    junk_commands: Count = Field(
+        100, description="NOOP, RSET, VRFY, HELP, EHLO, HELO since the last accepted message; then 421."
+    )
+    session_time: Seconds = Field(3600, description="Seconds a session may last in all; then 421.")
     command_timeout: Seconds = Field(300, description="Seconds to wait for the next command (RFC 5321 §4.5.3.2.7).")
-    data_timeout: Seconds = Field(180, description="Seconds to wait for the next octets of a message.")
-    session_timeout: Seconds = Field(7200, description="Seconds a session may last in all.")
+    data_time: Seconds = Field(1800, description="Seconds that a message may take, from 354 to its final dot.")
+    max_connections: Count = Field(5000, description="Open connections per worker; more are told 421.")
+    connections_per_client: Count = Field(
+        50, description="Open connections per worker from one client: an IPv4 address or an IPv6 /64."
+    )
+    connections_per_minute: Count = Field(600, description="New connections per worker and minute from one client.")
+    unlimited_networks: tuple[Network, ...] = Field(
+        ("127.0.0.0/8", "::1/128"), description="Clients to which the two limits above do not apply."
+    )
     drain_seconds: Seconds = Field(
         90, description="Seconds that open sessions have to end in after SIGTERM, before they are cut with 421."
     )
@@ -170,7 +184,7 @@ class DnsSection(Section):
         (), description='Servers to ask, such as `["127.0.0.1:5300"]`. Empty: those of the system.'
     )
     timeout: Seconds = Field(5, description="Seconds to wait for an answer, retries included.")
-    cache_size: int = Field(10_000, ge=0, le=10_000_000, description="Answers kept in memory, per worker.")
+    cache_size: int = Field(20_000, ge=0, le=10_000_000, description="Answers kept in memory, per worker.")
 
 
 class PoliciesSection(Section):
@@ -253,6 +267,12 @@ class BillingSection(Section):
     time_zone: TimeZone = Field("UTC", description="IANA name of the time zone whose midnight begins a month.")
 
 
+class BillingSection(Section):
+    """What the month's bill goes by."""
+
+    time_zone: TimeZone = Field("UTC", description="Where a month begins and ends, by its IANA name.")
+
+
 class LogSection(Section):
     """The log, on standard error."""
 
@@ -276,6 +296,7 @@ class Settings(Section):
     dnsbl: DnsblSection
     outbound: OutboundSection
     queue: QueueSection
+    billing: BillingSection
     billing: BillingSection
     log: LogSection
 

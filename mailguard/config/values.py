@@ -10,6 +10,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
@@ -95,6 +96,14 @@ def _symbol(text: str) -> str:
     return text
 
 
+def _time_zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("must be a time zone by its IANA name, such as UTC or Europe/Berlin") from None
+    return text
+
+
 def _resolve(path: Path, info: ValidationInfo) -> Path:
     base = (info.context or {}).get("base")
     return path if base is None else Path(base) / path.expanduser()
@@ -132,3 +141,4 @@ Seconds = Annotated[float, Field(gt=0, le=10_000_000, allow_inf_nan=False)]
 Points = Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 SymbolName = Annotated[str, AfterValidator(_symbol)]
+TimeZone = Annotated[str, AfterValidator(_time_zone)]

@@ -39,8 +39,9 @@ class Match:
 
 
 def parse_pattern(text: str) -> Pattern:
-    """What a list entry means: `a@b.example`, `b.example` (or `@b.example`), `192.0.2.0/24` or an address without mask.
+    """What a list entry means: `a@b.example`, `b.example`, `192.0.2.0/24` or an address without mask.
 
+    `@b.example`, `.b.example` and `*.b.example` mean the domain as well; a top-level domain is one too.
     Raises ValueError saying what is allowed.
     """
     text = text.strip()
@@ -49,11 +50,14 @@ def parse_pattern(text: str) -> Pattern:
     except ValueError:
         pass
     local, at, domain = text.rpartition("@")
-    name = _look_up_form(domain)
-    if local and is_mailbox(f"{local}@{name}"):
-        return Pattern(address=f"{local.lower()}@{name}")
-    if not (at and local) and "." in name and is_mailbox(f"x@{name}"):
-        return Pattern(domain=name)
+    if at and local:
+        name = _look_up_form(domain)
+        if is_mailbox(f"{local}@{name}"):
+            return Pattern(address=f"{local.lower()}@{name}")
+    else:
+        name = _look_up_form(domain.removeprefix("*").removeprefix("."))
+        if is_mailbox(f"x@{name}") and not name.replace(".", "").isdigit() and not name.startswith("["):
+            return Pattern(domain=name)
     raise ValueError("must be an address (a@b.example), a domain (b.example) or a range (192.0.2.0/24)")
 
 

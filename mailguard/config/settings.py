@@ -267,12 +267,6 @@ class BillingSection(Section):
     time_zone: TimeZone = Field("UTC", description="IANA name of the time zone whose midnight begins a month.")
 
 
-class BillingSection(Section):
-    """What the month's bill goes by."""
-
-    time_zone: TimeZone = Field("UTC", description="Where a month begins and ends, by its IANA name.")
-
-
 class LogSection(Section):
     """The log, on standard error."""
 
@@ -296,7 +290,6 @@ class Settings(Section):
     dnsbl: DnsblSection
     outbound: OutboundSection
     queue: QueueSection
-    billing: BillingSection
     billing: BillingSection
     log: LogSection
 

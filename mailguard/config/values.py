@@ -10,7 +10,6 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
@@ -100,23 +99,6 @@ def _time_zone(text: str) -> str:
     try:
         ZoneInfo(text)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("must be a time zone by its IANA name, such as UTC or Europe/Berlin") from None
-    return text
-
-
-def _resolve(path: Path, info: ValidationInfo) -> Path:
-    base = (info.context or {}).get("base")
-    return path if base is None else Path(base) / path.expanduser()
-
-
-def _optional_path(text: str, info: ValidationInfo) -> str:
-    return str(_resolve(Path(text), info)) if text else ""
-
-
-def _time_zone(text: str) -> str:
-    try:
-        ZoneInfo(text)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError("must be a time zone's IANA name such as Europe/Berlin") from None
     return text
 
@@ -141,4 +123,3 @@ Seconds = Annotated[float, Field(gt=0, le=10_000_000, allow_inf_nan=False)]
 Points = Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 SymbolName = Annotated[str, AfterValidator(_symbol)]
-TimeZone = Annotated[str, AfterValidator(_time_zone)]

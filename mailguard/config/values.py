@@ -103,6 +103,15 @@ def _time_zone(text: str) -> str:
     return text
 
 
+def _resolve(path: Path, info: ValidationInfo) -> Path:
+    base = (info.context or {}).get("base")
+    return path if base is None else Path(base) / path.expanduser()
+
+
+def _optional_path(text: str, info: ValidationInfo) -> str:
+    return str(_resolve(Path(text), info)) if text else ""
+
+
 Peer = Annotated[str, AfterValidator(_peer)]
 """`host:port` of something we connect to."""
 OptionalPeer = Annotated[str, AfterValidator(lambda text: _peer(text) if text else text)]

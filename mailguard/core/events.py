@@ -47,7 +47,10 @@ class State(StrEnum):
         return self in KEEPS_BODY
 
 
-KEEPS_BODY = frozenset({State.SPOOLED, State.HELD, State.QUARANTINED, State.UNDELIVERABLE, State.PARKED})
+KEEPS_BODY = frozenset(
+    {State.SPOOLED, State.HELD, State.QUARANTINED, State.UNDELIVERABLE, State.PARKED, State.RELEASED}
+)
+"""RELEASED too, until its retention ends: the client's server may lose what it took, and `release --again` brings it back."""
 
 NEW: None = None
 """Stands for "no unit yet" in TRANSITIONS."""

@@ -1,0 +1,314 @@
+"""An SMTP client connection to a next hop: one pipelined conversation (RFC 2920), reusable for the next message.
+
+The content goes out byte for byte, with dots stuffed and nothing else: signatures must survive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
+
+from mailguard.core.reply import Reply
+from mailguard.net.dot_stuffing import stuff, stuff_small
+from mailguard.net.smtp_commands import data_command, mail_command, rcpt_command
+from mailguard.net.smtp_handshake import Greeted, Handshake, Target, opportunistic_context
+from mailguard.net.smtp_reply import ServerReply
+from mailguard.net.smtp_values import (
+    Answer,
+    Capabilities,
+    GoAhead,
+    HopError,
+    Sent,
+    Stage,
+    Timeouts,
+    TlsMode,
+    Transaction,
+)
+from mailguard.net.smtp_wire import WireError, WireTimeout
+
+__all__ = [
+    "Answer",
+    "Capabilities",
+    "GoAhead",
+    "Handshake",
+    "HopError",
+    "Sent",
+    "SmtpConnection",
+    "Stage",
+    "Target",
+    "Timeouts",
+    "TlsMode",
+    "Transaction",
+    "opportunistic_context",
+]
+
+SMALL = 256 * 1024
+"""Octets of content up to which a message is written at once, without flow control."""
+LONE_DOT_PATIENCE = 10.0
+"""Seconds to wait for the answer to a dot that ends nothing; its outcome matters to nobody."""
+
+
+@dataclass(slots=True)
+class _Envelope:
+    """The replies to MAIL, each RCPT and DATA as far as they came; `broken` says why there are no more.
+
+    `farewell` is a 421, to whichever command: RFC 5321 §3.8 lets a server close at any time.
+    """
+
+    mail: ServerReply | None = None
+    rcpts: list[ServerReply] = field(default_factory=list)
+    data: ServerReply | None = None
+    broken: str = ""
+    farewell: Reply | None = None
+
+    def heard(self, reply: ServerReply) -> ServerReply:
+        """Note `reply` if it is the server's farewell."""
+        if reply.code == 421:
+            self.farewell = reply.reply
+            self.broken = self.broken or str(reply.reply)
+        return reply
+
+
+class SmtpConnection:
+    """A connection that has said EHLO. One transaction at a time; `usable` says whether another may follow."""
+
+    def __init__(self, greeted: Greeted, *, timeouts: Timeouts) -> None:
+        self._wire = greeted.wire
+        self._timeouts = timeouts
+        self._loop = asyncio.get_running_loop()
+        self._open_transaction = False
+        self._closing = False
+        self.capabilities = greeted.capabilities
+        self.tls = greeted.tls
+        self.address = greeted.wire.peer
+        self.uses = 0
+
+    @classmethod
+    async def connect(cls, target: Target, handshake: Handshake, *, deadline: float = inf) -> SmtpConnection:
+        """Connect, hear the banner, say EHLO (else HELO), change to TLS as `target.tls` says, by the loop's time `deadline`.
+
+        When opportunistic TLS fails the conversation starts anew in plaintext. Raises HopError.
+        """
+        try:
+            return cls(await handshake.perform(target, deadline=deadline), timeouts=handshake.timeouts)
+        except HopError as error:
+            if error.stage is not Stage.STARTTLS or target.tls is not TlsMode.OPPORTUNISTIC:
+                raise
+        plain = replace(target, tls=TlsMode.OFF)
+        return cls(await handshake.perform(plain, deadline=deadline), timeouts=handshake.timeouts)
+
+    @property
+    def usable(self) -> bool:
+        """Whether another transaction may follow."""
+        return not self._closing and self._wire.in_step
+
+    def close(self) -> None:
+        """Say QUIT and close. Nobody waits for its reply: the last message's outcome is known."""
+        self._closing = True
+        if self._wire.in_step:
+            self._wire.close(b"QUIT\r\n")
+        else:
+            self._wire.abort()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._closing = True
+        self._wire.abort()
+
+    async def send(self, job: Transaction, *, deadline: float = inf, go_ahead: GoAhead | None = None) -> Sent:
+        """One transaction, by the loop's time `deadline`. What goes wrong on the wire is in the answers, not raised.
+
+        What `go_ahead` raises is raised, and so is cancellation: the content was then not sent, unless cancelled later.
+        """
+        lacking = self.capabilities.shortfall(size=job.size, eight_bit=job.needs_eight_bit, smtputf8=job.needs_smtputf8)
+        if lacking:
+            return Sent((Answer(Stage.MAIL, lacking, local=True),) * len(job.recipients))
+        first = self.uses == 0
+        self.uses += 1
+        try:
+            envelope = await self._envelope(job, deadline)
+            dead = envelope.mail is None or envelope.mail.code == 421
+            answers = _envelope_answers(envelope, len(job.recipients))
+            if envelope.broken:
+                self.abort()
+                return Sent(
+                    _filled(answers, Answer(Stage.DATA, envelope.farewell, envelope.broken)), stale=dead and not first
+                )
+            assert envelope.mail and envelope.data
+            if envelope.data.code != 354:
+                self._open_transaction = envelope.mail.code < 400
+                if envelope.data.code < 400:
+                    self.abort()
+                return Sent(_filled(answers, Answer(Stage.DATA, envelope.data.reply)))
+            if None not in answers:
+                await self._lone_dot(envelope)
+                return Sent(_filled(answers, Answer(Stage.DATA)))
+            if self._wire.answered:
+                self.abort()
+                return Sent(_filled(answers, Answer(Stage.DATA, None, "a reply to the content before it was sent")))
+            if go_ahead is not None:
+                await go_ahead()
+            return await self._content(job, answers, deadline)
+        except BaseException:
+            self.abort()
+            raise
+
+    # MAIL, RCPT, DATA
+
+    async def _envelope(self, job: Transaction, deadline: float) -> _Envelope:
+        commands = [mail_command(job, self.capabilities)]
+        commands += [rcpt_command(recipient, self.capabilities) for recipient in job.recipients]
+        commands.append(data_command())
+        reset, self._open_transaction = self._open_transaction, False
+        if self.capabilities.pipelining:
+            return await self._in_one_flight(commands, reset=reset, deadline=deadline)
+        return await self._step_by_step(commands, reset=reset, deadline=deadline)
+
+    async def _in_one_flight(self, commands: Sequence[bytes], *, reset: bool, deadline: float) -> _Envelope:
+        wire, envelope = self._wire, _Envelope()
+        wire.write((b"RSET\r\n" if reset else b"") + b"".join(commands))
+        try:
+            await wire.received(len(commands) + reset, self._timeouts.rcpt, deadline)
+        except WireError as error:
+            envelope.broken = str(error)
+        if reset:
+            wire.take()
+        for position in range(len(commands)):
+            reply = wire.take()
+            if reply is None:
+                break
+            if position == 0:
+                envelope.mail = reply
+            elif position < len(commands) - 1:
+                envelope.rcpts.append(reply)
+            else:
+                envelope.data = reply
+            envelope.heard(reply)
+            if envelope.farewell:  # what follows is not to be relied on
+                break
+        return envelope
+
+    async def _step_by_step(self, commands: Sequence[bytes], *, reset: bool, deadline: float) -> _Envelope:
+        wire, times, envelope = self._wire, self._timeouts, _Envelope()
+
+        async def ask(command: bytes, patience: float) -> ServerReply:
+            wire.write(command)
+            return envelope.heard(await wire.reply(patience, deadline))
+
+        try:
+            if reset:
+                await ask(b"RSET\r\n", times.mail)
+            envelope.mail = await ask(commands[0], times.mail)
+            for command in commands[1:-1]:
+                if envelope.broken or envelope.mail.code >= 300:
+                    break
+                envelope.rcpts.append(await ask(command, times.rcpt))
+            if any(reply.code < 300 for reply in envelope.rcpts) and not envelope.broken:
+                envelope.data = await ask(commands[-1], times.data)
+            else:  # what a server would say to DATA now
+                envelope.data = ServerReply(503, ("503 5.5.1 No valid recipients",))
+        except WireError as error:
+            envelope.broken = str(error)
+        return envelope
+
+    async def _lone_dot(self, envelope: _Envelope) -> None:
+        """Nobody is to get the content, but the server said 354: end it empty (RFC 2920 §3.1).
+
+        Not when a recipient stands after all (after a MAIL that was refused): it would get an empty message.
+        """
+        if any(reply.code < 300 for reply in envelope.rcpts):
+            self.abort()
+            return
+        self._wire.write(b".\r\n")
+        try:
+            await self._wire.reply(LONE_DOT_PATIENCE)
+        except WireError:
+            self.abort()
+
+    # the content
+
+    async def _content(self, job: Transaction, answers: list[Answer | None], deadline: float) -> Sent:
+        waiting = tuple(i for i, answer in enumerate(answers) if answer is None)
+        if job.size <= SMALL:
+            self._wire.write(stuff_small(job.content))
+            remaining = deadline - self._loop.time()
+            if remaining >= self._timeouts.final:
+                return Sent(_filled(answers, await self._final_reply()))
+            try:
+                return Sent(_filled(answers, self._final(await self._wire.reply(remaining))))
+            except WireTimeout:
+                task = self._loop.create_task(self._final_reply())
+            except WireError as error:
+                return Sent(_filled(answers, self._lost(error)))
+        else:
+            task = self._loop.create_task(self._large_content(job.content))
+            try:
+                await asyncio.wait((task,), timeout=max(0.0, min(deadline - self._loop.time(), 1e9)))
+            except asyncio.CancelledError:
+                task.cancel()
+                raise
+            if task.done():
+                return Sent(_filled(answers, task.result()))
+        self._closing = True  # it will answer, but to nobody else's message
+        task.add_done_callback(lambda _: self.abort())
+        unknown = Answer(Stage.CONTENT, None, "no reply to the content yet")
+        return Sent(_filled(answers, unknown), waiting, task)
+
+    async def _large_content(self, chunks: Sequence[bytes]) -> Answer:
+        wire = self._wire
+        try:
+            for piece in stuff(chunks):
+                wire.write(piece)
+                await wire.drained(self._timeouts.block)
+                if wire.answered:
+                    break
+        except WireError as error:
+            early = wire.take()  # a server that refuses a large message in its midst says why, and hangs up
+            self.abort()
+            return _early(early) if early else Answer(Stage.DATA, None, f"{error} in the midst of the content")
+        early = wire.take()
+        if early:
+            self.abort()
+            return _early(early)
+        wire.write(b".\r\n")
+        return await self._final_reply()
+
+    async def _final_reply(self) -> Answer:
+        try:
+            return self._final(await self._wire.reply(self._timeouts.final))
+        except WireError as error:
+            return self._lost(error)
+
+    def _final(self, reply: ServerReply) -> Answer:
+        if reply.code == 421 or reply.code // 100 == 3:
+            self.abort()
+        return Answer(Stage.CONTENT, reply.reply)
+
+    def _lost(self, error: WireError) -> Answer:
+        self.abort()
+        return Answer(Stage.CONTENT, None, f"{error} after the final dot")
+
+
+def _early(reply: ServerReply) -> Answer:
+    """A reply before the final dot. Only a refusal can be meant; a 2xx for half a message must not count as delivered."""
+    if reply.code >= 400:
+        return Answer(Stage.CONTENT, reply.reply)
+    return Answer(Stage.DATA, None, f"{reply.code} before the end of the content")
+
+
+def _envelope_answers(envelope: _Envelope, count: int) -> list[Answer | None]:
+    """The answers that the envelope decides; None for recipients that wait for the content's."""
+    if envelope.mail is None:
+        return [Answer(Stage.MAIL, envelope.farewell, envelope.broken)] * count
+    if envelope.mail.code >= 300:
+        return [Answer(Stage.MAIL, envelope.mail.reply)] * count
+    answers: list[Answer | None] = [
+        None if reply.code < 300 else Answer(Stage.RCPT, reply.reply) for reply in envelope.rcpts
+    ]
+    return answers + [Answer(Stage.RCPT, envelope.farewell, envelope.broken)] * (count - len(answers))
+
+
+def _filled(answers: Sequence[Answer | None], rest: Answer) -> tuple[Answer, ...]:
+    return tuple(rest if answer is None else answer for answer in answers)

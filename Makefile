@@ -1,0 +1,52 @@
+# MailGuard: `make run` to try it, `make test` to prove it. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install dev run test test-packages lint docs lock clean
+
+PYTEST := .venv/bin/pytest
+SETUP := pyproject.toml requirements/build.lock requirements/runtime.lock requirements/dev.lock tools/venv tools/packages
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+install: .venv/.stamp-runtime ## Make .venv with .venv/bin/mailguard (installs Debian packages when missing)
+
+.venv/.stamp-runtime: $(SETUP)
+	@tools/packages runtime
+	@tools/venv runtime
+
+dev: .venv/.stamp-dev ## The same, with what development needs
+
+.venv/.stamp-dev: $(SETUP)
+	@tools/packages runtime
+	@tools/venv dev
+
+run: install ## Run a demo relay on 127.0.0.1:2525 with a scanner and a mailbox; Ctrl-C stops it
+	@exec .venv/bin/mailguard playground
+
+test-packages: dev
+	@tools/packages test
+
+test: test-packages ## Run all tests: the quick ones side by side, then those with real servers
+	@status=0; \
+	$(PYTEST) -q -n 2 --ignore=tests/e2e tests || status=1; \
+	$(PYTEST) -q tests/e2e || status=1; \
+	exit $$status
+
+lint: dev ## ruff, mypy --strict and the layers
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	$(PYTEST) -q tests/unit/test_layers.py
+
+docs: dev ## Write the generated pages of docs/ anew
+	.venv/bin/python tools/write_docs.py
+
+lock: ## Write requirements/*.lock anew from pyproject.toml
+	@tools/lock
+
+clean: ## Remove what was built; var/ (mail and database) stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -51,6 +51,7 @@ class Reason(StrEnum):
     UNSUPPORTED_BY_NEXT_HOP = "unsupported_by_next_hop"
     BAD_SYNTAX = "bad_syntax"
     RATE_LIMIT = "rate_limit"
+    TOO_MANY_RECIPIENTS = "too_many_recipients"
     LOCAL_ERROR = "local_error"
     # delivery
     NEXT_HOP_ACCEPTED = "next_hop_accepted"

@@ -1,0 +1,84 @@
+"""A message's data between 354 and the final dot: reading it in large chunks, and making it clean CRLF text.
+
+Only CRLF.CRLF ends it. Anything looser lets a sender hide a second transaction in a message ("SMTP smuggling").
+"""
+
+from __future__ import annotations
+
+import re
+from asyncio import LimitOverrunError, StreamReader
+from dataclasses import dataclass
+
+END = b"\r\n.\r\n"
+CHUNK = 128 * 1024
+"""Octets that are read at a time; the stream holds twice as much before it stops the client."""
+OVERRUN = 2
+"""How many times its limit a message may go on, to be refused rightly at its end, before the connection is cut."""
+
+_NEWLINE = re.compile(rb"\r*\n|\r")
+_STUFFED = re.compile(rb"\r\n\.(?!\r\n)")
+
+
+class OverrunError(Exception):
+    """The message went on for more than OVERRUN times its limit."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a watcher may look at while a message comes in."""
+
+    octets: int = 0
+
+
+async def read_data(reader: StreamReader, *, limit: int, progress: Progress) -> bytes | None:
+    """The data up to and without the final dot, dots still stuffed; None when it is clearly over `limit` octets.
+
+    A message over the limit by no more than the dots that transparency adds comes through: measure what is unstuffed.
+
+    Raises IncompleteReadError when the client goes away in its midst, OverrunError when it never seems to end.
+    """
+    # The CRLF that ended the DATA command begins the first line too: put back, it lets one search find every end,
+    # the empty message's included. (StreamReader has no public way to unread.)
+    reader._buffer[:0] = b"\r\n"  # type: ignore[attr-defined]
+    chunks: list[bytes] = []
+    stuffed = 0  # dots that transparency adds do not count (RFC 1870 §5)
+    while True:
+        try:
+            chunk = await reader.readuntil(END)
+            ended = True
+        except LimitOverrunError as overrun:
+            chunk = await reader.read(overrun.consumed)
+            ended = False
+        progress.octets += len(chunk)
+        stuffed += chunk.count(b"\r\n.") + 1  # and one that two chunks may have between them
+        if progress.octets - stuffed <= limit + len(END):
+            chunks.append(chunk)
+        else:
+            chunks.clear()  # refused at its end: nothing of it is worth its memory
+            if progress.octets > OVERRUN * limit and not ended:
+                raise OverrunError
+        if ended:
+            return b"".join(chunks)[2:-3] if chunks else None
+
+
+def has_bare_newline(raw: bytes) -> bool:
+    """Whether a CR or LF stands alone (RFC 5321 §2.3.8)."""
+    pairs = raw.count(b"\r\n")
+    return raw.count(b"\n") != pairs or raw.count(b"\r") != pairs
+
+
+def normalise(raw: bytes) -> bytes:
+    """`raw` with every line ended by CRLF: a bare LF, a bare CR, and CRs before an LF (one line end, not several)."""
+    return _NEWLINE.sub(b"\r\n", raw) if has_bare_newline(raw) else raw
+
+
+def unstuff(data: bytes) -> bytes:
+    """`data` without the dots that a client doubles at the start of lines (RFC 5321 §4.5.2).
+
+    A line that is nothing but a dot can only come from a normalised bare newline; it is text, and stays.
+    """
+    if data.startswith(b".") and not data.startswith(b".\r\n"):
+        data = data[1:]
+    if b"\r\n." not in data:
+        return data
+    return _STUFFED.sub(b"\r\n", data) if b"\r\n.\r\n" in data else data.replace(b"\r\n.", b"\r\n")

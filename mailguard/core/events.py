@@ -61,7 +61,9 @@ TRANSITIONS: Mapping[State | None, frozenset[State]] = {
     _S.FORWARDING: frozenset(
         {_S.DELIVERED, _S.SPOOLED, _S.REJECTED, _S.DEFERRED, _S.BOUNCED, _S.UNDELIVERABLE, _S.INTERRUPTED}
     ),
-    _S.INTERRUPTED: frozenset({_S.DELIVERED, _S.SPOOLED}),  # by the journal's replay alone
+    _S.INTERRUPTED: frozenset(
+        {_S.DELIVERED, _S.SPOOLED, _S.BOUNCED, _S.UNDELIVERABLE}
+    ),  # by the journal's replay alone
     _S.SPOOLED: frozenset(
         {_S.DELIVERED, _S.RELEASED, _S.QUARANTINED, _S.BOUNCED, _S.UNDELIVERABLE, _S.EXPIRED, _S.CANCELLED, _S.PARKED}
     ),

@@ -23,6 +23,7 @@ from mailguard.core.verdict import Findings, ScoredSymbol
 from mailguard.store import schema
 from mailguard.store.addresses import address_ids
 from mailguard.store.db import Database, now
+from mailguard.store.findings import findings_to_json
 from mailguard.store.leases import WORKER
 from mailguard.store.texts import clean, to_json
 
@@ -188,7 +189,7 @@ def _message_row(message: NewMessage, ids: Mapping[str, int]) -> dict[str, Any]:
         "header_message_id": clean(message.header_message_id, 255),
         "header_from": clean(message.header_from, 320),
         "subject": clean(message.subject),
-        "findings": to_json(message.findings),
+        "findings": findings_to_json(message.findings),
         "blob": message.blob,
     }
 

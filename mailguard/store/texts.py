@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from mailguard.core.envelope import MailOptions, RcptOptions
+
+_MAIL_OPTIONS = tuple(field.name for field in fields(MailOptions))
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -19,6 +22,18 @@ def clean(text: str, limit: int | None = None) -> str:
 def to_json(value: object) -> str:
     """`value` as compact ASCII JSON; dataclasses become objects without the fields that are empty."""
     return json.dumps(value, default=_plain, separators=(",", ":"))
+
+
+def mail_options_from_json(text: str) -> MailOptions:
+    """The MailOptions that `to_json` wrote; what a later release added is left out."""
+    value = json.loads(text)
+    return MailOptions(**{name: value[name] for name in _MAIL_OPTIONS if name in value})
+
+
+def rcpt_options_from_json(text: str) -> RcptOptions:
+    """The RcptOptions that `to_json` wrote."""
+    value = json.loads(text)
+    return RcptOptions(notify=tuple(value.get("notify", ())), orcpt=value.get("orcpt", ""))
 
 
 def _plain(value: Any) -> object:

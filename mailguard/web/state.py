@@ -56,7 +56,7 @@ StateReader = Callable[[], Awaitable[RelayState]]
 
 
 class StateCollector(Collector):
-    """Shows one RelayState in Prometheus's terms; with None (it could not be read) it shows only that."""
+    """Shows one RelayState in Prometheus's terms; None: there was no reading it in time."""
 
     def __init__(self, state: RelayState | None) -> None:
         self._state = state
@@ -64,10 +64,10 @@ class StateCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """The families, in the order of docs/monitoring.md."""
         yield _family(
-            "mailguard_state_up",
-            "Whether the facts below could be read at this scrape.",
+            "mailguard_database_up",
+            "Whether the database answered at this scrape; without it there are no series of queue and kept mail.",
             (),
-            [((), float(self._state is not None))],
+            [((), float(self._state is not None and self._state.queue is not None))],
         )
         if self._state is not None:
             yield from _queue(self._state.queue)

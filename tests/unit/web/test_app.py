@@ -139,7 +139,7 @@ async def test_metrics_show_counts_and_the_state_of_now() -> None:
         it.metrics.smtp_sessions_open.inc(2)
         samples = await it.samples()
     assert samples["mailguard_smtp_sessions_open", ()] == 2
-    assert samples["mailguard_state_up", ()] == 1
+    assert samples["mailguard_database_up", ()] == 1
     assert samples["mailguard_queue_mails", (("purpose", "forward"), ("tenant", "acme"))] == 3
     assert samples["mailguard_queue_oldest_age_seconds", (("purpose", "forward"), ("tenant", "acme"))] == 61.5
     assert samples["mailguard_kept_mails", (("state", "quarantined"), ("tenant", "acme"))] == 2
@@ -159,7 +159,7 @@ async def slow_state() -> RelayState:
 async def test_metrics_outlive_the_database(read_state: Callable[[], Awaitable[RelayState]]) -> None:
     async with site(read_state=read_state) as it:
         samples = await it.samples()
-    assert samples["mailguard_state_up", ()] == 0
+    assert samples["mailguard_database_up", ()] == 0
     assert samples["mailguard_messages_received_total", ()] == 0
     assert not any(name.startswith("mailguard_queue_mails") for name, _ in samples)
 

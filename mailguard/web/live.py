@@ -1,0 +1,127 @@
+"""Reads the RelayState of now: from the database, clamd, the disk and the certificate. What is away leaves out its own part."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from cryptography import x509
+from sqlalchemy import func, select
+from sqlalchemy.engine import Connection
+
+from mailguard.core.clock import SECOND
+from mailguard.core.errors import UnavailableError
+from mailguard.core.events import KEEPS_BODY, State
+from mailguard.net.clamd import ClamdVersion
+from mailguard.store import schema
+from mailguard.store.engine import now
+from mailguard.store.queue import depth_in
+from mailguard.store.tenants import ReadsDatabase, tenant_names
+from mailguard.web.state import KeptMail, QueueDepth, RelayState, ScannerState
+
+
+class LiveState:
+    """`read` is the StateReader that the composition root hands to the endpoints.
+
+    `scanner_version` asks clamd and raises UnavailableError when it is away. `certificate` is a PEM file, or None. Counting
+    what is kept reads every unit that is, so it is done at most every `kept_every` seconds.
+    """
+
+    def __init__(
+        self,
+        db: ReadsDatabase,
+        *,
+        storage: Path,
+        scanner_version: Callable[[], Awaitable[ClamdVersion]],
+        certificate: Path | None = None,
+        kept_every: float = 30.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._db = db
+        self._storage = storage
+        self._scanner_version = scanner_version
+        self._certificate = certificate
+        self._kept_every = kept_every
+        self._monotonic = monotonic
+        self._kept: tuple[KeptMail, ...] = ()
+        self._kept_until = float("-inf")
+
+    async def read(self) -> RelayState:
+        """Everything that can be read now."""
+        (queue, kept), scanner, storage_free, certificate_expires = await asyncio.gather(
+            self._database(),
+            self._scanner(),
+            asyncio.to_thread(free_space, self._storage),
+            asyncio.to_thread(certificate_expiry, self._certificate),
+        )
+        return RelayState(
+            now=time.time(),
+            queue=queue,
+            kept=kept,
+            scanner=scanner,
+            storage_free=storage_free,
+            certificate_expires=certificate_expires,
+        )
+
+    async def _database(self) -> tuple[tuple[QueueDepth, ...] | None, tuple[KeptMail, ...] | None]:
+        try:
+            queue = await self._db.read(queue_depths)
+            if self._monotonic() >= self._kept_until:
+                self._kept = await self._db.read(kept_mail)
+                self._kept_until = self._monotonic() + self._kept_every
+        except UnavailableError:
+            return None, None
+        return queue, self._kept
+
+    async def _scanner(self) -> ScannerState:
+        try:
+            version = await self._scanner_version()
+        except UnavailableError:
+            return ScannerState(up=False)
+        made = version.database_at.timestamp() if version.database_at else 0.0
+        return ScannerState(up=True, signature_version=version.database or 0, signatures_at=made)
+
+
+def queue_depths(conn: Connection) -> tuple[QueueDepth, ...]:
+    """What waits in the queue, by tenant and purpose."""
+    names = tenant_names(conn)
+    at = now(conn)
+    return tuple(
+        QueueDepth(names[depth.tenant], depth.purpose, depth.count, max(0, at - depth.oldest_at) / SECOND)
+        for depth in depth_in(conn)
+    )
+
+
+def kept_mail(conn: Connection) -> tuple[KeptMail, ...]:
+    """What is kept outside the queue, by tenant and state."""
+    names = tenant_names(conn)
+    units, messages = schema.units, schema.messages
+    states = sorted(KEEPS_BODY - {State.SPOOLED})
+    rows = conn.execute(
+        select(units.c.tenant, units.c.state, func.count().label("mails"), func.sum(messages.c.size).label("size"))
+        .join(messages, messages.c.id == units.c.message)
+        .where(units.c.state.in_(states))
+        .group_by(units.c.tenant, units.c.state)
+    )
+    return tuple(KeptMail(names[row.tenant], row.state, row.mails, int(row.size)) for row in rows)
+
+
+def free_space(path: Path) -> int | None:
+    """Free bytes in a directory's file system; None when it cannot be told."""
+    try:
+        return shutil.disk_usage(path).free
+    except OSError:
+        return None
+
+
+def certificate_expiry(path: Path | None) -> float | None:
+    """When the first certificate in a PEM file expires, in seconds since 1970; None when there is none to read."""
+    if path is None:
+        return None
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp()
+    except (OSError, ValueError):
+        return None

@@ -55,7 +55,9 @@ def parse(text: str, name: str, problems: list[Problem]) -> Source | None:
             loader.dispose()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        said = getattr(error, "problem", None) or str(error)
+        said = ": ".join(part for place in ("context", "problem") if (part := getattr(error, place, None))) or str(
+            error
+        )
         problems.append(Problem(f"{name}:{mark.line + 1}" if mark else name, f"is not YAML: {said}"))
         return None
     except ValueError as error:  # a date or number in YAML's form that is none, such as 2026-13-45

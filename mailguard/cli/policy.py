@@ -1,0 +1,93 @@
+"""`mailguard policy`: check, list and show the filtering profiles in policies/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mailguard.cli.context import cli_of
+from mailguard.cli.terminal import print_json, print_plain, print_table, safe, say
+
+app = typer.Typer(no_args_is_help=True, help="Filtering profiles: what is done about what was found.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("check")
+def check(
+    context: typer.Context,
+    path: Annotated[
+        Path | None,
+        typer.Argument(metavar="[PATH]", help="Directory of profiles. Default: [policies] path.", show_default=False),
+    ] = None,
+    *,
+    json: Json = False,
+) -> None:
+    """Check every profile, list file and content rule; exit 2 with each problem at its path and line when there is one."""
+    from mailguard.core.errors import ConfigError
+    from mailguard.policy.read import read_profiles
+
+    directory = path or cli_of(context).settings.policies.path
+    profiles, problems = read_profiles(directory)
+    if json:
+        print_json(
+            {
+                "path": str(directory),
+                "profiles": {name: policy.hash for name, policy in profiles.items()},
+                "problems": [{"where": problem.where, "message": problem.message} for problem in problems],
+            }
+        )
+        if problems:
+            raise typer.Exit(2)
+        return
+    if problems:
+        raise ConfigError(problems)
+    say(f"{directory} is in order: {len(profiles)} profiles ({', '.join(profiles)})")
+
+
+@app.command("list")
+def list_(context: typer.Context, *, json: Json = False) -> None:
+    """List the profiles: their names, the start of their hash as in the trace, what they are for."""
+    from mailguard.policy.files import PolicyFiles
+
+    profiles = PolicyFiles(cli_of(context).settings.policies.path).load()
+    if json:
+        print_json(
+            [
+                {"name": name, "hash": policy.hash, "description": policy.description}
+                for name, policy in profiles.items()
+            ]
+        )
+        return
+    print_table(
+        ("NAME", "HASH", "DESCRIPTION"),
+        ((name, policy.hash[:12], policy.description) for name, policy in profiles.items()),
+        empty="no profiles",
+    )
+
+
+@app.command("show")
+def show(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The profile.", show_default=False)],
+    *,
+    json: Json = False,
+) -> None:
+    """Show a profile as it takes effect: what it extends and its list files included. The output is a valid profile."""
+    from mailguard.policy.files import PolicyFiles
+    from mailguard.policy.shape import to_data
+
+    files = PolicyFiles(cli_of(context).settings.policies.path)
+    files.load()
+    policy = files.find(name)
+    if json:
+        print_json({"name": policy.name, "hash": policy.hash, **to_data(policy)})
+        return
+    import yaml
+
+    say(f"# profile {policy.name}, hash {policy.hash}")
+    text = yaml.safe_dump(to_data(policy), sort_keys=False, allow_unicode=True, width=120)
+    for line in text.splitlines():
+        print_plain(safe(line))

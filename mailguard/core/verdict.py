@@ -79,6 +79,17 @@ class CheckStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A named or non-text part: the facts that policy and later questions need. `size` in octets after decoding."""
+
+    name: str
+    declared_type: str
+    true_type: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class CheckResult:
     """What one check reports. `malware` holds signature names; `elapsed` is in seconds; `detail` is for log and trace."""
 
@@ -91,17 +102,8 @@ class CheckResult:
     """Set by the DMARC check when DMARC failed: what the domain owner asks for."""
     detail: str = ""
     elapsed: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """A named or non-text part: the facts that policy and later questions need. `size` in octets after decoding."""
-
-    name: str
-    declared_type: str
-    true_type: str
-    size: int
-    sha256: str
+    attachments: tuple[Attachment, ...] = ()
+    """What the attachments check saw, the members of archives too (`a.zip/b.exe`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ class Limits:
     """Fields of the message, and of each part."""
     boundary: int = 512
     """Octets of a boundary; RFC 2046 §5.1.1 allows 70."""
+    dashed_lines: int = 500_000
+    """Lines that begin with `--` and are no delimiter."""
     decoded: int = 16 * 1024 * 1024
     """Octets, in all, of messages within that had to be decoded first although they may not be encoded."""
 
@@ -124,6 +126,7 @@ class _Walk:
     open: dict[bytes, _Multipart] = field(default_factory=dict)
     path: list[_Entity] = field(default_factory=list)
     """The entities around the place where the walk is."""
+    dashed_lines: int = 0
 
     def buffer(self, raw: bytes, *, depth: int, parent: int) -> None:
         """Walk the message, or what an encoded message within it decoded to."""
@@ -152,7 +155,8 @@ class _Walk:
 
     def _entity(self, raw: bytes, at: int, *, depth: int, parent: int) -> _Entity:
         """Read the header of one entity and note it. Its end is the buffer's until a delimiter comes."""
-        headers, body = self._headers(raw, at, first=not self.entities)
+        outermost = parent < 0 or self.entities[parent].content.value in _MESSAGES
+        headers, body = self._headers(raw, at, first=outermost)
         content, encoding = self._mime(headers, parent)
         entity = _Entity(raw, at, body, len(raw), depth, parent, headers, content, encoding)
         kind = content.value
@@ -266,6 +270,10 @@ class _Walk:
             delimiter = self._delimiter(raw, newline + 1)
             if delimiter is None:
                 at = newline + 3
+                self.dashed_lines += 1
+                if self.dashed_lines > self.limits.dashed_lines:
+                    self.defects[Defect.TOO_MANY_PARTS] = None
+                    return None
                 continue
             end = newline - (newline > 0 and raw[newline - 1] == 13)
             while self.path[-1] is not delimiter.multipart.entity:

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 from mailguard.core.errors import UnavailableError
 
@@ -251,7 +252,7 @@ class ClamdClient:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._connect_timeout):
             if "/" in self.address:
-                targets: list[tuple[int, object]] = [(socket.AF_UNIX, self.address)]
+                targets: list[tuple[int, Any]] = [(socket.AF_UNIX, self.address)]
             else:
                 host, _, port = self.address.rpartition(":")
                 found = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)

@@ -1,0 +1,128 @@
+"""Runs the checks of one mail side by side under one time budget. What fails or does not end in time becomes a visible TEMPERROR."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
+
+from mailguard.checks.base import Check, CheckContext
+from mailguard.core.address import normalise
+from mailguard.core.errors import UnavailableError
+from mailguard.core.verdict import CheckResult, CheckStatus, Findings, Symbol
+from mailguard.message.parse import Message
+from mailguard.ops.log import MailLog
+
+LINK_HOST_LIMIT = 200
+"""Hosts that are kept of one mail's links."""
+GRACE = 1.0
+"""Seconds in which a cancelled check must have ended; after that it is left behind."""
+
+OnTiming = Callable[[str, CheckStatus, float], None]
+"""Told of each check's name, how it ended, and its seconds."""
+
+
+class Runner:
+    """`checks` in the order of their results; `budget` in seconds for all of them together.
+
+    Raises ValueError when two checks have one name or `needs` go in a circle. A need that is not configured is not waited for.
+    """
+
+    def __init__(
+        self,
+        checks: Sequence[Check],
+        *,
+        budget: float = 30.0,
+        on_timing: OnTiming | None = None,
+        log: MailLog | None = None,
+    ) -> None:
+        self._checks = tuple(checks)
+        self._budget = budget
+        self._on_timing = on_timing
+        self._log = log or MailLog()
+        names = [check.name for check in self._checks]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two checks have one name: {names}")
+        self._needs = {check.name: tuple(need for need in check.needs if need in names) for check in self._checks}
+        try:
+            TopologicalSorter(self._needs).prepare()
+        except CycleError as error:
+            raise ValueError(f"checks need each other: {error.args[1]}") from error
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The checks that run, in the order of their results."""
+        return tuple(check.name for check in self._checks)
+
+    async def run(self, context: CheckContext) -> Findings:
+        """All findings about one mail. Never raises for what a check did; cancelling it cancels the checks."""
+        tasks: dict[str, asyncio.Task[CheckResult]] = {}
+        try:
+            for check in self._checks:
+                tasks[check.name] = asyncio.create_task(self._run(check, context, tasks), name=f"check {check.name}")
+            if tasks:
+                await asyncio.wait(tasks.values(), timeout=self._budget)
+        finally:
+            late = [task for task in tasks.values() if not task.done()]
+            for task in late:
+                task.cancel()
+        results = tuple([task.result() if task not in late else self._late(name) for name, task in tasks.items()])
+        for result in results:
+            self._report(result, context)
+        if late:
+            await asyncio.wait(late, timeout=GRACE)
+        return self._findings(results, context.message)
+
+    async def _run(
+        self, check: Check, context: CheckContext, tasks: Mapping[str, asyncio.Task[CheckResult]]
+    ) -> CheckResult:
+        needed = [tasks[name] for name in self._needs[check.name]]
+        if needed:
+            await asyncio.wait(needed)
+        results = {name: tasks[name].result() for name in self._needs[check.name]}
+        started = time.perf_counter()
+        try:
+            result = await check.run(context, results)
+        except UnavailableError as error:
+            result = failed(check.name, str(error))
+        except Exception as error:  # noqa: BLE001 - one of the two places: a check's bug must not pass for "clean"
+            self._log.unforeseen(f"check {check.name}", message=context.envelope.message_id, error=error)
+            result = failed(check.name, f"unforeseen {type(error).__name__}")
+        elapsed = time.perf_counter() - started
+        if result.status is CheckStatus.TEMPERROR:
+            result = with_temperror_symbol(result)
+        return replace(result, elapsed=elapsed)
+
+    def _late(self, name: str) -> CheckResult:
+        return replace(failed(name, f"not done within {self._budget:g} s"), elapsed=self._budget)
+
+    def _report(self, result: CheckResult, context: CheckContext) -> None:
+        if result.status is CheckStatus.TEMPERROR:
+            self._log.check_failed(context.envelope.message_id, result=result)
+        if self._on_timing:
+            self._on_timing(result.check, result.status, result.elapsed)
+
+    def _findings(self, results: tuple[CheckResult, ...], message: Message) -> Findings:
+        addresses = message.from_addresses
+        return Findings(
+            results=results,
+            attachments=tuple(attachment for result in results for attachment in result.attachments),
+            link_hosts=message.link_hosts[:LINK_HOST_LIMIT],
+            from_address=normalise(addresses[0]) if len(addresses) == 1 else "",
+        )
+
+
+def failed(check: str, detail: str) -> CheckResult:
+    """The TEMPERROR of a check, with its symbol."""
+    return with_temperror_symbol(CheckResult(check, CheckStatus.TEMPERROR, detail=detail))
+
+
+def with_temperror_symbol(result: CheckResult) -> CheckResult:
+    """`result` with <CHECK>_TEMPERROR among its symbols, so that a failure shows wherever symbols do."""
+    name = f"{result.check.upper()}_TEMPERROR"
+    if any(symbol.name.endswith("_TEMPERROR") for symbol in result.symbols):
+        return result
+    symbol = Symbol(name, 0.0, f"the {result.check} check could not be done", (result.detail,) if result.detail else ())
+    return replace(result, symbols=(*result.symbols, symbol))

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from mailguard.cli import db, tenant
+from mailguard.cli import db, policy, quarantine, tenant
 from mailguard.cli.context import Cli
 from mailguard.cli.serve import serve
+from mailguard.cli.trace import trace
+from mailguard.cli.usage import usage
 
 app = typer.Typer(
     name="mailguard",
@@ -51,4 +53,8 @@ def root(
 
 app.command("serve")(serve)
 app.add_typer(tenant.app, name="tenant")
+app.add_typer(policy.app, name="policy")
+app.add_typer(quarantine.app, name="quarantine")
+app.command("trace")(trace)
+app.command("usage")(usage)
 app.add_typer(db.app, name="db")

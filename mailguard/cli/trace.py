@@ -1,0 +1,78 @@
+"""`mailguard trace`: where is the mail from X to Y?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mailguard.cli.context import cli_of, tenant_id
+from mailguard.cli.terminal import print_json, say
+from mailguard.cli.when import point
+from mailguard.core.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from mailguard.store.trace import TraceRow
+
+
+def trace(
+    context: typer.Context,
+    *,
+    to: Annotated[str, typer.Option("--to", metavar="ADDRESS", help="Recipient: an address or a domain.")] = "",
+    sender: Annotated[
+        str, typer.Option("--from", metavar="ADDRESS", help="Sender: an address or a domain; '<>' for bounces.")
+    ] = "",
+    message_id: Annotated[str, typer.Option("--message-id", help="The Message-ID field.")] = "",
+    id_: Annotated[str, typer.Option("--id", help="Our id of the message or of the mail (X-MailGuard-Id).")] = "",
+    tenant: Annotated[str | None, typer.Option("--tenant", metavar="NAME", help="Only this tenant's.")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="From then on: 7d, 2026-11-01 (UTC).")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Before then.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many, the newest.")] = 50,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what became of mail: what was found, who decided what and why, every event and delivery attempt.
+
+    Mail that was refused is shown too. Without any option: the newest mail.
+    """
+    from mailguard.cli.mail import print_refusal, print_unit, refusal_json, unit_json
+    from mailguard.store import trace as store
+    from mailguard.store.tenants import tenant_names
+
+    cli = cli_of(context)
+    if id_ and store.id_condition(id_) is None:
+        raise ConfigError([Problem("--id", f"{id_!r} is no id of ours, such as 01J8ZQ4W2M7T5RKX3F9C1B6NDE or …-2")])
+
+    def work(conn: Connection) -> tuple[list[TraceRow], int, dict[int, str]]:
+        now = cli.now(conn)
+        query = store.TraceQuery(
+            recipient=to,
+            sender=sender,
+            header_message_id=message_id,
+            id=id_,
+            tenant=tenant_id(conn, tenant),
+            since=point(since, option="--since", now=now) if since else 0,
+            until=point(until, option="--until", now=now) if until else 0,
+            limit=limit,
+        )
+        unnamed = store.unnamed_refusals(conn, query) if to or sender else 0
+        return store.search(conn, query)[-limit:], unnamed, tenant_names(conn)
+
+    rows, unnamed, names = cli.read(work)
+    if json:
+        print_json(
+            [unit_json(row, names) if isinstance(row, store.TracedUnit) else refusal_json(row, names) for row in rows]
+        )
+        return
+    for row in rows:
+        if isinstance(row, store.TracedUnit):
+            print_unit(row, names)
+        else:
+            print_refusal(row, names)
+    if not rows:
+        say("nothing found")
+    if len(rows) == limit:
+        say(f"these are the newest {limit}; narrow the search or raise --limit for more")
+    if unnamed:
+        say(f"{unnamed} refusals at that time came too fast to keep their addresses; it may be among them")

@@ -1,0 +1,363 @@
+"""Where a mail is and what happened to it: units with their events, and what was refused at the door. Reads only.
+
+The strings are the senders' (subjects, addresses, replies): whoever shows them escapes them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from sqlalchemy import ColumnElement, Row, Select, func, or_, select
+from sqlalchemy.engine import Connection
+
+from mailguard.core.address import normalise
+from mailguard.core.ids import is_message_id, is_unit_id
+from mailguard.core.verdict import Findings
+from mailguard.store import schema
+from mailguard.store.findings import findings_from_json
+from mailguard.store.forms import lookup_form
+
+NULL_SENDER = "<>"
+_CHUNK = 500
+"""Ids in one IN list; SQLite took 999 parameters at most for long."""
+
+
+@dataclass(frozen=True, slots=True)
+class TraceQuery:
+    """What is looked for; empty fields do not matter.
+
+    `sender` and `recipient` are an address, a domain (`b.example` or `@b.example`), or for the sender `<>`; `sender` is also
+    compared with the From field. `id` is a message's or a unit's. `since` and `until` are in milliseconds UTC. At most
+    `limit` units and as many refusals are found, the newest.
+    """
+
+    recipient: str = ""
+    sender: str = ""
+    header_message_id: str = ""
+    id: str = ""
+    tenant: int | None = None
+    since: int = 0
+    until: int = 0
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class TracedEvent:
+    """One MailEvent as it was recorded."""
+
+    at: int
+    kind: str
+    reason: str
+    from_state: str = ""
+    to_state: str = ""
+    actor: str = ""
+    size: int = 0
+    detail: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """Where a spooled or held unit stands in the queue."""
+
+    purpose: str
+    due_at: int
+    expires_at: int
+    attempts: int
+    last_reply: str
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TracedUnit:
+    """One accepted recipient of a message, with all that is known of it. `symbols` are (name, points) for its tenant."""
+
+    id: str
+    message: str
+    tenant: int
+    recipient: str
+    domain: str
+    mail_from: str
+    state: str
+    reason: str
+    action: str
+    score: float
+    policy: str
+    policy_hash: str
+    explanation: str
+    symbols: tuple[tuple[str, float], ...]
+    received_at: int
+    changed_at: int
+    client_ip: str
+    helo: str
+    tls: str
+    size: int
+    sha256: str
+    header_message_id: str
+    header_from: str
+    subject: str
+    findings: Findings
+    body: bool
+    """Whether the message's body is still kept."""
+    queue: QueueRow | None = None
+    events: tuple[TracedEvent, ...] = ()
+
+    @property
+    def at(self) -> int:
+        """When it was received."""
+        return self.received_at
+
+
+@dataclass(frozen=True, slots=True)
+class TracedRefusal:
+    """Something refused before its DATA was completed. `count` over 1: that many alike, with no addresses kept."""
+
+    at: int
+    tenant: int | None
+    reason: str
+    code: int
+    reply: str
+    client_ip: str
+    helo: str
+    mail_from: str
+    recipient: str
+    count: int
+
+
+TraceRow = TracedUnit | TracedRefusal
+
+
+def search(conn: Connection, query: TraceQuery) -> list[TraceRow]:
+    """What the relay saw that matches, the oldest first, units with their events and place in the queue."""
+    units = with_events(conn, find_units(conn, _unit_conditions(query), limit=query.limit))
+    rows: list[TraceRow] = [*units, *_refusals(conn, query)]
+    return sorted(rows, key=lambda row: row.at)
+
+
+def unnamed_refusals(conn: Connection, query: TraceQuery) -> int:
+    """How many refusals of the query's time and tenant were counted without addresses, so that `search` may miss them."""
+    refusals = schema.refusals
+    conditions = [refusals.c.recipient.is_(None), refusals.c.mail_from.is_(None), *_refusal_scope(query)]
+    return int(conn.execute(select(func.coalesce(func.sum(refusals.c.count), 0)).where(*conditions)).scalar_one())
+
+
+def find_units(
+    conn: Connection, conditions: Sequence[ColumnElement[bool]], *, limit: int, oldest: bool = False
+) -> list[TracedUnit]:
+    """The newest (or oldest) units with these conditions on `units` and `messages`, without events; the oldest first."""
+    order = schema.units.c.received_at
+    query = _unit_query().where(*conditions).order_by(*((order, schema.units.c.id) if oldest else (order.desc(),)))
+    found = [_unit(row) for row in conn.execute(query.limit(limit))]
+    return sorted(found, key=lambda unit: (unit.received_at, unit.id))
+
+
+def with_events(conn: Connection, units: Sequence[TracedUnit]) -> list[TracedUnit]:
+    """The same units with their events, in the order in which these were recorded."""
+    events: dict[str, list[TracedEvent]] = {}
+    ids = [unit.id for unit in units]
+    table = schema.events
+    for start in range(0, len(ids), _CHUNK):
+        chosen = table.c.unit.in_(ids[start : start + _CHUNK])
+        for row in conn.execute(select(table).where(chosen).order_by(table.c.id)):
+            events.setdefault(row.unit, []).append(
+                TracedEvent(
+                    row.at,
+                    row.kind,
+                    row.reason,
+                    row.from_state or "",
+                    row.to_state or "",
+                    row.actor,
+                    row.size,
+                    _object(row.detail),
+                )
+            )
+    return [replace(unit, events=tuple(events.get(unit.id, ()))) for unit in units]
+
+
+def id_condition(text: str) -> ColumnElement[bool] | None:
+    """The condition on `units` that a message's or unit's id sets; None when `text` has the form of neither."""
+    text = text.strip().upper()
+    if is_unit_id(text):
+        return schema.units.c.id == text
+    if is_message_id(text):
+        return schema.units.c.message == text
+    return None
+
+
+def recipient_condition(text: str) -> ColumnElement[bool]:
+    """The condition on `units` that a recipient (an address or a domain) sets."""
+    domain = _as_domain(text)
+    if domain is not None:
+        return schema.units.c.domain == domain
+    return schema.units.c.recipient.in_(_address_ids(text))
+
+
+def sender_condition(text: str) -> ColumnElement[bool]:
+    """The condition on `messages` that a sender sets: MAIL FROM or the From field, an address or a domain; `<>`."""
+    messages = schema.messages
+    if text == NULL_SENDER:
+        return messages.c.mail_from.in_(_address_ids(""))
+    domain = _as_domain(text)
+    if domain is None:
+        return or_(messages.c.mail_from.in_(_address_ids(text)), messages.c.header_from.in_(_forms(text)))
+    return or_(
+        messages.c.mail_from.in_(_domain_ids(domain)),
+        messages.c.header_from.endswith(f"@{domain}", autoescape=True),
+    )
+
+
+# --- conditions ------------------------------------------------------------------------------------------------------
+
+
+def _unit_conditions(query: TraceQuery) -> list[ColumnElement[bool]]:
+    units, messages = schema.units, schema.messages
+    conditions: list[ColumnElement[bool]] = []
+    if query.id:
+        by_id = id_condition(query.id)
+        conditions.append(by_id if by_id is not None else units.c.id == "")
+    if query.header_message_id:
+        bare = query.header_message_id.strip().strip("<>")
+        conditions.append(messages.c.header_message_id.in_([bare, f"<{bare}>"]))
+    if query.recipient:
+        conditions.append(recipient_condition(query.recipient))
+    if query.sender:
+        conditions.append(sender_condition(query.sender))
+    if query.tenant is not None:
+        conditions.append(units.c.tenant == query.tenant)
+    if query.since:
+        conditions.append(units.c.received_at >= query.since)
+    if query.until:
+        conditions.append(units.c.received_at < query.until)
+    return conditions
+
+
+def _refusal_scope(query: TraceQuery) -> list[ColumnElement[bool]]:
+    refusals = schema.refusals
+    conditions: list[ColumnElement[bool]] = []
+    if query.tenant is not None:
+        conditions.append(refusals.c.tenant == query.tenant)
+    if query.since:
+        conditions.append(refusals.c.at >= query.since)
+    if query.until:
+        conditions.append(refusals.c.at < query.until)
+    return conditions
+
+
+def _refusals(conn: Connection, query: TraceQuery) -> list[TracedRefusal]:
+    if query.id or query.header_message_id:
+        return []  # refused before there was an id or a header
+    refusals = schema.refusals
+    sender, recipient = schema.addresses.alias("sender"), schema.addresses.alias("recipient")
+    conditions = _refusal_scope(query)
+    if query.recipient:
+        conditions.append(refusals.c.recipient.in_(_ids_of(query.recipient)))
+    if query.sender:
+        conditions.append(refusals.c.mail_from.in_(_ids_of("" if query.sender == NULL_SENDER else query.sender)))
+    statement = (
+        select(refusals, sender.c.address.label("sender_address"), recipient.c.address.label("recipient_address"))
+        .outerjoin(sender, sender.c.id == refusals.c.mail_from)
+        .outerjoin(recipient, recipient.c.id == refusals.c.recipient)
+        .where(*conditions)
+        .order_by(refusals.c.at.desc(), refusals.c.id.desc())
+        .limit(query.limit)
+    )
+    return [
+        TracedRefusal(
+            row.at,
+            row.tenant,
+            row.reason,
+            row.code,
+            row.reply,
+            row.client_ip,
+            row.helo,
+            row.sender_address or "",
+            row.recipient_address or "",
+            row._mapping["count"],
+        )
+        for row in conn.execute(statement)
+    ]
+
+
+def _as_domain(text: str) -> str | None:
+    """The domain that is meant, None when an address is: a name with a dot and no local part."""
+    local, at, domain = text.strip().rpartition("@")
+    if local or not (at or "." in domain):
+        return None
+    return lookup_form(domain)
+
+
+def _forms(text: str) -> list[str]:
+    """An address as it may be stored: as typed, and with its domain in A-labels."""
+    address = normalise(text.strip().strip("<>"))
+    local, at, domain = address.rpartition("@")
+    labels = lookup_form(domain) if at else None
+    return [address] if labels in (None, domain) else [address, f"{local}@{labels}"]
+
+
+def _address_ids(text: str) -> Select[tuple[int]]:
+    return select(schema.addresses.c.id).where(schema.addresses.c.address.in_(_forms(text)))
+
+
+def _domain_ids(domain: str) -> Select[tuple[int]]:
+    return select(schema.addresses.c.id).where(schema.addresses.c.address.endswith(f"@{domain}", autoescape=True))
+
+
+def _ids_of(text: str) -> Select[tuple[int]]:
+    domain = _as_domain(text)
+    return _address_ids(text) if domain is None else _domain_ids(domain)
+
+
+# --- rows to values --------------------------------------------------------------------------------------------------
+
+
+def _unit_query() -> Select[tuple[object, ...]]:
+    units, messages, queue = schema.units, schema.messages, schema.queue
+    return (
+        select(
+            units,
+            *(messages.c[name] for name in ("mail_from_raw", "client_ip", "helo", "tls", "size", "sha256")),
+            *(messages.c[name] for name in ("header_message_id", "header_from", "subject", "findings", "blob")),
+            queue.c.unit.label("queued"),
+            *(queue.c[name] for name in ("purpose", "due_at", "expires_at", "attempts", "last_reply", "held")),
+        )
+        .join(messages, messages.c.id == units.c.message)
+        .outerjoin(queue, queue.c.unit == units.c.id)
+    )
+
+
+def _unit(row: Row[tuple[object, ...]]) -> TracedUnit:
+    value = row._mapping
+    queue = None
+    if value["queued"] is not None:
+        queue = QueueRow(
+            value["purpose"],
+            value["due_at"],
+            value["expires_at"],
+            value["attempts"],
+            value["last_reply"],
+            bool(value["held"]),
+        )
+    same = (
+        "id message tenant domain state reason action score policy policy_hash explanation received_at changed_at client_ip "
+        "helo tls size sha256 header_message_id header_from subject"
+    )
+    return TracedUnit(
+        **{name: value[name] for name in same.split()},
+        recipient=value["recipient_raw"],
+        mail_from=value["mail_from_raw"],
+        symbols=tuple((str(name), float(points)) for name, points in _array(value["symbols"])),
+        findings=findings_from_json(value["findings"]),
+        body=bool(value["blob"]),
+        queue=queue,
+    )
+
+
+def _object(text: str) -> Mapping[str, object]:
+    value = json.loads(text or "{}")
+    return value if isinstance(value, dict) else {}
+
+
+def _array(text: str) -> list[tuple[object, float]]:
+    value = json.loads(text or "[]")
+    return [(entry[0], entry[1]) for entry in value if isinstance(entry, list) and len(entry) >= 2]

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from mailguard.core.clock import Clock
 from mailguard.core.errors import UnavailableError
 from mailguard.store.engine import DRIVER_ERRORS, is_away, make_engine, now, parse_url, unavailable
-from mailguard.store.migrations import require_head
+from mailguard.store.migrations import require_file, require_head
 from mailguard.store.writer import Work, Writer
 
 __all__ = ["Database", "Work", "now"]
@@ -44,6 +44,7 @@ class Database:
         self._writer = Writer(self._writing, group=group, on_commit=on_commit)
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="db-read")
         self._room = asyncio.Semaphore(waiting)
+        self._closed = False
 
     @classmethod
     def open(
@@ -66,6 +67,7 @@ class Database:
 
         Raises ConfigError (a bad URL; not migrated: says to run `mailguard db upgrade`) and UnavailableError.
         """
+        require_file(parse_url(url))
         database = cls(
             url,
             on_commit=on_commit,
@@ -112,6 +114,8 @@ class Database:
 
     async def read(self, work: Work[T]) -> T:
         """`read_sync` in a reader thread."""
+        if self._closed:
+            raise UnavailableError("database unavailable: it is being closed")
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_sync, work)
 
     def read_sync(self, work: Work[T]) -> T:
@@ -133,6 +137,7 @@ class Database:
 
     def close_sync(self) -> None:
         """`close` for code without an event loop."""
+        self._closed = True
         self._writer.close()
         self._readers.shutdown()
         self._writing.dispose()

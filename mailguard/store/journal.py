@@ -116,17 +116,19 @@ class Journal:
 async def replay_left_behind(directory: Path, db: Database) -> Replayed:
     """Replay, then remove, the journals of workers that live no more. Raises UnavailableError: the rest stays."""
     done = Replayed()
-    if not directory.is_dir():
-        return done
-    for path in sorted(directory.glob(f"*{_SUFFIX}")):
+    for path in await asyncio.to_thread(_all, directory, _SUFFIX):
         with _Abandoned(path) as abandoned:
             if abandoned:
                 done += await _replay_file(_turned(path), db)
                 done += await _replay_file(path, db)
-    for path in sorted(directory.glob(f"*{_SUFFIX}{_TURNED}")):
-        if not path.with_name(path.name.removesuffix(_TURNED)).exists():
+    for path in await asyncio.to_thread(_all, directory, _SUFFIX + _TURNED):
+        if not _size(path.with_name(path.name.removesuffix(_TURNED))):
             done += await _replay_file(path, db)
     return done
+
+
+def _all(directory: Path, suffix: str) -> list[Path]:
+    return sorted(directory.glob(f"*{suffix}"))
 
 
 class _Abandoned:
@@ -154,7 +156,7 @@ async def _replay_file(path: Path, db: Database) -> Replayed:
     done = Replayed()
     for move in _moves(content):
         done += Replayed(unreadable=1) if move is None else await db.write(_Replay(move))
-    path.unlink(missing_ok=True)
+    await asyncio.to_thread(path.unlink, missing_ok=True)
     return done
 
 

@@ -77,6 +77,7 @@ class Refusals:
         tenant: int | None,
         reason: Reason,
         reply: Reply,
+        *,
         session: Session | None = None,
         mail_from: str | None = None,
         recipient: str | None = None,

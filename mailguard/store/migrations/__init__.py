@@ -10,7 +10,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import URL, Connection, Engine, inspect, text
 
 from mailguard.core.errors import ConfigError, Problem
 from mailguard.store.engine import DRIVER_ERRORS, is_away, make_engine, parse_url, unavailable
@@ -46,7 +46,10 @@ def upgrade(url: str) -> None:
 
 def current_revision(url: str) -> str:
     """The revision of the database at `url`, empty when it has none. Raises ConfigError and UnavailableError."""
-    engine: Engine = make_engine(parse_url(url), connections=1)
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
+        return ""
+    engine: Engine = make_engine(parsed, connections=1)
     try:
         with engine.connect() as connection:
             return _revision(connection)
@@ -63,18 +66,22 @@ def head_revision() -> str:
     return HEAD
 
 
+def require_file(url: URL) -> None:
+    """Raises ConfigError when a SQLite file is not there: opening it would make an empty one."""
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        raise _not_migrated("")
+
+
 def require_head(connection: Connection) -> None:
     """Raises ConfigError unless the database is at HEAD or further."""
     revision = _revision(connection)
     if revision < HEAD:
-        raise ConfigError(
-            [
-                Problem(
-                    "database.url",
-                    f"the database is at revision {revision or 'none'}, {HEAD} is needed: run `mailguard db upgrade`",
-                )
-            ]
-        )
+        raise _not_migrated(revision)
+
+
+def _not_migrated(revision: str) -> ConfigError:
+    found = f"the database is at revision {revision}" if revision else "the database has no tables yet"
+    return ConfigError([Problem("database.url", f"{found}, {HEAD} is needed: run `mailguard db upgrade`")])
 
 
 def _revision(connection: Connection) -> str:

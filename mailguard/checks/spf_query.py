@@ -4,7 +4,7 @@ runs again when that has been looked up. Nothing of pyspf's own DNS is used, and
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import spf
@@ -16,6 +16,8 @@ from mailguard.net.dns import DnsTemporaryError, Resolver, lookup_name
 
 ROUNDS = 80
 """Most runs over one record. RFC 7208 §4.6.4 allows 10 terms with look-ups; 10 MX or PTR hosts are fetched at once."""
+TIME_LIMIT = 10.0
+"""Seconds for one check. RFC 7208 §4.6.4 allows to stop at 20; whoever waits for us at the door has other checks to come."""
 RECORD_LIMIT = 8192
 """Octets of one record that are looked at; RFC 7208 §3.4 advises to stay within 512."""
 TERM_LIMIT = 512
@@ -42,25 +44,55 @@ class SpfResult:
     reason: str = ""
 
 
-async def check_spf(resolver: Resolver, *, ip: str, helo: str, mail_from: str, hostname: str) -> SpfResult:
+async def check_spf(
+    resolver: Resolver, *, ip: str, helo: str, mail_from: str, hostname: str, time_limit: float = TIME_LIMIT
+) -> SpfResult:
     """The result of check_host() (RFC 7208 §4) for the MAIL FROM identity, or of HELO for the null sender (§2.4).
 
-    `hostname` is our own name, for the macro %{r}. Never raises: what cannot be looked up now is a temperror.
+    `hostname` is our own name, for the macro %{r}. Never raises: what cannot be looked up now, or not in `time_limit`
+    seconds, is a temperror.
     """
     sender = mail_from or f"postmaster@{helo}"
     identity = "mailfrom" if mail_from else "helo"
     domain = lookup_name(domain_of(sender)) or ""
     if "." not in domain or domain.startswith("["):  # RFC 7208 §4.3: malformed, not multi-label, an address literal
         return SpfResult(identity, "" if domain.startswith("[") else domain, AuthOutcome.NONE)
-    sender = f"{local_part_of(sender) or 'postmaster'}@{domain}"
+    asked = _Asked(ip, f"{local_part_of(sender) or 'postmaster'}@{domain}", lookup_name(helo) or helo, hostname)
+    try:
+        async with asyncio.timeout(time_limit):
+            word, mechanism, text = await _rounds(resolver, asked)
+    except TimeoutError:
+        word, mechanism, text = AuthOutcome.TEMPERROR, "", f"no result within {time_limit:g} s"
+    result = SpfResult(identity, domain, word, mechanism)
+    if word is AuthOutcome.FAIL:
+        return replace(result, explanation=text)
+    return replace(result, reason=text) if word in (AuthOutcome.PERMERROR, AuthOutcome.TEMPERROR) else result
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The arguments of check_host(), and what the macros %{h} and %{r} stand for."""
+
+    ip: str
+    sender: str
+    helo: str
+    hostname: str
+
+
+_Outcome = tuple[AuthOutcome, str, str]
+"""The result, the mechanism that matched, and the explanation or what was wrong: safe text."""
+
+
+async def _rounds(resolver: Resolver, asked: _Asked) -> _Outcome:
+    """Run until nothing is missing."""
     answers: dict[_Key, list[Any] | None] = {}
     for _ in range(ROUNDS):
-        run = _Run(ip, sender, lookup_name(helo) or helo, hostname, answers)
-        result = run.result(identity, domain)
+        run = _Run(asked, answers)
+        outcome = run.outcome()
         if not run.missing:
-            return result
+            return outcome
         await asyncio.gather(*(_fetch(resolver, key, answers) for key in run.missing))
-    return SpfResult(identity, domain, AuthOutcome.PERMERROR, reason="too many look-ups")
+    return AuthOutcome.PERMERROR, "", "too many look-ups"
 
 
 async def _fetch(resolver: Resolver, key: _Key, answers: dict[_Key, list[Any] | None]) -> None:
@@ -81,30 +113,21 @@ class _MissingError(Exception):
 class _Run(spf.query):  # type: ignore[misc]
     """One run over the answers known so far. `missing` names what it lacked: then its result means nothing."""
 
-    def __init__(self, ip: str, sender: str, helo: str, hostname: str, answers: dict[_Key, list[Any] | None]) -> None:
+    def __init__(self, asked: _Asked, answers: dict[_Key, list[Any] | None]) -> None:
         self.missing: set[_Key] = set()
         self._answers = answers
-        super().__init__(i=ip, s=sender, h=helo, receiver=hostname, strict=True)
+        super().__init__(i=asked.ip, s=asked.sender, h=asked.helo, receiver=asked.hostname, strict=True)
         self.set_default_explanation("")
 
-    def result(self, identity: str, domain: str) -> SpfResult:
+    def outcome(self) -> _Outcome:
         """Run check_host()."""
         try:
             word, _, text = self.check()
         except _MissingError:
-            return SpfResult(identity, domain, AuthOutcome.TEMPERROR)
+            return AuthOutcome.TEMPERROR, "", ""
         except _FAULTS as fault:  # a record that pyspf did not foresee
-            return SpfResult(identity, domain, AuthOutcome.PERMERROR, reason=sanitise(str(fault)))
-        outcome = AuthOutcome(word)
-        failed = outcome in (AuthOutcome.PERMERROR, AuthOutcome.TEMPERROR)
-        return SpfResult(
-            identity,
-            domain,
-            outcome,
-            mechanism=sanitise(str(self.mechanism or "")),
-            explanation=sanitise(str(text)) if outcome is AuthOutcome.FAIL else "",
-            reason=sanitise(str(text)) if failed else "",
-        )
+            return AuthOutcome.PERMERROR, "", sanitise(str(fault))
+        return AuthOutcome(word), sanitise(str(self.mechanism or "")), sanitise(str(text))
 
     def dns(self, name: str, qtype: str, cnames: object = None, ignore_void: bool = False) -> list[Any]:
         """Replaces pyspf's look-up. Aliases were followed by the resolver."""

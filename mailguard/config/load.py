@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from mailguard.config.problems import Location, dotted, nearest, problems_of
-from mailguard.config.secrets import is_reference, resolve_secret
+from mailguard.config.secrets import is_reference, redact, resolve_secret
 from mailguard.config.settings import Section, Settings
 from mailguard.core.errors import ConfigError, Problem
 
@@ -65,6 +65,15 @@ def fields() -> Iterator[tuple[str, str, FieldInfo]]:
             yield from ((section, key, info) for key, info in model.model_fields.items())
 
 
+def shown(settings: Settings) -> dict[str, dict[str, Any]]:
+    """The settings as JSON-able data for display, without the passwords in URLs."""
+    data: dict[str, dict[str, Any]] = settings.model_dump(mode="json")
+    for section, key, _ in fields():
+        if _is_secret((section, key)):
+            data[section][key] = redact(data[section][key])
+    return data
+
+
 def _find(path: Path | str | None, environ: Mapping[str, str], search: Sequence[Path]) -> Path | None:
     named = path or environ.get(FILE_VARIABLE)
     return Path(named) if named else next((candidate for candidate in search if candidate.is_file()), None)
@@ -112,7 +121,9 @@ def parse_value(text: str, info: FieldInfo) -> object:
     """A variable's text as the value of a setting: text stays text, a list is TOML, JSON or separated by commas."""
     if get_origin(info.annotation) is tuple:
         stripped = text.strip()
-        if stripped.startswith("["):
+        if not stripped.strip("[] "):
+            return []
+        if stripped.startswith("[") and any(mark in stripped for mark in "\"'{"):  # else [::1]:25 or the like
             return _structured(stripped)
         return [entry.strip() for entry in stripped.split(",") if entry.strip()]
     if bool in (info.annotation, *get_args(info.annotation)):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 PREFIX = "secret:"
-_PASSWORD = re.compile(r"(?P<start>//[^/@:]*:)[^@]*(?P<end>@)")
+_PASSWORD = re.compile(r"(?P<start>://[^/@:?]*:)[^/?]*(?P<end>@)|(?P<parameter>[?&]password=)[^&]*")
 
 
 def is_reference(text: str) -> bool:
@@ -40,4 +40,4 @@ def resolve_secret(reference: str, environ: Mapping[str, str]) -> str:
 
 def redact(text: str) -> str:
     """`text` with the password of a URL in it masked, for display."""
-    return _PASSWORD.sub(r"\g<start>***\g<end>", text)
+    return _PASSWORD.sub(lambda found: f"{found['start'] or found['parameter']}***{found['end'] or ''}", text)

@@ -29,6 +29,7 @@ from mailguard.config.values import (
     Seconds,
     SymbolName,
     TimeZone,
+    is_host_name,
 )
 
 CheckName = Literal["clamav", "spf", "dkim", "dmarc", "arc", "rules", "attachments", "dnsbl"]
@@ -68,7 +69,7 @@ class ServerSection(Section):
         json_schema_extra={"default": "this machine's fully qualified name"},
     )
     authserv_id: HostName = Field(
-        default_factory=lambda data: data.get("hostname", "localhost"),
+        "localhost",
         description="Our name in Authentication-Results (RFC 8601); incoming fields that bear it are removed.",
         json_schema_extra={"default": "the value of server.hostname"},
     )
@@ -309,6 +310,9 @@ class Settings(Section):
             database["url"] = f"sqlite:///{path}/mailguard.db"
         if isinstance(server, dict):
             hostname = server.setdefault("hostname", default_hostname())
+            if not is_host_name(hostname):
+                hostname = "localhost"  # what is wrong with it is told once, not for every name that follows it
+            server.setdefault("authserv_id", hostname)
             if isinstance(outbound, dict):
                 outbound["helo"] = outbound.get("helo") or hostname
                 outbound["from_domain"] = outbound.get("from_domain") or hostname

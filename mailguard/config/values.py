@@ -26,7 +26,10 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _is_host_name(text: str) -> bool:
+def is_host_name(text: object) -> bool:
+    """Whether `text` is a host name in ASCII (RFC 1123 §2.1, and underscores, which people do use)."""
+    if not isinstance(text, str):
+        return False
     labels = text.rstrip(".").split(".")
     return len(text) <= 253 and all(map(_LABEL.match, labels)) and not labels[-1].isdigit()
 
@@ -38,7 +41,7 @@ def split_host_port(text: str) -> tuple[str, int]:
         host = host[1:-1]
         valid = _is_address(host) and isinstance(ip_address(host), IPv6Address)
     else:
-        valid = ":" not in host and (_is_address(host) or _is_host_name(host))
+        valid = ":" not in host and (_is_address(host) or is_host_name(host))
     if not colon or not valid or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ValueError("must be host:port, address:port or [IPv6 address]:port, the port at most 65535")
     return host, int(port)
@@ -58,7 +61,12 @@ def _listener(text: str) -> str:
 
 
 def _peer_or_socket(text: str) -> str:
-    return text if text.startswith("/") else _peer(text)
+    if text.startswith("/"):
+        return text
+    try:
+        return _peer(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or the path of a socket") from None
 
 
 def _nameserver(text: str) -> str:
@@ -78,7 +86,7 @@ def _network(text: str) -> str:
 
 
 def _host_name(text: str) -> str:
-    if not _is_host_name(text):
+    if not is_host_name(text):
         raise ValueError("must be a host name in ASCII letters, digits, hyphens and dots")
     return text.rstrip(".").lower()
 

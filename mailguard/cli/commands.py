@@ -9,7 +9,10 @@ import typer
 
 from mailguard.cli import db, policy, quarantine, tenant
 from mailguard.cli.context import Cli
+from mailguard.cli.demo import demo
+from mailguard.cli.playground import playground
 from mailguard.cli.serve import serve
+from mailguard.cli.sink import sink
 from mailguard.cli.trace import trace
 from mailguard.cli.usage import usage
 
@@ -58,3 +61,6 @@ app.add_typer(quarantine.app, name="quarantine")
 app.command("trace")(trace)
 app.command("usage")(usage)
 app.add_typer(db.app, name="db")
+app.command("playground")(playground)
+app.command("demo")(demo)
+app.command("sink")(sink)

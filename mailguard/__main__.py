@@ -1,0 +1,5 @@
+"""`python -m mailguard` is `mailguard`."""
+
+from mailguard.cli import main
+
+main()

@@ -1,0 +1,89 @@
+"""The mails of `mailguard demo`: each a kind of mail that a relay meets, and all of them harmless."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, localtime, make_msgid
+
+EICAR = bytes.fromhex(
+    "58354f2150254041505b345c505a58353428505e2937434329377d2445494341522d5354414e444152442d414e544956495255532d544553"
+    "542d46494c452124482b482a"
+)
+"""The EICAR test file, which every virus scanner knows and which does nothing; in hexadecimal, so that none objects here."""
+GTUBE = "".join(("XJS*C4JDBQADN1.NSBN3*2IDNEN*", "GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL", "*C.34X"))
+"""The generic test for unsolicited bulk e-mail; in pieces for the same reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoMail:
+    """One mail of the demo: a name to ask for it by, what it is, its envelope, and what fills it."""
+
+    name: str
+    what: str
+    mail_from: str
+    recipient: str
+    subject: str
+    fill: Callable[[EmailMessage], None]
+
+    def build(self) -> tuple[str, bytes]:
+        """A fresh copy: its Message-ID and its octets, with CRLF."""
+        message = EmailMessage(policy=SMTP)
+        domain = self.mail_from.rpartition("@")[2]
+        message["From"] = self.mail_from
+        message["To"] = self.recipient
+        message["Subject"] = self.subject
+        message["Date"] = format_datetime(localtime())
+        message["Message-ID"] = make_msgid(domain=domain)
+        self.fill(message)
+        return str(message["Message-ID"]), message.as_bytes()
+
+
+def _hello(message: EmailMessage) -> None:
+    message.set_content("Hello,\n\nhere are the minutes of our meeting. See you on Thursday!\n\nAlice\n")
+
+
+def _eicar(message: EmailMessage) -> None:
+    message.set_content("Please find our invoice attached.\n")
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as folder:
+        folder.writestr("invoice.txt", EICAR)
+    message.add_attachment(archive.getvalue(), maintype="application", subtype="zip", filename="invoice.zip")
+
+
+def _gtube(message: EmailMessage) -> None:
+    message.set_content(f"You have won! Claim your prize.\n\n{GTUBE}\n")
+
+
+def _forgery(message: EmailMessage) -> None:
+    message.set_content("Your account is locked.\n\nConfirm who you are: http://bank.test.example/login\n")
+
+
+def _program(message: EmailMessage) -> None:
+    message.set_content("Open the attached document to see your delivery.\n")
+    message.add_attachment(
+        b"not really a program", maintype="application", subtype="octet-stream", filename="dhl.pdf.exe"
+    )
+
+
+def demo_mails(*, sender: str, recipient: str) -> tuple[DemoMail, ...]:
+    """All of them, for a recipient of the demo tenant."""
+    return (
+        DemoMail("clean", "an ordinary mail", sender, recipient, "Minutes", _hello),
+        DemoMail("eicar", "a virus in an archive (EICAR test file)", sender, recipient, "Invoice", _eicar),
+        DemoMail("gtube", "spam (GTUBE test text)", sender, recipient, "You have won", _gtube),
+        DemoMail(
+            "forgery",
+            "a forged sender (DMARC fails)",
+            "security@bank.test",
+            recipient,
+            "Your account is locked",
+            _forgery,
+        ),
+        DemoMail("program", "a program as an attachment", sender, recipient, "Your parcel", _program),
+        DemoMail("relay", "for a domain that is not ours", sender, "someone@elsewhere.test", "Hello", _hello),
+    )

@@ -1,0 +1,1 @@
+"""SMTP dialogues with the door: what a client says, and the right answer to it."""

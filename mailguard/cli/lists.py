@@ -54,7 +54,7 @@ def _list_app(kind: ListKind, description: str) -> typer.Typer:
             until = point(expires, option="--expires", now=now, ahead=True) if expires else 0
             tenants.add_list_entry(
                 conn,
-                tenant=tenant.strip().lower(),
+                tenant=forms.tenant_name(tenant),
                 kind=kind,
                 pattern=form,
                 now=now,
@@ -73,7 +73,7 @@ def _list_app(kind: ListKind, description: str) -> typer.Typer:
 
         form = forms.list_pattern(sender)
         cli_of(context).write(
-            lambda conn: tenants.remove_list_entry(conn, tenant=tenant.strip().lower(), kind=kind, pattern=form)
+            lambda conn: tenants.remove_list_entry(conn, tenant=forms.tenant_name(tenant), kind=kind, pattern=form)
         )
         say(f"{form} is no longer on {tenant}'s {kind} list")
 
@@ -84,9 +84,9 @@ def _list_app(kind: ListKind, description: str) -> typer.Typer:
         tenant: TenantName,
         json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
-        from mailguard.store import tenants
+        from mailguard.store import forms, tenants
 
-        record = cli_of(context).read(lambda conn: tenants.tenant_by_name(conn, tenant.strip().lower()))
+        record = cli_of(context).read(lambda conn: tenants.tenant_by_name(conn, forms.tenant_name(tenant)))
         entries = [entry for entry in record.tenant.lists if entry.kind is kind]
         if json:
             print_json([entry_json(entry) for entry in entries])

@@ -121,10 +121,11 @@ def list_(
 @app.command("show")
 def show(context: typer.Context, *, name: Name, json: Json = False) -> None:
     """Show one tenant: its domains with their next hops, and its allow and deny entries."""
-    from mailguard.store import tenants
+    from mailguard.store import forms, tenants
 
     cli = cli_of(context)
-    record = cli.read(lambda conn: tenants.tenant_by_name(conn, name.strip().lower()))
+    key = forms.tenant_name(name)
+    record = cli.read(lambda conn: tenants.tenant_by_name(conn, key))
     if json:
         print_json(_record_json(record))
     else:
@@ -174,10 +175,10 @@ def set_(
 @app.command("remove")
 def remove(context: typer.Context, *, name: Name, force: Force = False) -> None:
     """Take a tenant and its domains out of service. Its past stays: ledger, trace and usage still know it."""
-    from mailguard.store import tenants
+    from mailguard.store import forms, tenants
 
     cli = cli_of(context)
-    key = name.strip().lower()
+    key = forms.tenant_name(name)
     waiting = cli.write(lambda conn: tenants.remove_tenant(conn, name=key, now=cli.now(conn), force=force))
     say(f"tenant {key} removed" + (f"; {waiting} of its mails were in flight and will expire" if waiting else ""))
 
@@ -216,7 +217,7 @@ def domain_remove(context: typer.Context, *, name: Name, domain: DomainName, for
 
     cli = cli_of(context)
     form = forms.domain_name(domain)
-    key = name.strip().lower()
+    key = forms.tenant_name(name)
     cli.write(lambda conn: tenants.remove_domain(conn, tenant=key, domain=form, force=force))
     say(f"domain {form} removed from {key}")
 

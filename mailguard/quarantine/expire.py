@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from sqlalchemy import and_, distinct, or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.engine import Connection
 
 from mailguard.core.clock import DAY
@@ -70,7 +70,7 @@ class Expiry:
 def expire(conn: Connection, *, now: int, retention: Callable[[str], Retention], limit: int) -> int:
     """Expire at most `limit` units that are past their tenant's retention at `now` (ms UTC); how many."""
     tenants, units = schema.tenants, schema.units
-    profiles = conn.execute(select(distinct(tenants.c.profile))).scalars().all()
+    profiles = conn.execute(select(tenants.c.profile).distinct()).scalars().all()
     past = []
     for profile in profiles:
         days = retention(profile)

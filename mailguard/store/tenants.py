@@ -19,6 +19,7 @@ from mailguard.core.errors import ConflictError, NotFoundError
 from mailguard.core.events import State
 from mailguard.core.tenant import SYSTEM_TENANT, Directory, Domain, ListEntry, ListKind, Tenant
 from mailguard.store import schema
+from mailguard.store.texts import clean
 
 _VERSION_KEY = "directory_version"
 
@@ -113,7 +114,7 @@ def add_tenant(
         )
     tenant = conn.execute(
         insert(schema.tenants)
-        .values(name=name, profile=profile, plan=plan, soft_bounce=soft_bounce, created_at=now)
+        .values(name=name, profile=profile, plan=clean(plan, 64), soft_bounce=soft_bounce, created_at=now)
         .returning(schema.tenants.c.id)
     ).scalar_one()
     for domain in domains:
@@ -165,7 +166,7 @@ def set_tenant(
     if profile is not None:
         values["profile"] = profile
     if plan is not None:
-        values["plan"] = plan
+        values["plan"] = clean(plan, 64)
     if soft_bounce is not None:
         values["soft_bounce"] = soft_bounce
     if values:
@@ -274,8 +275,8 @@ def add_list_entry(
             tenant=record.tenant.id,
             kind=str(kind),
             pattern=pattern,
-            author=author,
-            reason=reason,
+            author=clean(author, 128),
+            reason=clean(reason),
             created_at=now,
             expires_at=expires_at,
         )
@@ -315,17 +316,22 @@ def _own_domain(record: TenantRecord, domain: str) -> None:
         )
 
 
-def _insert_domain(conn: Connection, tenant: int, domain: str, next_hops: Sequence[NextHop]) -> None:
-    owner = conn.execute(
+def _owner_of(conn: Connection, domain: str) -> tuple[int, str] | None:
+    row = conn.execute(
         select(schema.tenants.c.id, schema.tenants.c.name)
         .join(schema.domains, schema.domains.c.tenant == schema.tenants.c.id)
         .where(schema.domains.c.name == domain)
     ).one_or_none()
+    return None if row is None else (row.id, row.name)
+
+
+def _insert_domain(conn: Connection, tenant: int, domain: str, next_hops: Sequence[NextHop]) -> None:
+    owner = _owner_of(conn, domain)
     if owner is not None:
         raise ConflictError(
             f"{domain} is a domain of this tenant already"
-            if owner.id == tenant
-            else f"{domain} belongs to tenant {owner.name!r}; a domain has one tenant"
+            if owner[0] == tenant
+            else f"{domain} belongs to tenant {owner[1]!r}; a domain has one tenant"
         )
     conn.execute(insert(schema.domains).values(name=domain, tenant=tenant))
     _insert_next_hops(conn, domain, next_hops)

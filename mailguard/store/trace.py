@@ -18,6 +18,7 @@ from mailguard.core.verdict import Findings
 from mailguard.store import schema
 from mailguard.store.findings import findings_from_json
 from mailguard.store.forms import lookup_form
+from mailguard.store.texts import clean
 
 NULL_SENDER = "<>"
 _CHUNK = 500
@@ -217,7 +218,7 @@ def _unit_conditions(query: TraceQuery) -> list[ColumnElement[bool]]:
         by_id = id_condition(query.id)
         conditions.append(by_id if by_id is not None else units.c.id == "")
     if query.header_message_id:
-        bare = query.header_message_id.strip().strip("<>")
+        bare = clean(query.header_message_id.strip().strip("<>"))
         conditions.append(messages.c.header_message_id.in_([bare, f"<{bare}>"]))
     if query.recipient:
         conditions.append(recipient_condition(query.recipient))
@@ -262,7 +263,7 @@ def _refusals(conn: Connection, query: TraceQuery) -> list[TracedRefusal]:
         .order_by(refusals.c.at.desc(), refusals.c.id.desc())
         .limit(query.limit)
     )
-    return [
+    found = [
         TracedRefusal(
             row.at,
             row.tenant,
@@ -277,6 +278,7 @@ def _refusals(conn: Connection, query: TraceQuery) -> list[TracedRefusal]:
         )
         for row in conn.execute(statement)
     ]
+    return found[::-1]
 
 
 def _as_domain(text: str) -> str | None:
@@ -289,7 +291,7 @@ def _as_domain(text: str) -> str | None:
 
 def _forms(text: str) -> list[str]:
     """An address as it may be stored: as typed, and with its domain in A-labels."""
-    address = normalise(text.strip().strip("<>"))
+    address = clean(normalise(text.strip().strip("<>")))
     local, at, domain = address.rpartition("@")
     labels = lookup_form(domain) if at else None
     return [address] if labels in (None, domain) else [address, f"{local}@{labels}"]

@@ -129,13 +129,15 @@ class Part:
 
     @property
     def is_text(self) -> bool:
-        """Whether it is text that a reader sees: not a container, not an attachment."""
-        return not self.container and self.content_type.startswith("text/") and self.disposition != "attachment"
+        """Whether it is text that a reader sees: not a container, not an attachment. A multipart in which no boundary
+        was found is shown as text."""
+        text = self.content_type.startswith(("text/", "multipart/"))
+        return text and not self.container and self.disposition != "attachment"
 
     @property
     def is_attachment(self) -> bool:
         """Whether it is a file to its reader: named, declared an attachment, or not text."""
-        if self.container:
+        if self.container or self.content_type.startswith("multipart/"):
             return False
         return bool(self.disposition == "attachment" or self.names or not self.content_type.startswith("text/"))
 

@@ -1,0 +1,140 @@
+"""The attachments check: the facts of every attached file and of the files in its archives, and what is suspicious in their form.
+
+Which files are forbidden is the profile's business (it gets the facts); the points here are for what no honest file does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+
+from mailguard.checks.base import CheckContext
+from mailguard.core.verdict import Attachment, CheckResult, Symbol
+from mailguard.message.attachments import (
+    EXECUTABLE_EXTENSIONS,
+    EXECUTABLE_TYPES,
+    HTML_EXTENSIONS,
+    Inspection,
+    extension,
+    has_double_extension,
+    hides_extension,
+    inspect,
+)
+from mailguard.message.parse import Message
+
+INLINE_LIMIT = 256 * 1024
+"""Encoded octets of all attachments up to which they are inspected on the spot; more goes to a thread, so that the event
+loop goes on."""
+ATTACHMENT_LIMIT = 500
+"""Facts of files that are kept of one mail, members of archives among them."""
+EVIDENCE_LIMIT = 5
+
+SYMBOLS: Mapping[str, tuple[float, str]] = {
+    "ATTACHMENT_EXECUTABLE": (2.0, "a program or script is attached"),
+    "ATTACHMENT_ARCHIVED_EXECUTABLE": (2.0, "a program or script stands in an archive"),
+    "ATTACHMENT_DOUBLE_EXTENSION": (3.0, "a program poses as a document by a double extension"),
+    "ATTACHMENT_HIDDEN_EXTENSION": (3.0, "a name is made to be misread"),
+    "ATTACHMENT_TYPE_MISMATCH": (2.0, "the content is not what the name says"),
+    "ATTACHMENT_ENCRYPTED": (0.5, "an archive is encrypted: nobody can look into it"),
+    "ATTACHMENT_BROKEN_ARCHIVE": (0.5, "an archive's directory is broken, or too long to read"),
+    "ATTACHMENT_HTML": (0.5, "an HTML page is attached as a file"),
+    "ATTACHMENT_MACRO": (1.0, "a document carries macros"),
+}
+"""Symbols with their default points, and what they mean."""
+
+_CLAIMS = {
+    "image": "bmp gif jpeg jpg png tif tiff webp",
+    "pdf": "pdf",
+    "office": "doc docx odp ods odt ppt pptx rtf xls xlsx",
+    "text": "csv log md txt",
+    "media": "avi mov mp3 mp4 ogg wav",
+}
+_CLAIM_OF = {suffix: claim for claim, suffixes in _CLAIMS.items() for suffix in suffixes.split()}
+_ARCHIVES = frozenset(
+    {"application/zip", "application/x-rar", "application/x-7z-compressed", "application/x-iso9660-image"}
+)
+_IMPOSSIBLE: Mapping[str, frozenset[str]] = {
+    "image": EXECUTABLE_TYPES | _ARCHIVES | {"text/html", "application/pdf"},
+    "pdf": EXECUTABLE_TYPES | _ARCHIVES | {"text/html"},
+    "office": EXECUTABLE_TYPES | _ARCHIVES - {"application/zip"},
+    "text": EXECUTABLE_TYPES | _ARCHIVES,
+    "media": EXECUTABLE_TYPES | _ARCHIVES | {"text/html"},
+}
+"""By what a name claims: the types that its content is never in good faith. (Old Word "documents" may well be HTML.)"""
+
+
+class AttachmentsCheck:
+    """Reports ATTACHMENT_* symbols and the facts of files (`CheckResult.attachments`)."""
+
+    name = "attachments"
+    needs: tuple[str, ...] = ()
+
+    async def run(self, context: CheckContext, results: Mapping[str, CheckResult]) -> CheckResult:
+        """See Check."""
+        message = context.message
+        if sum(part.encoded_size for part in message.attachments) > INLINE_LIMIT:
+            return await asyncio.to_thread(self.examine, message)
+        return self.examine(message)
+
+    def examine(self, message: Message) -> CheckResult:
+        """The result for a message: pure, and as long as its attachments."""
+        found: dict[str, list[str]] = {}
+        facts: list[Attachment] = []
+        for part in message.attachments:
+            inspection = inspect(part)
+            facts.append(inspection.attachment)
+            for symbol, evidence in _suspicions(inspection):
+                found.setdefault(symbol, []).append(evidence)
+            facts += _members(inspection)
+        symbols = tuple(
+            Symbol(name, *SYMBOLS[name], tuple(dict.fromkeys(found[name]))[:EVIDENCE_LIMIT])
+            for name in SYMBOLS
+            if name in found
+        )
+        return CheckResult(
+            self.name, symbols=symbols, detail=f"{len(facts)} files", attachments=tuple(facts[:ATTACHMENT_LIMIT])
+        )
+
+
+def _members(inspection: Inspection) -> Iterator[Attachment]:
+    """The members of an archive; of a document in a zip's form only what runs."""
+    if inspection.zip is None:
+        return
+    outer = inspection.attachment.name
+    for member in inspection.zip.members:
+        if not member.name.endswith("/") and (inspection.is_archive or extension(member.name) in EXECUTABLE_EXTENSIONS):
+            yield Attachment(f"{outer}/{member.name}", "", "", member.size, "")
+
+
+def _suspicions(inspection: Inspection) -> Iterator[tuple[str, str]]:
+    """(symbol, evidence) for one attached file."""
+    attachment, shown = inspection.attachment, inspection.attachment.name
+    kind = attachment.true_type
+    extensions = {extension(name) for name in inspection.names}
+    if kind in EXECUTABLE_TYPES or extensions & EXECUTABLE_EXTENSIONS:
+        yield "ATTACHMENT_EXECUTABLE", shown or kind
+    for name in inspection.names:
+        yield from _name_suspicions(name)
+    if any(kind in _IMPOSSIBLE[claim] for suffix in extensions if (claim := _CLAIM_OF.get(suffix))):
+        yield "ATTACHMENT_TYPE_MISMATCH", f"{shown} is {kind}"
+    if extensions & HTML_EXTENSIONS:
+        yield "ATTACHMENT_HTML", shown
+    if inspection.zip is None:
+        return
+    for member in inspection.zip.members:
+        if inspection.is_archive and extension(member.name) in EXECUTABLE_EXTENSIONS:
+            yield "ATTACHMENT_ARCHIVED_EXECUTABLE", f"{shown}/{member.name}"
+            yield from _name_suspicions(member.name)
+        elif member.name.lower().endswith("vbaproject.bin"):
+            yield "ATTACHMENT_MACRO", shown
+    if any(member.encrypted for member in inspection.zip.members):
+        yield "ATTACHMENT_ENCRYPTED", shown
+    if not inspection.zip.complete:
+        yield "ATTACHMENT_BROKEN_ARCHIVE", shown
+
+
+def _name_suspicions(name: str) -> Iterator[tuple[str, str]]:
+    if has_double_extension(name):
+        yield "ATTACHMENT_DOUBLE_EXTENSION", name
+    if hides_extension(name):
+        yield "ATTACHMENT_HIDDEN_EXTENSION", name

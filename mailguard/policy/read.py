@@ -10,12 +10,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from mailguard.config.problems import Location, nearest, problems_of
+from mailguard.config.yaml_source import Source, read
 from mailguard.core.errors import Problem
 from mailguard.core.tenant import ListEntry, ListKind
 from mailguard.policy.lists import parse_pattern
 from mailguard.policy.profile import DEFAULT_PROFILE, Policy
 from mailguard.policy.shape import BUILT_IN, ProfileTable, to_policy
-from mailguard.policy.yaml_source import Source, read
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
 

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mailguard.config.yaml_source import parse
 from mailguard.core.decision import Action
 from mailguard.core.errors import ConfigError, NotFoundError, Problem
 from mailguard.core.tenant import ListEntry, ListKind
@@ -20,7 +21,6 @@ from mailguard.policy.files import PolicyFiles
 from mailguard.policy.profile import IGNORE, Policy, SymbolRule, Threshold
 from mailguard.policy.read import read_profiles
 from mailguard.policy.shape import to_data
-from mailguard.policy.yaml_source import parse
 
 SHIPPED = Path(__file__).parents[3] / "policies"
 

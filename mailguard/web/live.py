@@ -9,14 +9,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from cryptography import x509
-from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
 from mailguard.core.clock import SECOND
 from mailguard.core.errors import UnavailableError
-from mailguard.core.events import KEEPS_BODY, State
 from mailguard.net.clamd import ClamdVersion
-from mailguard.store import schema
+from mailguard.quarantine.hold import totals
 from mailguard.store.engine import now
 from mailguard.store.queue import depth_in
 from mailguard.store.tenants import ReadsDatabase, tenant_names
@@ -98,15 +96,7 @@ def queue_depths(conn: Connection) -> tuple[QueueDepth, ...]:
 def kept_mail(conn: Connection) -> tuple[KeptMail, ...]:
     """What is kept outside the queue, by tenant and state."""
     names = tenant_names(conn)
-    units, messages = schema.units, schema.messages
-    states = sorted(KEEPS_BODY - {State.SPOOLED})
-    rows = conn.execute(
-        select(units.c.tenant, units.c.state, func.count().label("mails"), func.sum(messages.c.size).label("size"))
-        .join(messages, messages.c.id == units.c.message)
-        .where(units.c.state.in_(states))
-        .group_by(units.c.tenant, units.c.state)
-    )
-    return tuple(KeptMail(names[row.tenant], row.state, row.mails, int(row.size)) for row in rows)
+    return tuple(KeptMail(names[tenant], state, mails, size) for tenant, state, mails, size in totals(conn))
 
 
 def free_space(path: Path) -> int | None:

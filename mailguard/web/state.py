@@ -22,7 +22,7 @@ class QueueDepth:
 
 @dataclass(frozen=True, slots=True)
 class KeptMail:
-    """Mails of one tenant that are kept in one state (quarantined, held, undeliverable, parked); `size` is in octets."""
+    """Mails of one tenant that are kept in one state (quarantined, held, undeliverable); `size` is in octets."""
 
     tenant: str
     state: str
@@ -98,7 +98,7 @@ def _kept(kept: tuple[KeptMail, ...] | None) -> Iterator[Metric]:
         return
     yield _family(
         "mailguard_kept_mails",
-        "Mails kept in quarantine (quarantined), for a new scan (held), or given up (undeliverable, parked).",
+        "Mails kept in quarantine (quarantined), for a new scan (held), or since their sender may not be told (undeliverable).",
         ("tenant", "state"),
         [((group.tenant, group.state), group.mails) for group in kept],
     )

@@ -48,6 +48,7 @@ ROOM_OF_FILE = {
     "scan": "app",
     "supervisor": "app",
     "worker": "app",
+    "upkeep": "app",
     "pipeline": "pipeline",
     "__main__": "cli",
 }

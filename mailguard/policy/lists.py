@@ -153,7 +153,8 @@ Ranked = tuple[tuple[int, int], ListEntry]
 class _Index:
     addresses: dict[str, list[ListEntry]] = field(default_factory=dict)
     domains: dict[str, list[ListEntry]] = field(default_factory=dict)
-    networks: list[tuple[Network, ListEntry]] = field(default_factory=list)
+    networks: dict[tuple[int, int], dict[int, list[ListEntry]]] = field(default_factory=dict)
+    """By IP version and prefix length, then by the bits of the prefix: a look-up a length, not one an entry."""
 
     def of_address(self, address: str) -> Iterator[Ranked]:
         if not address:
@@ -167,9 +168,11 @@ class _Index:
             domain = domain.partition(".")[2]
 
     def of_client(self, client: IPv4Address | IPv6Address) -> Iterator[Ranked]:
-        for network, entry in self.networks:
-            if client.version == network.version and client in network:
-                yield (0, network.prefixlen), entry
+        bits = int(client)
+        for (version, length), prefixes in self.networks.items():
+            if version == client.version:
+                for entry in prefixes.get(bits >> (client.max_prefixlen - length), ()):
+                    yield (0, length), entry
 
 
 class _Same:
@@ -197,7 +200,10 @@ def _index(same: _Same) -> _Index:
         except ValueError:
             continue
         if pattern.network is not None:
-            index.networks.append((pattern.network, entry))
+            network = pattern.network
+            prefixes = index.networks.setdefault((network.version, network.prefixlen), {})
+            prefix = int(network.network_address) >> (network.max_prefixlen - network.prefixlen)
+            prefixes.setdefault(prefix, []).append(entry)
         elif pattern.address:
             index.addresses.setdefault(pattern.address, []).append(entry)
         else:

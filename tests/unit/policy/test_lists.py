@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailguard.core.envelope import Session
 from mailguard.core.tenant import ListEntry
 from mailguard.core.verdict import AuthMethod, AuthResult, ListMatch
 from mailguard.policy.lists import Pattern, parse_pattern
@@ -148,6 +150,14 @@ def test_only_an_entry_for_the_author_or_the_client_vouches_for_the_author(
 ) -> None:
     found = findings(auth=[passed(DMARC, "b.example"), passed(SPF, "mailer.example")], author=AUTHOR)
     assert verdict_of(found, lists=[entry], mail_from=mail_from).author_vouched is vouched
+
+
+@given(st.ip_addresses(), st.ip_addresses(), st.integers(0, 128))
+def test_a_range_holds_just_its_addresses(client: IPv4Address | IPv6Address, base: object, length: int) -> None:
+    network = ip_network(f"{base}/{min(length, ip_address(str(base)).max_prefixlen)}", strict=False)
+    session_address = Session("s", str(client)).address
+    match = verdict_of(findings(), lists=[deny(str(network))], client=str(client)).list_match
+    assert (match is ListMatch.DENY) is (session_address in network)
 
 
 def test_an_entry_that_cannot_be_understood_matches_nothing() -> None:

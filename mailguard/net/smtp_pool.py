@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from math import inf
 
 from mailguard.core.envelope import NextHop
-from mailguard.net.smtp_client import GoAhead, HopError, Sent, SmtpConnection, Stage, Transaction
+from mailguard.net.smtp_client import GoAhead, HopError, Sent, SmtpConnection, Stage, TlsMode, Transaction
 
 
 @dataclass(frozen=True, slots=True)
 class PoolKey:
-    """Whose connections, and to which next hop."""
+    """Whose connections, to which next hop, and how well protected."""
 
     tenant: int
     next_hop: NextHop
+    tls: TlsMode = TlsMode.OPPORTUNISTIC
 
 
 class HopBusyError(HopError):

@@ -286,12 +286,12 @@ async def test_dead_connection_is_told_from_a_refusal() -> None:
 
 
 async def test_unasked_reply_makes_a_connection_unusable() -> None:
-    async with SmtpSink(script={"content": b"250 Ok\r\n421 Idle for too long\r\n"}) as sink:
-        async with connected(sink) as connection:
-            sent = await connection.send(transaction())
-            assert sent.answers[0].reply
-            while connection.usable:
-                await asyncio.sleep(0.01)
+    script = {"content": b"250 Ok\r\n421 Idle for too long\r\n"}
+    async with SmtpSink(script=script) as sink, connected(sink) as connection:
+        sent = await connection.send(transaction())
+        assert sent.answers[0].reply
+        while connection.usable:
+            await asyncio.sleep(0.01)
 
 
 # what the server offers

@@ -1,0 +1,100 @@
+"""Where a recipient's mail goes: a tenant's domain by the directory, our own outbound mail by smarthost or MX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from mailguard.core.envelope import NextHop
+from mailguard.core.errors import PermanentError, TemporaryError
+from mailguard.core.reply import Reply, sanitise
+from mailguard.core.tenant import Directory
+from mailguard.net.dns import DnsError, Resolver
+from mailguard.net.listeners import is_own_listener
+
+__all__ = ["OutboundRoutes", "Route", "is_own_listener", "tenant_route"]
+
+MX_LIMIT = 10
+"""Mail exchangers tried of one domain; whoever publishes more does not mean mail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The next hops of a domain. `public_only`: named by strangers (MX), so never an address of a private network."""
+
+    domain: str
+    next_hops: tuple[NextHop, ...]
+    public_only: bool = False
+
+
+def tenant_route(directory: Directory, domain: str) -> Route | None:
+    """The route of a tenant's domain; None when it is no tenant's (any more), or has no next hop."""
+    found = directory.domain(domain)
+    return Route(domain, found.next_hops) if found is not None and found.next_hops else None
+
+
+class OutboundRoutes:
+    """Routes of what we send ourselves (DSNs): all by `smarthost` when there is one, else by MX (RFC 5321 §5.1).
+
+    `hostname` is ours: an MX of that name is us. `private` lets MX records lead into private networks (test set-ups).
+    """
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        *,
+        hostname: str,
+        smarthost: NextHop | None = None,
+        port: int = 25,
+        private: bool = False,
+    ) -> None:
+        self._resolver = resolver
+        self._hostname = hostname.lower().rstrip(".")
+        self._smarthost = smarthost
+        self._port = port
+        self._private = private
+
+    async def route(self, domain: str) -> Route:
+        """The route to any domain in the world. Raises TemporaryError and PermanentError with the reply of a DSN."""
+        if self._smarthost is not None:
+            return Route(domain, (self._smarthost,))
+        if domain.startswith("["):
+            return self._literal(domain)
+        try:
+            exchangers = await self._resolver.mx(domain)
+            if not exchangers:
+                return await self._implicit(domain)
+        except DnsError as error:
+            raise TemporaryError(
+                Reply(451, "4.4.3", "The domain name could not be looked up"), f"{domain} MX: {error}"
+            ) from error
+        if all(not host for _, host in exchangers):
+            raise PermanentError(Reply(556, "5.1.10", "The domain takes no mail"), f"{domain} has a null MX (RFC 7505)")
+        ours = [preference for preference, host in exchangers if host.lower() == self._hostname]
+        hops = [
+            NextHop(host, self._port, preference)
+            for preference, host in exchangers
+            if host and (not ours or preference < min(ours))
+        ]
+        if not hops:
+            raise PermanentError(
+                Reply(554, "5.4.6", "The domain's mail comes to us"), f"{domain} has us as its best MX"
+            )
+        return Route(domain, tuple(hops[:MX_LIMIT]), public_only=not self._private)
+
+    async def _implicit(self, domain: str) -> Route:
+        """Without MX records the domain itself is the next hop, if it has an address (RFC 5321 §5.1)."""
+        if not await self._resolver.a_and_aaaa(domain):
+            raise PermanentError(
+                Reply(550, "5.1.2", "The domain has neither mail exchanger nor address"),
+                f"{sanitise(domain)} has no MX, A",
+            )
+        return Route(domain, (NextHop(domain, self._port),), public_only=not self._private)
+
+    def _literal(self, domain: str) -> Route:
+        text = domain.strip("[]")
+        try:
+            address = ip_address(text[5:] if text.lower().startswith("ipv6:") else text)
+        except ValueError as error:
+            raise PermanentError(Reply(550, "5.1.2", "Not an address literal"), f"{sanitise(domain)}") from error
+        return Route(domain, (NextHop(str(address), self._port),), public_only=not self._private)

@@ -26,6 +26,7 @@ from mailguard.config.values import (
     OptionalPeer,
     PeerOrSocket,
     Points,
+    ReturnCode,
     Seconds,
     SymbolName,
     TimeZone,
@@ -171,7 +172,7 @@ class ClamavSection(Section):
 
     address: PeerOrSocket = Field("127.0.0.1:3310", description="clamd, as `host:port` or the path of its socket.")
     timeout: Seconds = Field(30, description="Seconds one scan may take.")
-    connections: int = Field(4, ge=1, le=256, description="Connections to clamd, per worker.")
+    connections: int = Field(10, ge=1, le=256, description="Connections to clamd, per worker.")
     config_file: OptionalPath = Field(
         "",
         description="clamd's configuration file, checked at start for the settings that we rely on. Empty: not checked.",
@@ -211,14 +212,16 @@ class ChecksSection(Section):
 
 
 class DnsblZone(Section):
-    """One DNS block list."""
+    """One DNS block list, or one meaning of its answers: a zone with several has a table for each."""
 
     zone: HostName = Field(description="The zone that is asked, such as `bl.example.org`.")
     symbol: SymbolName = Field(description="The symbol that a listed client gets, such as `DNSBL_EXAMPLE`.")
     score: Points = Field(3.0, description="The symbol's points.")
-    codes: tuple[Network, ...] = Field(
-        ("127.0.0.0/8",), description="Answers that count as listed: addresses or ranges within 127.0.0.0/8."
+    codes: tuple[ReturnCode, ...] = Field(
+        (), description="Answers that mean this symbol, such as `127.0.0.2`. Empty: any answer."
     )
+    description: str = Field("", description="What a listing means, for the trace.")
+    ipv6: bool = Field(True, description="Whether the zone lists IPv6 addresses too.")
 
 
 class DnsblSection(Section):
@@ -245,7 +248,7 @@ class OutboundSection(Section):
     tls: Literal["opportunistic", "off"] = Field(
         "opportunistic", description="STARTTLS towards next hops that offer it."
     )
-    connect_timeout: Seconds = Field(15, description="Seconds to wait for a connection and its greeting.")
+    connect_timeout: Seconds = Field(30, description="Seconds to wait for a connection.")
     attempt_timeout: Seconds = Field(60, description="Seconds that the first attempt may take, while the sender waits.")
     idle_timeout: Seconds = Field(20, description="Seconds that an idle connection is kept for the next message.")
 
@@ -259,7 +262,9 @@ class QueueSection(Section):
     )
     max_retry: Seconds = Field(3600, description="Seconds between attempts at most.")
     concurrency: int = Field(20, ge=1, le=1000, description="Deliveries at the same time, per worker.")
-    per_next_hop: int = Field(10, ge=1, le=1000, description="Deliveries at the same time to one next hop, per worker.")
+    per_next_hop: int = Field(
+        20, ge=1, le=1000, description="Connections at a time to one next hop of a tenant, per worker."
+    )
 
 
 class BillingSection(Section):

@@ -103,6 +103,12 @@ def _symbol(text: str) -> str:
     return text
 
 
+def _return_code(text: str) -> str:
+    if not _is_address(text) or ip_address(text) not in ip_network("127.0.0.0/8"):
+        raise ValueError("must be an address within 127.0.0.0/8, such as 127.0.0.2")  # RFC 5782 §2.1
+    return text
+
+
 def _time_zone(text: str) -> str:
     try:
         ZoneInfo(text)
@@ -139,4 +145,5 @@ Count = Annotated[int, Field(ge=1, le=1_000_000_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=10_000_000, allow_inf_nan=False)]
 Points = Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
+ReturnCode = Annotated[str, AfterValidator(_return_code)]
 SymbolName = Annotated[str, AfterValidator(_symbol)]

@@ -132,7 +132,7 @@ def test_a_variable_overrides_the_file(tmp_path: Path, variable: str, text: str,
 )
 def test_a_list_of_tables_is_toml_or_json(tmp_path: Path, text: str) -> None:
     (zone,) = load(tmp_path, "", {"MAILGUARD_DNSBL__ZONES": text}).dnsbl.zones
-    assert (zone.zone, zone.symbol, zone.score, zone.codes) == ("bl.example", "DNSBL_X", 2.0, ("127.0.0.2/32",))
+    assert (zone.zone, zone.symbol, zone.score, zone.codes) == ("bl.example", "DNSBL_X", 2.0, ("127.0.0.2",))
 
 
 def test_variables_of_others_are_left_alone(tmp_path: Path) -> None:
@@ -217,6 +217,10 @@ def test_all_errors_are_told_at_once_with_key_value_and_what_is_allowed(tmp_path
         ("[server]\nlisten = '0.0.0.0:25'", "FILE server.listen: '0.0.0.0:25' must be a list"),
         ("[server]\ntls_certificate = 'c.pem'", "FILE server.tls_key: '' must be given together with tls_certificate"),
         ("[server]\nhostname = ''", "FILE server.hostname: '' must be a host name"),
+        (
+            "[[dnsbl.zones]]\nzone = 'bl.example'\nsymbol = 'X'\ncodes = ['192.0.2.2']",
+            "FILE dnsbl.zones[0].codes[0]: '192.0.2.2' must be an address within 127.0.0.0/8",
+        ),
         ("[dns]\ntimeout = 0", "FILE dns.timeout: 0 must be more than 0"),
         ("[dns]\ntimeout = inf", "FILE dns.timeout: inf "),
         ("[checks]\nenabled = ['clamv']", "FILE checks.enabled[0]: 'clamv' is not one of clamav, spf, "),

@@ -76,9 +76,18 @@ class QueueStore:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def claim(self, holder: str, *, limit: int, lease_ms: int) -> list[Claim]:
-        """Take up to `limit` due rows, a fair share of each tenant's, and the due siblings of the same message and domain."""
-        return await self._db.write(lambda connection: claim_in(connection, holder, limit=limit, lease_ms=lease_ms))
+    async def claim(self, holder: str, *, limit: int, lease_ms: int, besides: Collection[str] = ()) -> list[Claim]:
+        """Take up to `limit` due rows, a fair share of each tenant's, and the due siblings of the same message and domain.
+
+        None of the domains in `besides`: their next hops are busy or down.
+        """
+        return await self._db.write(
+            lambda connection: claim_in(connection, holder, limit=limit, lease_ms=lease_ms, besides=besides)
+        )
+
+    async def held(self, holder: str, units: Sequence[str]) -> list[Claim]:
+        """The claims that `holder` has on units since he enqueued them as his (QueueEntry.holder)."""
+        return await self._db.read(lambda connection: _claims(connection, units, _queue.c.holder == holder))
 
     async def renew(self, claims: Sequence[Claim], *, lease_ms: int) -> list[Claim]:
         """Lengthen leases; returns those that are still ours (a lease that ran out is ours until another takes it)."""
@@ -120,10 +129,12 @@ class QueueStore:
         return await self._db.read(lambda connection: findings_in(connection, message))
 
 
-def claim_in(connection: Connection, holder: str, *, limit: int, lease_ms: int) -> list[Claim]:
+def claim_in(
+    connection: Connection, holder: str, *, limit: int, lease_ms: int, besides: Collection[str] = ()
+) -> list[Claim]:
     """`QueueStore.claim` inside a transaction."""
     at = now(connection)
-    chosen = _choose(connection, at, limit)
+    chosen = _choose(connection, at, limit, besides)
     if not chosen:
         return []
     fields = {"holder": holder, "lease_until": at + lease_ms, "due_at": at + lease_ms}
@@ -132,9 +143,12 @@ def claim_in(connection: Connection, holder: str, *, limit: int, lease_ms: int) 
     return _claims(connection, chosen)
 
 
-def _choose(connection: Connection, at: int, limit: int) -> list[str]:
+def _choose(connection: Connection, at: int, limit: int, besides: Collection[str]) -> list[str]:
     """Units of due rows, locked on PostgreSQL: an equal share for each tenant first, then whatever is oldest."""
     due = _queue.c.due_at <= at
+    if besides:
+        # Held mail waits for the scanner, not for a next hop.
+        due = and_(due, or_(_queue.c.domain.not_in(sorted(besides)), _queue.c.purpose == "rescan"))
     first = select(func.min(_queue.c.due_at)).where(_queue.c.tenant == schema.tenants.c.id, due).scalar_subquery()
     turns = select(schema.tenants.c.id, first.label("first")).subquery()
     tenants = connection.scalars(
@@ -164,7 +178,7 @@ def _take(connection: Connection, where: ColumnElement[bool], chosen: dict[str, 
         chosen[row.unit] = (row.message, row.domain)
 
 
-def _claims(connection: Connection, units: Sequence[str]) -> list[Claim]:
+def _claims(connection: Connection, units: Sequence[str], *conditions: ColumnElement[bool]) -> list[Claim]:
     of_message = schema.messages.c
     of_unit = schema.units.c
     rows = connection.execute(
@@ -180,7 +194,7 @@ def _claims(connection: Connection, units: Sequence[str]) -> list[Claim]:
         )
         .join(schema.units, of_unit.id == _queue.c.unit)
         .join(schema.messages, of_message.id == _queue.c.message)
-        .where(_queue.c.unit.in_(units))
+        .where(_queue.c.unit.in_(units), *conditions)
         .order_by(_queue.c.queued_at, _queue.c.unit)
     )
     return [_claim(row) for row in rows]

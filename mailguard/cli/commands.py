@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mailguard.cli import db, policy, quarantine, tenant
+from mailguard.cli import db, ledger, policy, quarantine, queue, tenant
 from mailguard.cli.context import Cli
 from mailguard.cli.demo import demo
 from mailguard.cli.playground import playground
@@ -60,6 +60,8 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(quarantine.app, name="quarantine")
 app.command("trace")(trace)
 app.command("usage")(usage)
+app.add_typer(queue.app, name="queue")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(db.app, name="db")
 app.command("playground")(playground)
 app.command("demo")(demo)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mailguard.store.db import Database
 
 T = TypeVar("T")
+_ATTEMPTS = 5
 
 
 class Cli:
@@ -55,7 +56,7 @@ class Cli:
         """The stored bodies."""
         from mailguard.store.blobs import FileBlobStore
 
-        return FileBlobStore(self.settings.storage.path)
+        return FileBlobStore(self.settings.storage.path / "blobs")
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a read transaction."""
@@ -69,6 +70,15 @@ class Cli:
             return self.db.write_sync(work)
         except IntegrityError as error:
             raise ConflictError("somebody else changed the same at this moment; look at it and try again") from error
+
+    def write_persistently(self, work: Callable[[Connection], T]) -> T:
+        """`write`, repeated when it met another transaction on the same mail: the next look sees what that one did."""
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return self.write(work)
+            except ConflictError:
+                continue
+        return self.write(work)
 
     def now(self, conn: Connection) -> int:
         """The database's clock, in milliseconds UTC."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +14,7 @@ from mailguard.cli.terminal import Cell, print_json, print_raw, print_table, say
 from mailguard.cli.when import point
 from mailguard.core.clock import DAY
 from mailguard.core.decision import Reason
-from mailguard.core.errors import ConfigError, ConflictError, NotFoundError, Problem
+from mailguard.core.errors import ConfigError, NotFoundError, Problem
 from mailguard.core.events import State
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ Explain = Annotated[str, typer.Option("--why", help="Why, for the record.")]
 
 BATCH = 100
 """How many mails one transaction of `--all` takes, so that the relay's writes never wait for long."""
-_ATTEMPTS = 5
-"""How often a transaction that met another of its kind is repeated."""
 
 SENTENCES = {
     "releasing": "will be delivered",
@@ -108,7 +106,6 @@ def show(
 ) -> None:
     """Show kept mail: what was found in it, why it is kept, and what happened to it."""
     from mailguard.cli.mail import print_unit, unit_json
-    from mailguard.quarantine import hold
     from mailguard.store import trace
     from mailguard.store.tenants import tenant_names
 
@@ -118,7 +115,7 @@ def show(
         return
 
     def work(conn: Connection) -> tuple[list[TracedUnit], dict[int, str]]:
-        return trace.with_events(conn, hold.look_up(conn, ids)), tenant_names(conn)
+        return trace.with_events(conn, trace.look_up(conn, ids)), tenant_names(conn)
 
     units, names = cli.read(work)
     if json:
@@ -172,7 +169,7 @@ def release(
                 conn, batch, actor=who, now=cli.now(conn), lifetime=lifetime, why=why, force=force, again=again
             )
 
-        results += _persistently(cli, work)
+        results += cli.write_persistently(work)
     _report(results, json=json)
     if not all(result.outcome.is_done for result in results):
         raise typer.Exit(1)
@@ -248,13 +245,14 @@ def _chosen(
 ) -> list[TracedUnit]:
     """The units that the arguments mean: either ids, or `--all` with at least one filter."""
     from mailguard.quarantine import hold
+    from mailguard.store import trace
 
     if bool(ids) == all_:
         raise ConfigError([Problem("ID", "give ids, or --all with filters; see `mailguard quarantine list`")])
     if ids:
         if query.names_something:
             raise ConfigError([Problem("ID", "filters go with --all, not with ids")])
-        return hold.choose(conn, ids, states=states)
+        return trace.choose(conn, ids, states=states)
     if not query.names_something:
         raise ConfigError([Problem("--all", "give at least one filter, such as --tenant or --since")])
     return hold.search(conn, query)
@@ -265,16 +263,6 @@ def _batches(units: Sequence[TracedUnit]) -> Iterator[Sequence[TracedUnit]]:
 
 
 # --- work and output -------------------------------------------------------------------------------------------------
-
-
-def _persistently(cli: Cli, work: Callable[[Connection], list[Release]]) -> list[Release]:
-    """Repeat a transaction that met another release or delete of the same mail; the next look sees what that one did."""
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return cli.write(work)
-        except ConflictError:
-            continue
-    return cli.write(work)
 
 
 def _report(results: Sequence[Release], *, json: bool) -> None:
@@ -318,9 +306,10 @@ def _sentence(result: Release) -> str:
 def _show_raw(cli: Cli, ids: Sequence[str], *, actor: str, why: str) -> None:
     """Record the access first: a message that was shown was recorded."""
     from mailguard.quarantine import hold
+    from mailguard.store import trace
 
     def record(conn: Connection) -> list[TracedUnit]:
-        units = hold.look_up(conn, ids)
+        units = trace.look_up(conn, ids)
         gone = [unit.id for unit in units if not unit.body]
         if gone:
             raise NotFoundError(f"the message of {', '.join(gone)} is no longer kept")

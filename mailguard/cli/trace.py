@@ -38,10 +38,11 @@ def trace(
     """
     from mailguard.cli.mail import print_refusal, print_unit, refusal_json, unit_json
     from mailguard.store import trace as store
+    from mailguard.store.matching import id_condition
     from mailguard.store.tenants import tenant_names
 
     cli = cli_of(context)
-    if id_ and store.id_condition(id_) is None:
+    if id_ and id_condition(id_) is None:
         raise ConfigError([Problem("--id", f"{id_!r} is no id of ours, such as 01J8ZQ4W2M7T5RKX3F9C1B6NDE or …-2")])
 
     def work(conn: Connection) -> tuple[list[TraceRow], int, dict[int, str]]:

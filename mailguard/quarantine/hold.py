@@ -12,10 +12,11 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.engine import Connection
 
 from mailguard.core.decision import Reason
-from mailguard.core.errors import ConflictError, NotFoundError
+from mailguard.core.errors import ConflictError
 from mailguard.core.events import EventKind, MailEvent, State
 from mailguard.store import schema, trace
 from mailguard.store.ledger import Move, move_in, note_in
+from mailguard.store.matching import recipient_condition, sender_condition
 from mailguard.store.trace import TracedUnit
 
 IN_QUARANTINE = frozenset({State.QUARANTINED, State.UNDELIVERABLE, State.HELD})
@@ -47,9 +48,6 @@ class HoldQuery:
         return bool(self.tenant is not None or self.recipient or self.sender or self.reason or self.since or self.until)
 
 
-_EVERYTHING = 1_000_000
-
-
 def search(conn: Connection, query: HoldQuery) -> list[TracedUnit]:
     """The kept units that match, the oldest first."""
     units = schema.units
@@ -57,45 +55,16 @@ def search(conn: Connection, query: HoldQuery) -> list[TracedUnit]:
     if query.tenant is not None:
         conditions.append(units.c.tenant == query.tenant)
     if query.recipient:
-        conditions.append(trace.recipient_condition(query.recipient))
+        conditions.append(recipient_condition(query.recipient))
     if query.sender:
-        conditions.append(trace.sender_condition(query.sender))
+        conditions.append(sender_condition(query.sender))
     if query.reason:
         conditions.append(units.c.reason == str(query.reason))
     if query.since:
         conditions.append(units.c.received_at >= query.since)
     if query.until:
         conditions.append(units.c.received_at < query.until)
-    return trace.find_units(conn, conditions, limit=query.limit or _EVERYTHING)
-
-
-def look_up(conn: Connection, ids: Sequence[str]) -> list[TracedUnit]:
-    """The units of these unit or message ids, in any state, each once. Raises NotFoundError naming those that are not there."""
-    found: dict[str, TracedUnit] = {}
-    missing = []
-    for text in ids:
-        condition = trace.id_condition(text)
-        units = trace.find_units(conn, [condition], limit=_EVERYTHING, oldest=True) if condition is not None else []
-        if not units:
-            missing.append(text)
-        found.update((unit.id, unit) for unit in units)
-    if missing:
-        raise NotFoundError(f"no mail has the id {', '.join(missing)}; see `mailguard quarantine list`")
-    return list(found.values())
-
-
-def choose(conn: Connection, ids: Sequence[str], *, states: frozenset[State]) -> list[TracedUnit]:
-    """The units that an admin means by these ids: a unit's id means it alone, a message's all of its units in `states`.
-
-    Of a message that has none in `states` all units are returned, so that the caller can say what became of them. Raises
-    NotFoundError.
-    """
-    chosen: dict[str, TracedUnit] = {}
-    for text in ids:
-        units = look_up(conn, [text])
-        fitting = [unit for unit in units if State(unit.state) in states]
-        chosen.update((unit.id, unit) for unit in (fitting or units))
-    return list(chosen.values())
+    return trace.find_units(conn, conditions, limit=query.limit or trace.EVERYTHING)
 
 
 def record_access(conn: Connection, units: Sequence[TracedUnit], *, actor: str, now: int, why: str = "") -> None:

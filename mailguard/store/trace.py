@@ -9,18 +9,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy import ColumnElement, Row, Select, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, func, select
 from sqlalchemy.engine import Connection
 
-from mailguard.core.address import normalise
-from mailguard.core.ids import is_message_id, is_unit_id
+from mailguard.core.errors import NotFoundError
+from mailguard.core.events import State
 from mailguard.core.verdict import Findings
 from mailguard.store import schema
 from mailguard.store.findings import findings_from_json
-from mailguard.store.forms import lookup_form
+from mailguard.store.matching import address_ids_of, id_condition, recipient_condition, sender_condition
 from mailguard.store.texts import clean
 
-NULL_SENDER = "<>"
+EVERYTHING = 1_000_000
+"""A limit that stands for none."""
 _CHUNK = 500
 """Ids in one IN list; SQLite took 999 parameters at most for long."""
 
@@ -176,36 +177,33 @@ def with_events(conn: Connection, units: Sequence[TracedUnit]) -> list[TracedUni
     return [replace(unit, events=tuple(events.get(unit.id, ()))) for unit in units]
 
 
-def id_condition(text: str) -> ColumnElement[bool] | None:
-    """The condition on `units` that a message's or unit's id sets; None when `text` has the form of neither."""
-    text = text.strip().upper()
-    if is_unit_id(text):
-        return schema.units.c.id == text
-    if is_message_id(text):
-        return schema.units.c.message == text
-    return None
+def look_up(conn: Connection, ids: Sequence[str]) -> list[TracedUnit]:
+    """The units of these unit or message ids, in any state, each once. Raises NotFoundError naming those that are not there."""
+    found: dict[str, TracedUnit] = {}
+    missing = []
+    for text in ids:
+        condition = id_condition(text)
+        units = find_units(conn, [condition], limit=EVERYTHING, oldest=True) if condition is not None else []
+        if not units:
+            missing.append(text)
+        found.update((unit.id, unit) for unit in units)
+    if missing:
+        raise NotFoundError(f"no mail has the id {', '.join(missing)}")
+    return list(found.values())
 
 
-def recipient_condition(text: str) -> ColumnElement[bool]:
-    """The condition on `units` that a recipient (an address or a domain) sets."""
-    domain = _as_domain(text)
-    if domain is not None:
-        return schema.units.c.domain == domain
-    return schema.units.c.recipient.in_(_address_ids(text))
+def choose(conn: Connection, ids: Sequence[str], *, states: frozenset[State]) -> list[TracedUnit]:
+    """The units that an admin means by these ids: a unit's id means it alone, a message's all of its units in `states`.
 
-
-def sender_condition(text: str) -> ColumnElement[bool]:
-    """The condition on `messages` that a sender sets: MAIL FROM or the From field, an address or a domain; `<>`."""
-    messages = schema.messages
-    if text == NULL_SENDER:
-        return messages.c.mail_from.in_(_address_ids(""))
-    domain = _as_domain(text)
-    if domain is None:
-        return or_(messages.c.mail_from.in_(_address_ids(text)), messages.c.header_from.in_(_forms(text)))
-    return or_(
-        messages.c.mail_from.in_(_domain_ids(domain)),
-        messages.c.header_from.endswith(f"@{domain}", autoescape=True),
-    )
+    Of a message that has none in `states` all units are returned, so that the caller can say what became of them. Raises
+    NotFoundError.
+    """
+    chosen: dict[str, TracedUnit] = {}
+    for text in ids:
+        units = look_up(conn, [text])
+        fitting = [unit for unit in units if State(unit.state) in states]
+        chosen.update((unit.id, unit) for unit in (fitting or units))
+    return list(chosen.values())
 
 
 # --- conditions ------------------------------------------------------------------------------------------------------
@@ -252,9 +250,9 @@ def _refusals(conn: Connection, query: TraceQuery) -> list[TracedRefusal]:
     sender, recipient = schema.addresses.alias("sender"), schema.addresses.alias("recipient")
     conditions = _refusal_scope(query)
     if query.recipient:
-        conditions.append(refusals.c.recipient.in_(_ids_of(query.recipient)))
+        conditions.append(refusals.c.recipient.in_(address_ids_of(query.recipient)))
     if query.sender:
-        conditions.append(refusals.c.mail_from.in_(_ids_of("" if query.sender == NULL_SENDER else query.sender)))
+        conditions.append(refusals.c.mail_from.in_(address_ids_of(query.sender)))
     statement = (
         select(refusals, sender.c.address.label("sender_address"), recipient.c.address.label("recipient_address"))
         .outerjoin(sender, sender.c.id == refusals.c.mail_from)
@@ -279,35 +277,6 @@ def _refusals(conn: Connection, query: TraceQuery) -> list[TracedRefusal]:
         for row in conn.execute(statement)
     ]
     return found[::-1]
-
-
-def _as_domain(text: str) -> str | None:
-    """The domain that is meant, None when an address is: a name with a dot and no local part."""
-    local, at, domain = text.strip().rpartition("@")
-    if local or not (at or "." in domain):
-        return None
-    return lookup_form(domain)
-
-
-def _forms(text: str) -> list[str]:
-    """An address as it may be stored: as typed, and with its domain in A-labels."""
-    address = clean(normalise(text.strip().strip("<>")))
-    local, at, domain = address.rpartition("@")
-    labels = lookup_form(domain) if at else None
-    return [address] if labels in (None, domain) else [address, f"{local}@{labels}"]
-
-
-def _address_ids(text: str) -> Select[tuple[int]]:
-    return select(schema.addresses.c.id).where(schema.addresses.c.address.in_(_forms(text)))
-
-
-def _domain_ids(domain: str) -> Select[tuple[int]]:
-    return select(schema.addresses.c.id).where(schema.addresses.c.address.endswith(f"@{domain}", autoescape=True))
-
-
-def _ids_of(text: str) -> Select[tuple[int]]:
-    domain = _as_domain(text)
-    return _address_ids(text) if domain is None else _domain_ids(domain)
 
 
 # --- rows to values --------------------------------------------------------------------------------------------------

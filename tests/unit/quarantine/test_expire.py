@@ -12,9 +12,8 @@ from mailguard.core.decision import Reason
 from mailguard.core.errors import ConflictError
 from mailguard.core.events import State
 from mailguard.quarantine import expire as module
-from mailguard.quarantine import hold
 from mailguard.quarantine.expire import EXPIRING, Expiry, Retention
-from mailguard.store import tenants
+from mailguard.store import tenants, trace
 from tests.ledger_of import START, Clock, World
 
 RETENTION = {"default": Retention(quarantine_days=30, malware_days=7), "strict": Retention(1, 0.5)}
@@ -28,7 +27,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def states(world: World, *ids: str) -> list[str]:
-    return [unit.state for unit in world.db.read_sync(lambda conn: hold.look_up(conn, ids))]
+    return [unit.state for unit in world.db.read_sync(lambda conn: trace.look_up(conn, ids))]
 
 
 def at(world: World, now: int) -> None:

@@ -70,7 +70,7 @@ def test_only_a_filter_names_something() -> None:
 def test_ids_are_looked_up_and_never_guessed(world: World) -> None:
     units = world.mail(recipients=["a@acme.test", "b@acme.test"])
     message = units[0][:26]
-    look_up = lambda *ids: [unit.id for unit in world.db.read_sync(lambda conn: hold.look_up(conn, ids))]  # noqa: E731
+    look_up = lambda *ids: [unit.id for unit in world.db.read_sync(lambda conn: trace.look_up(conn, ids))]  # noqa: E731
     assert look_up(message) == units
     assert look_up(units[1].lower(), message, units[1]) == [units[1], units[0]]
     for wrong in ("../../etc/passwd", "", "01J", f"{message}-3", f"{message}-0", f"{message}\n"):
@@ -85,7 +85,7 @@ def test_a_message_id_means_its_kept_units_and_only_without_any_all_of_them(worl
 
     def choose() -> list[str]:
         states = hold.IN_QUARANTINE
-        return [unit.id for unit in world.db.read_sync(lambda conn: hold.choose(conn, [units[0][:26]], states=states))]
+        return [unit.id for unit in world.db.read_sync(lambda conn: trace.choose(conn, [units[0][:26]], states=states))]
 
     assert choose() == [units[1]]
     world.move(units[1], State.DELETED)
@@ -96,10 +96,10 @@ def test_an_access_is_in_the_trace_and_moves_nothing(world: World) -> None:
     (unit,) = world.mail()
 
     def look(conn: trace.Connection) -> None:
-        hold.record_access(conn, hold.look_up(conn, [unit]), actor="ann", now=START + 5, why="asked by Joe")
+        hold.record_access(conn, trace.look_up(conn, [unit]), actor="ann", now=START + 5, why="asked by Joe")
 
     world.db.write_sync(look)
-    (after,) = world.db.read_sync(lambda conn: trace.with_events(conn, hold.look_up(conn, [unit])))
+    (after,) = world.db.read_sync(lambda conn: trace.with_events(conn, trace.look_up(conn, [unit])))
     event = after.events[-1]
     assert (event.kind, event.actor, event.at, event.to_state) == ("access", "ann", START + 5, "")
     assert event.detail == {"what": "raw message", "why": "asked by Joe"}

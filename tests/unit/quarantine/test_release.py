@@ -35,7 +35,7 @@ def try_release(
     world: World, *ids: str, db: Database | None = None, force: bool = False, again: bool = False, why: str = ""
 ) -> list[Release]:
     def work(conn: Connection) -> list[Release]:
-        units = hold.look_up(conn, ids)
+        units = trace.look_up(conn, ids)
         now = world.db.now(conn)
         return release(conn, units, actor="ann", now=now, lifetime=5 * DAY, why=why, force=force, again=again)
 
@@ -43,7 +43,7 @@ def try_release(
 
 
 def unit_of(world: World, unit: str) -> TracedUnit:
-    (found,) = world.db.read_sync(lambda conn: trace.with_events(conn, hold.look_up(conn, [unit])))
+    (found,) = world.db.read_sync(lambda conn: trace.with_events(conn, trace.look_up(conn, [unit])))
     return found
 
 
@@ -206,7 +206,7 @@ def test_whatever_is_called_each_release_is_delivered_once(world: World, calls: 
             world.move(unit, State.QUARANTINED, reason=Reason.NEXT_HOP_REFUSED)
             started -= 1
         elif call[0] == "delete" and state in hold.DELETABLE:
-            world.db.write_sync(lambda conn: hold.delete(conn, hold.look_up(conn, [unit]), actor="ann"))
+            world.db.write_sync(lambda conn: hold.delete(conn, trace.look_up(conn, [unit]), actor="ann"))
         found = unit_of(world, unit)
         assert (found.queue is not None) == (found.state == State.SPOOLED)
         assert started == delivered + (found.state == State.SPOOLED)
@@ -215,8 +215,8 @@ def test_whatever_is_called_each_release_is_delivered_once(world: World, calls: 
 def test_delete_takes_all_or_none(world: World) -> None:
     (kept,), (sent,) = world.mail(), world.mail(State.FORWARDING)
     with pytest.raises(ConflictError, match=f"{sent} is forwarding"):
-        world.db.write_sync(lambda conn: hold.delete(conn, hold.look_up(conn, [kept, sent]), actor="ann"))
+        world.db.write_sync(lambda conn: hold.delete(conn, trace.look_up(conn, [kept, sent]), actor="ann"))
     assert unit_of(world, kept).state == State.QUARANTINED
-    world.db.write_sync(lambda conn: hold.delete(conn, hold.look_up(conn, [kept]), actor="ann", why="spam"))
+    world.db.write_sync(lambda conn: hold.delete(conn, trace.look_up(conn, [kept]), actor="ann", why="spam"))
     event = unit_of(world, kept).events[-1]
     assert (event.to_state, event.actor, event.detail) == ("deleted", "ann", {"why": "spam"})

@@ -20,6 +20,14 @@ def new_message_id(now_ms: int | None = None) -> str:
     return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))
 
 
+def received_ms(message_id: str) -> int:
+    """When a message id was made, in milliseconds since 1970 UTC: its first ten characters."""
+    value = 0
+    for character in message_id[:10]:
+        value = value << 5 | _ALPHABET.index(character)
+    return value
+
+
 def unit_id(message_id: str, number: int) -> str:
     """The ledger unit of recipient `number` (from 1) of a message, such as `01J…XK-2`."""
     return f"{message_id}-{number}"

@@ -14,6 +14,7 @@ from mailguard.store.schema import addresses
 from mailguard.store.texts import clean
 
 _MEMORY = "mailguard.addresses"
+_AT_ONCE = 1_000
 _MEMORY_SIZE = 20_000
 _MEMORY_SECONDS = 300.0
 """Bounds how long an erased address may still get its old id."""
@@ -44,6 +45,15 @@ def settle(connection: Connection, *, committed: bool) -> None:
     memory.fresh.clear()
 
 
+def prepare(connection: Connection, raw: Iterable[str]) -> None:
+    """Find or make the addresses of all works of a transaction, before the first of them.
+
+    Two transactions that make the same new addresses each in its own order deadlock on PostgreSQL; in one order they only
+    wait for each other.
+    """
+    address_ids(connection, raw)
+
+
 def address_ids(connection: Connection, raw: Iterable[str]) -> dict[str, int]:
     """The id of each address, made when it is new; the keys are the addresses as given."""
     wanted = {address: clean(normalise(address), 320) for address in raw}
@@ -56,8 +66,9 @@ def address_ids(connection: Connection, raw: Iterable[str]) -> dict[str, int]:
             missing.add(key)
         else:
             known[key] = found
-    if missing:
-        made = _find_or_make(connection, sorted(missing))  # sorted: two processes then wait, but never in a circle
+    ordered = sorted(missing)
+    for start in range(0, len(ordered), _AT_ONCE):
+        made = _find_or_make(connection, ordered[start : start + _AT_ONCE])
         known.update(made)
         if memory is not None:
             memory.fresh.update(made)
@@ -65,9 +76,15 @@ def address_ids(connection: Connection, raw: Iterable[str]) -> dict[str, int]:
 
 
 def _find_or_make(connection: Connection, keys: list[str]) -> dict[str, int]:
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    connection.execute(
-        insert(addresses).on_conflict_do_nothing(index_elements=["address"]), [{"address": key} for key in keys]
-    )
+    found = _find(connection, keys)
+    new = [{"address": key} for key in keys if key not in found]
+    if new:
+        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        connection.execute(insert(addresses).on_conflict_do_nothing(index_elements=["address"]), new)
+        found |= _find(connection, [row["address"] for row in new])
+    return found
+
+
+def _find(connection: Connection, keys: list[str]) -> dict[str, int]:
     rows = connection.execute(select(addresses.c.address, addresses.c.id).where(addresses.c.address.in_(keys)))
     return {row.address: row.id for row in rows}

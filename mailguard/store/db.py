@@ -7,7 +7,7 @@ nothing but the database; what they return is handed over once it is committed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -93,24 +93,29 @@ class Database:
         """The database's clock, in milliseconds UTC: the same for every process and node."""
         return now(connection)
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], *, addresses: Collection[str] = ()) -> T:
         """Run `work` in a transaction together with whatever else waits; returns its result once it is committed.
 
         What it raises undoes it alone. Cancelling the one who awaits never cancels a work that was handed in; it is
         handed in at once unless `waiting` others are. Raises UnavailableError when the database is away: nothing was
         done, save that when the connection breaks during the COMMIT itself nobody can know.
+
+        `addresses`: those that `work` will want the ids of (ledger.begin_in). Without it they are made all the same, but
+        several processes that make the same new ones at once may have to run their transactions again.
         """
         await self._room.acquire()
         try:
-            future = self._writer.submit_from(asyncio.get_running_loop(), work, done=self._room.release)
+            future = self._writer.submit_from(
+                asyncio.get_running_loop(), work, addresses=addresses, done=self._room.release
+            )
         except UnavailableError:
             self._room.release()
             raise
         return await future
 
-    def write_sync(self, work: Work[T]) -> T:
+    def write_sync(self, work: Work[T], *, addresses: Collection[str] = ()) -> T:
         """`write` for code without an event loop (the command line)."""
-        return self._writer.submit(work).result()
+        return self._writer.submit(work, addresses=addresses).result()
 
     async def read(self, work: Work[T]) -> T:
         """`read_sync` in a reader thread."""

@@ -113,7 +113,9 @@ class Ledger:
 
     async def begin(self, message: NewMessage, units: Sequence[NewUnit]) -> None:
         """Record a message and its units. Raises ConflictError when the id is taken, UnavailableError."""
-        await self._db.write(lambda connection: begin_in(connection, message, units))
+        await self._db.write(
+            lambda connection: begin_in(connection, message, units), addresses=addresses_of(message, units)
+        )
 
     async def move(self, moves: Sequence[Move], *, events: Sequence[MailEvent] = ()) -> None:
         """Move units, all or none, and note `events` with them.
@@ -136,6 +138,11 @@ class Ledger:
         return await self._db.write(lambda connection: interrupt_dead_in(connection, limit=limit))
 
 
+def addresses_of(message: NewMessage, units: Sequence[NewUnit]) -> list[str]:
+    """What `Database.write` should be told of when its work calls `begin_in`."""
+    return [message.mail_from, *(unit.recipient.address for unit in units)]
+
+
 def begin_in(connection: Connection, message: NewMessage, units: Sequence[NewUnit]) -> None:
     """`Ledger.begin` inside a transaction."""
     for unit in units:
@@ -144,7 +151,7 @@ def begin_in(connection: Connection, message: NewMessage, units: Sequence[NewUni
             raise ValueError(f"a unit cannot begin as {unit.state}")
         if unit.state.keeps_body and not message.blob:
             raise ValueError(f"a unit cannot begin as {unit.state} before its body is stored")
-    ids = address_ids(connection, [message.mail_from, *(unit.recipient.address for unit in units)])
+    ids = address_ids(connection, addresses_of(message, units))
     at = now(connection)
     try:
         connection.execute(insert(schema.messages), _message_row(message, ids))

@@ -96,7 +96,9 @@ class Refusals:
         rows, counts = tuple(self._rows), dict(self._counts)
         if not rows and not counts:
             return
-        written = await self._db.write(lambda connection: self._write(connection, rows, counts))
+        written = await self._db.write(
+            lambda connection: self._write(connection, rows, counts), addresses=_addresses_of(rows)
+        )
         for _ in rows:
             self._rows.popleft()
         for kind, count in counts.items():
@@ -119,8 +121,7 @@ class Refusals:
     def _write(self, connection: Connection, rows: Sequence[_Refusal], counts: Mapping[_Kind, int]) -> dict[_Kind, int]:
         """Write rows and counts; returns the ids of the counting rows that are new."""
         if rows:
-            wanted = {address for row in rows for address in (row.mail_from, row.recipient) if address is not None}
-            ids = address_ids(connection, wanted)
+            ids = address_ids(connection, _addresses_of(rows))
             connection.execute(insert(refusals), [_row(refusal, ids) for refusal in rows])
         made: dict[_Kind, int] = {}
         for kind, count in counts.items():
@@ -134,6 +135,10 @@ class Refusals:
 
 
 _ADD = update(refusals).where(refusals.c.id == bindparam("row")).values(count=refusals.c.count + bindparam("more"))
+
+
+def _addresses_of(rows: Sequence[_Refusal]) -> set[str]:
+    return {address for row in rows for address in (row.mail_from, row.recipient) if address is not None}
 
 
 def _row(refusal: _Refusal, ids: Mapping[str, int]) -> dict[str, object]:

@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
@@ -24,15 +24,17 @@ from mailguard.store.engine import DRIVER_ERRORS, cursor_of, is_away, is_deadloc
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
+_DEADLOCKS = 5  # how often a work that is run alone may meet one
 
 
 class Job(Generic[T]):
     """A work on its way through the writer, and who waits for it: a thread, or a task of an event loop."""
 
-    __slots__ = ("_result", "arrived", "error", "work")
+    __slots__ = ("_result", "addresses", "arrived", "error", "work")
 
-    def __init__(self, work: Work[T]) -> None:
+    def __init__(self, work: Work[T], addresses: Collection[str]) -> None:
         self.work = work
+        self.addresses = addresses
         self.arrived = time.perf_counter()
         self.error: BaseException | None = None
         self._result: T | None = None
@@ -89,17 +91,22 @@ class Writer:
         self._closing = False
         self._thread: threading.Thread | None = None
 
-    def submit(self, work: Work[T]) -> Future[T]:
+    def submit(self, work: Work[T], *, addresses: Collection[str]) -> Future[T]:
         """Hand in a work from a thread that will wait. Raises UnavailableError once closing."""
-        job, future = Job(work), Future[T]()
+        job, future = Job(work, addresses), Future[T]()
         self._hand_in(job, lambda job: job.settle(future))
         return future
 
     def submit_from(
-        self, loop: asyncio.AbstractEventLoop, work: Work[T], *, done: Callable[[], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        work: Work[T],
+        *,
+        addresses: Collection[str],
+        done: Callable[[], None],
     ) -> asyncio.Future[T]:
         """Hand in a work from a task of `loop`; `done` is called there when it is over. Raises UnavailableError."""
-        job, future = Job(work), loop.create_future()
+        job, future = Job(work, addresses), loop.create_future()
         self._hand_in(job, _LoopWaiter(loop, future, done))
         return future
 
@@ -137,10 +144,10 @@ class Writer:
         try:
             self._transact(jobs)
         except _TransactionLost as lost:
-            # Either the server was restarted since the last group, or a deadlock was broken: apart they cannot deadlock.
+            # Either the server was restarted since the last group, or a deadlock was broken in favour of another process.
             if is_deadlock(lost.cause):
                 for job in jobs:
-                    self._commit_once([job])
+                    self._commit_alone(job)
             elif is_lost(lost.cause):
                 self._commit_once(jobs)
             else:
@@ -152,6 +159,16 @@ class Writer:
         except _TransactionLost as lost:
             _fail(jobs, lost.cause)
 
+    def _commit_alone(self, job: Job[Any]) -> None:
+        for _ in range(_DEADLOCKS):
+            try:
+                self._transact([job])
+                return
+            except _TransactionLost as lost:
+                _fail([job], lost.cause)
+                if not is_deadlock(lost.cause):
+                    return
+
     def _transact(self, jobs: list[Job[Any]]) -> None:
         try:
             connection = self._engine.connect()
@@ -161,6 +178,7 @@ class Writer:
             try:
                 connection.begin()
                 addresses.remember(connection)
+                addresses.prepare(connection, {address for job in jobs for address in job.addresses})
                 for job in jobs:
                     _run_one(connection, job)
             except DRIVER_ERRORS as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -42,18 +42,15 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=BOTH)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a fresh, migrated database."""
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a migrated database with nothing in it yet."""
     if request.param == "sqlite":
         template: Path = request.getfixturevalue("sqlite_template")
         path = tmp_path / "mailguard.db"
         path.write_bytes(template.read_bytes())
-        yield f"sqlite:///{path}"
-        return
+        return f"sqlite:///{path}"
     server: Postgres = request.getfixturevalue("postgres")
-    fresh = server.new_database()
-    yield fresh
-    server.drop(fresh)
+    return server.clean_database()
 
 
 @pytest.fixture

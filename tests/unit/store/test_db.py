@@ -126,17 +126,20 @@ async def test_more_than_may_wait_have_to_wait_outside(open_db: OpenDatabase) ->
 async def test_when_the_commit_fails_all_hear_of_it_and_the_writer_lives_on(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(connection: Connection) -> None:
-        monkeypatch.undo()
-        raise OperationalError("COMMIT", {}, sqlite3.OperationalError("disk I/O error"))
+    real = Connection.commit
+    commits: list[Connection] = []
+
+    def second_fails(connection: Connection) -> None:
+        commits.append(connection)
+        if len(commits) == 2:
+            raise OperationalError("COMMIT", {}, sqlite3.OperationalError("disk I/O error"))
+        real(connection)
 
     gate = Gate(db)
     await gate.entered()
     tasks = [asyncio.ensure_future(db.write(add(f"k{n}"))) for n in range(3)]
     await asyncio.sleep(0)
-    real = Connection.commit
-    calls = iter([real, broken])
-    monkeypatch.setattr(Connection, "commit", lambda connection: next(calls)(connection))
+    monkeypatch.setattr(Connection, "commit", second_fails)
     await gate.open()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [UnavailableError] * 3

@@ -54,7 +54,8 @@ class Job:
     recipients: tuple[Recipient, ...]
     content: Sequence[bytes]
     options: MailOptions
-    tls: TlsMode = TlsMode.OPPORTUNISTIC
+    tls: TlsMode | None = None
+    """None: as the forwarder does by default."""
     public_only: bool = False
 
 
@@ -91,6 +92,7 @@ class Forwarder:
         health: HopHealth | None = None,
         metrics: Metrics | None = None,
         listen: Sequence[tuple[str, int]] = (),
+        tls: TlsMode = TlsMode.OPPORTUNISTIC,
         random: Random | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -103,6 +105,7 @@ class Forwarder:
         self._resolver = resolver
         self._metrics = metrics
         self._listen = tuple(listen)
+        self._tls = tls
         self._random = random or SystemRandom()
         self._clock = clock
         self._offers: OrderedDict[NextHop, tuple[Capabilities, float]] = OrderedDict()
@@ -179,7 +182,7 @@ class Forwarder:
         now = asyncio.get_running_loop().time()
         try:
             sent, connection = await self._pool.transact(
-                replace(key, tls=job.tls),
+                replace(key, tls=job.tls or self._tls),
                 attempt.transaction,
                 dial=partial(self._dial, job, hop, now + (attempt.deadline - now) / left),
                 deadline=attempt.deadline,
@@ -208,7 +211,7 @@ class Forwarder:
         failure = HopError(Stage.CONNECT, None, "no time left")
         for position, address in enumerate(addresses):
             now = loop.time()
-            target = Target(address, hop.port, "" if address == hop.host else hop.host, job.tls)
+            target = Target(address, hop.port, "" if address == hop.host else hop.host, job.tls or self._tls)
             try:
                 connection = await SmtpConnection.connect(
                     target, self._handshake, deadline=now + (deadline - now) / (len(addresses) - position)

@@ -1,0 +1,56 @@
+"""The DSN rule: whether a failure may be told to MAIL FROM. Pure: a bounce to a forged sender is backscatter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+
+from publicsuffixlist import PublicSuffixList
+
+from mailguard.core.address import domain_of
+from mailguard.core.envelope import RcptOptions
+from mailguard.core.verdict import AuthMethod, AuthOutcome, AuthResult
+from mailguard.net.dns import lookup_name
+
+
+def may_bounce(mail_from: str, auth: Iterable[AuthResult]) -> bool:
+    """Whether MAIL FROM's domain is authenticated: SPF passed for it, or a valid DKIM signature's d= is aligned with it.
+
+    Never for the null sender (RFC 5321 §4.5.5). SPF of HELO does not count, nor does alignment with the From field.
+    """
+    domain = lookup_name(domain_of(mail_from))
+    if domain is None:
+        return False
+    return any(
+        _authenticates(result, domain) for result in auth if result.outcome is AuthOutcome.PASS and result.domain
+    )
+
+
+def wants_failure(options: RcptOptions) -> bool:
+    """Whether the sender wants to hear of a failure of this recipient (RFC 3461 §4.1): by default, yes."""
+    return not options.notify or "FAILURE" in {word.upper() for word in options.notify}
+
+
+def _authenticates(result: AuthResult, domain: str) -> bool:
+    authenticated = lookup_name(result.domain)
+    if authenticated is None:
+        return False
+    if result.method is AuthMethod.SPF:
+        of_helo = any(name == "smtp.helo" for name, _ in result.properties) and not any(
+            name == "smtp.mailfrom" for name, _ in result.properties
+        )
+        return authenticated == domain and not of_helo
+    return result.method is AuthMethod.DKIM and aligned(authenticated, domain)
+
+
+def aligned(one: str, other: str) -> bool:
+    """Whether two domains (in look-up form) belong to the same organisation: relaxed alignment."""
+    if one == other:
+        return True
+    organisation = _suffixes().privatesuffix(one)
+    return organisation is not None and organisation == _suffixes().privatesuffix(other)
+
+
+@cache
+def _suffixes() -> PublicSuffixList:
+    return PublicSuffixList()

@@ -1,0 +1,200 @@
+"""Content rules: patterns over a mail's fields, text and links, all patterns of a place at once by RE2, and combinations of rules.
+
+Rules are data (policies/rules/*.yaml, read by `rules_file`); this file only matches them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import re2
+
+from mailguard.checks.base import CheckContext
+from mailguard.core.verdict import CheckResult, Symbol
+from mailguard.message.parse import Message
+
+TEXT_LIMIT = 512 * 1024
+"""Octets of one place that are searched."""
+EVIDENCE_LIMIT = 100
+"""Characters of what a rule matched that are kept."""
+SET_MEMORY = 128 << 20
+"""Octets that the automaton of one place's patterns may grow to; RE2 begins anew when it is full."""
+
+PLACES = (
+    "subject",
+    "from",
+    "header",
+    "body",
+    "html",
+    "raw",
+    "url",
+    "link_text",
+    "mail_from",
+    "helo",
+    "attachment",
+    "structure",
+)
+"""What a pattern may be looked for in; `docs/checks/rules.md` says what each holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule. It matches when any of `patterns` does in any of `places`; or, without patterns, as it combines others.
+
+    A name with a leading underscore is a part of other rules and never reported. `places` are of PLACES, a header as
+    `header:list-id`. All of `all_of`, at least one of `any_of` (if there are any) and none of `none_of` must match.
+    """
+
+    name: str
+    description: str
+    score: float
+    places: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+    all_of: tuple[str, ...] = ()
+    any_of: tuple[str, ...] = ()
+    none_of: tuple[str, ...] = ()
+
+    @property
+    def hidden(self) -> bool:
+        """Whether it is only a part of others."""
+        return self.name.startswith("_")
+
+
+def options(*, max_mem: int = 8 << 20) -> Any:
+    """RE2's options for our patterns: UTF-8, no messages on standard error."""
+    made = re2.Options()
+    made.log_errors = False
+    made.max_mem = max_mem
+    return made
+
+
+class _Place:
+    """All patterns that are looked for in one place."""
+
+    def __init__(self, entries: Sequence[tuple[str, str]]) -> None:
+        self._entries = tuple(entries)
+        self._set = re2.Set.SearchSet(options(max_mem=SET_MEMORY))
+        for _, pattern in self._entries:
+            self._set.Add(pattern)
+        self._set.Compile()
+        self._compiled = [re2.compile(pattern, options()) for _, pattern in self._entries]
+
+    def matches(self, text: bytes) -> Iterator[tuple[str, str]]:
+        """(rule, what it matched) for every pattern that is in `text`."""
+        for index in self._set.Match(text) or ():
+            name = self._entries[index][0]
+            found = self._compiled[index].search(text)
+            yield name, found.group(0).decode("utf-8", "replace")[:EVIDENCE_LIMIT] if found else ""
+
+
+class Rules:
+    """A set of rules, compiled. Combinations come after what they combine; `hash` identifies the text of all.
+
+    Raises re2.error for a pattern that is none, and KeyError for a combination of rules that are not before it:
+    `rules_file.load_rules` checks both with the line they stand in.
+    """
+
+    def __init__(self, rules: Sequence[Rule] = (), *, hash: str = "") -> None:  # noqa: A002 - the word of Policy
+        self.rules = tuple(rules)
+        self.hash = hash
+        entries: dict[str, list[tuple[str, str]]] = {}
+        for rule in self.rules:
+            for place in rule.places:
+                entries.setdefault(place, []).extend((rule.name, pattern) for pattern in rule.patterns)
+        self._places = {place: _Place(patterns) for place, patterns in entries.items()}
+        self._combinations = tuple(rule for rule in self.rules if not rule.patterns)
+
+    def __len__(self) -> int:
+        return len(self.rules)
+
+    def match(self, context: CheckContext) -> dict[str, tuple[str, ...]]:
+        """The names of all rules that match, hidden ones too, each with what it matched."""
+        found: dict[str, dict[str, None]] = {}
+        for place, patterns in self._places.items():
+            text = text_of(place, context)
+            if text:
+                for name, evidence in patterns.matches(text[:TEXT_LIMIT]):
+                    found.setdefault(name, {})[evidence] = None
+        for rule in self._combinations:
+            if (
+                all(name in found for name in rule.all_of)
+                and (not rule.any_of or any(name in found for name in rule.any_of))
+                and not any(name in found for name in rule.none_of)
+            ):
+                found[rule.name] = {}
+        return {name: tuple(filter(None, evidence))[:3] for name, evidence in found.items()}
+
+    def symbols(self, context: CheckContext) -> tuple[Symbol, ...]:
+        """The symbols of the rules that match a mail, in the order of the rules."""
+        found = self.match(context)
+        return tuple(
+            Symbol(rule.name, rule.score, rule.description, found[rule.name])
+            for rule in self.rules
+            if rule.name in found and not rule.hidden
+        )
+
+
+class RulesCheck:
+    """Reports the symbols of the content rules. `rules` gives those that are current: they are reloaded while we run."""
+
+    name = "rules"
+    needs: tuple[str, ...] = ()
+
+    def __init__(self, rules: Callable[[], Rules]) -> None:
+        self._rules = rules
+
+    async def run(self, context: CheckContext, results: Mapping[str, CheckResult]) -> CheckResult:
+        """See Check."""
+        rules = self._rules()
+        return CheckResult(self.name, symbols=rules.symbols(context), detail=f"{len(rules)} rules")
+
+
+def text_of(place: str, context: CheckContext) -> bytes:
+    """What a mail has in a place; several values (URLs, fields of one name) stand on a line each."""
+    message = context.message
+    if place == "raw":
+        return message.raw[message.body : message.body + TEXT_LIMIT]
+    if place.startswith("header:"):
+        text = "\n".join(message.get_all(place[7:]))
+    elif place == "mail_from":
+        text = context.envelope.mail_from
+    elif place == "helo":
+        text = context.session.helo
+    else:
+        text = _TEXTS[place](message)
+    return text.encode("utf-8", "replace")
+
+
+def _structure(message: Message) -> str:
+    """What can be said of a mail's form, a line each: `defect:…`, `missing:…`, `repeated:…`, `html-only`."""
+    lines = [f"defect:{defect}" for defect in message.defects]
+    for name in ("from", "date", "message-id", "subject", "to"):
+        count = len(message.fields(name))
+        if count != 1:
+            lines.append(f"{'repeated' if count else 'missing'}:{name}")
+    if len(message.from_mailboxes) > 1:
+        lines.append("several:from")
+    elif message.fields("from") and not message.from_mailboxes:
+        lines.append("no-address:from")
+    types = {part.content_type for part in message.parts if part.is_text}
+    if types == {"text/html"}:
+        lines.append("html-only")
+    if not message.plain.strip() and not message.rendered.text:
+        lines.append("no-text")
+    if message.html and not message.rendered.complete:
+        lines.append("html-too-complex")
+    return "\n".join(lines)
+
+
+_TEXTS: Mapping[str, Callable[[Message], str]] = {
+    "subject": lambda message: message.subject,
+    "from": lambda message: "\n".join(message.get_all("from")),
+    "body": lambda message: message.body_text,
+    "html": lambda message: message.html,
+    "url": lambda message: "\n".join(link.url for link in message.links),
+    "link_text": lambda message: "\n".join(link.text for link in message.links if link.text),
+    "attachment": lambda message: "\n".join(name for part in message.attachments for name in part.names),
+    "structure": _structure,
+}

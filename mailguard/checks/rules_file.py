@@ -1,0 +1,245 @@
+"""policies/rules/*.yaml to Rules: every error at its path and line, each rule tried on its own examples; the last good ones stay.
+
+Matching is in `rules`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import re2
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from mailguard.checks.rules import PLACES, Rule, Rules, options
+from mailguard.config.problems import Location, nearest, problems_of
+from mailguard.config.yaml_source import Source, read
+from mailguard.core.errors import ConfigError, Problem
+
+Name = Annotated[str, Field(pattern=r"^_?[A-Z][A-Z0-9_]{1,63}$")]
+Place = Literal[
+    "subject",
+    "from",
+    "header",
+    "body",
+    "html",
+    "raw",
+    "url",
+    "link_text",
+    "mail_from",
+    "helo",
+    "attachment",
+    "structure",
+]
+SCORE_LIMIT = 1_000.0
+
+
+class RuleTable(BaseModel):
+    """One rule as it is written."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: Name
+    description: str = ""
+    score: Annotated[float, Field(ge=-SCORE_LIMIT, le=SCORE_LIMIT)] = 0.0
+    where: list[Place] = []
+    header: str = ""
+    patterns: list[str] = []
+    case_sensitive: bool = False
+    all_of: list[Name] = []
+    any_of: list[Name] = []
+    none_of: list[Name] = []
+    hits: list[str] = []
+    misses: list[str] = []
+
+    @field_validator("where", "patterns", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+
+class RulesTable(BaseModel):
+    """A file of rules."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    rules: list[RuleTable]
+
+
+def load_rules(path: Path) -> Rules:
+    """The rules in `path`: a file, or all `*.yaml` of a directory in the order of their names. Raises ConfigError."""
+    files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+    problems: list[Problem] = []
+    reader = _Reader(problems)
+    digest = hashlib.sha256()
+    for file in files:
+        source = read(file, file.name, problems)
+        if source is not None:
+            digest.update(repr(source.data).encode())
+            reader.add(source)
+    reader.check_references()
+    if problems:
+        raise ConfigError(problems)
+    return Rules(reader.rules, hash=digest.hexdigest())
+
+
+class _Reader:
+    """Collects the rules of several files; names and references go across files."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self._problems = problems
+        self._written: dict[str, str] = {}
+        self._references: list[tuple[str, str, frozenset[str]]] = []
+        self.rules: list[Rule] = []
+
+    def add(self, source: Source) -> None:
+        """One file."""
+        if source.data is None:
+            return
+        try:
+            table = RulesTable.model_validate(source.data)
+        except ValidationError as error:
+            self._problems += problems_of(error, RulesTable, source.where)
+            return
+        for i, entry in enumerate(table.rules):
+            self._rule(entry, source, ("rules", i))
+
+    def _rule(self, table: RuleTable, source: Source, at: Location) -> None:
+        before = len(self._problems)
+
+        def problem(message: str, *step: str | int) -> None:
+            self._problems.append(Problem(source.where((*at, *step)), message))
+
+        if table.name in self._written:
+            problem(f"there is a rule {table.name} already, at {self._written[table.name]}", "name")
+        combined = (*table.all_of, *table.any_of, *table.none_of)
+        _check_form(table, combined, problem)
+        patterns = tuple(_flags(table) + pattern for pattern in table.patterns)
+        compiled = [_compile(pattern, i, problem) for i, pattern in enumerate(patterns)]
+        if len(self._problems) == before:
+            _try_examples(table, [pattern for pattern in compiled if pattern], problem)
+        earlier = frozenset(self._written)
+        self._written.setdefault(table.name, source.where(at).partition(" ")[0])
+        for key in ("all_of", "any_of", "none_of"):
+            for i, name in enumerate(getattr(table, key)):
+                self._references.append((source.where((*at, key, i)), name, earlier))
+        places = tuple(f"header:{table.header.lower()}" if place == "header" else place for place in table.where)
+        self.rules.append(
+            Rule(
+                table.name,
+                table.description,
+                table.score,
+                places,
+                patterns,
+                tuple(table.all_of),
+                tuple(table.any_of),
+                tuple(table.none_of),
+            )
+        )
+
+    def check_references(self) -> None:
+        """A combination names rules before it: so none can go in a circle, and one pass is enough."""
+        for where, name, earlier in self._references:
+            if name in earlier:
+                continue
+            if name in self._written:
+                self._problems.append(Problem(where, f"{name} must stand before the rules that combine it"))
+            else:
+                self._problems.append(Problem(where, f"there is no rule {name}; {nearest(name, earlier)}"))
+
+
+OnProblem = Callable[..., None]
+
+
+def _check_form(table: RuleTable, combined: Sequence[str], problem: OnProblem) -> None:
+    if bool(table.patterns) == bool(combined):
+        problem("needs either patterns, or all_of, any_of or none_of")
+    if bool(table.patterns) != bool(table.where):
+        problem(f"patterns and where go together; where is of {', '.join(PLACES)}")
+    if ("header" in table.where) != bool(table.header):
+        problem("`where: header` and `header: NAME` go together")
+    if not table.name.startswith("_") and not table.description:
+        problem("needs a description: it explains the score to people", "name")
+    if table.name.startswith("_") and table.score:
+        problem("a rule with a leading underscore is a part of others and has no score", "score")
+    if table.patterns and not table.hits:
+        problem("needs `hits`: examples that its patterns must match")
+    if not table.patterns and (table.hits or table.misses):
+        problem("a combination has no examples of its own")
+
+
+def _flags(table: RuleTable) -> str:
+    return "(?m)" if table.case_sensitive else "(?im)"
+
+
+def _compile(pattern: str, index: int, problem: OnProblem) -> Any | None:
+    try:
+        compiled = re2.compile(pattern, options())
+    except re2.error as error:
+        said = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else str(error)
+        problem(f"is not a pattern of RE2: {said}", "patterns", index)
+        return None
+    if compiled.search(b""):
+        problem("matches the empty text, and so everything", "patterns", index)
+    return compiled
+
+
+def _try_examples(table: RuleTable, patterns: Sequence[Any], problem: OnProblem) -> None:
+    for i, text in enumerate(table.hits):
+        if not any(pattern.search(text.encode()) for pattern in patterns):
+            problem(f"{text!r} should match, but does not", "hits", i)
+    for i, text in enumerate(table.misses):
+        if any(pattern.search(text.encode()) for pattern in patterns):
+            problem(f"{text!r} should not match, but does", "misses", i)
+    for i, pattern in enumerate(patterns):
+        if len(patterns) > 1 and not any(pattern.search(text.encode()) for text in table.hits):
+            problem("no example in `hits` matches it", "patterns", i)
+
+
+class RulesFiles:
+    """The current rules of `path`. A change that does not pass leaves the last good ones; `on_problems` hears of it."""
+
+    def __init__(self, path: Path, *, on_problems: Callable[[Sequence[Problem]], None] = lambda problems: None) -> None:
+        self._path = path
+        self._on_problems = on_problems
+        self._rules = Rules()
+        self._signature: tuple[tuple[str, int, int, int], ...] = ()
+
+    @property
+    def current(self) -> Rules:
+        """The last good rules; none before `load`."""
+        return self._rules
+
+    def load(self) -> Rules:
+        """Read them. Raises ConfigError with every problem; those before stay."""
+        self._signature = self._look()
+        self._rules = load_rules(self._path)
+        return self._rules
+
+    def reload(self) -> tuple[Problem, ...]:
+        """Read them again; what is wrong with them, told to `on_problems` too, or nothing when they were taken."""
+        try:
+            self.load()
+        except ConfigError as error:
+            self._on_problems(error.problems)
+            return error.problems
+        return ()
+
+    def reload_if_changed(self) -> bool:
+        """Reload when a file was changed, added or removed since the last look. Cheap."""
+        if self._look() == self._signature:
+            return False
+        self.reload()
+        return True
+
+    def _look(self) -> tuple[tuple[str, int, int, int], ...]:
+        seen = []
+        for path in sorted(self._path.glob("*.yaml")) if self._path.is_dir() else [self._path]:
+            try:
+                stat = path.stat()
+            except OSError:
+                continue  # gone between the listing and here; the next look sees it gone
+            seen.append((str(path), stat.st_mtime_ns, stat.st_size, stat.st_ino))
+        return tuple(seen)

@@ -9,6 +9,7 @@ import typer
 
 from mailguard.cli.context import cli_of
 from mailguard.cli.terminal import print_json, print_plain, print_table, safe, say
+from mailguard.core.errors import ConfigError, Problem
 
 app = typer.Typer(no_args_is_help=True, help="Filtering profiles: what is done about what was found.")
 
@@ -26,16 +27,18 @@ def check(
     json: Json = False,
 ) -> None:
     """Check every profile, list file and content rule; exit 2 with each problem at its path and line when there is one."""
-    from mailguard.core.errors import ConfigError
     from mailguard.policy.read import read_profiles
 
     directory = path or cli_of(context).settings.policies.path
     profiles, problems = read_profiles(directory)
+    rules, wrong_rules = _rules(directory / "rules")
+    problems += wrong_rules
     if json:
         print_json(
             {
                 "path": str(directory),
                 "profiles": {name: policy.hash for name, policy in profiles.items()},
+                "rules": rules,
                 "problems": [{"where": problem.where, "message": problem.message} for problem in problems],
             }
         )
@@ -44,7 +47,17 @@ def check(
         return
     if problems:
         raise ConfigError(problems)
-    say(f"{directory} is in order: {len(profiles)} profiles ({', '.join(profiles)})")
+    say(f"{directory} is in order: {len(profiles)} profiles ({', '.join(profiles)}), {rules} rules")
+
+
+def _rules(directory: Path) -> tuple[int, tuple[Problem, ...]]:
+    """How many content rules there are in `directory`, which need not be there, and what is wrong with them."""
+    from mailguard.checks.rules_file import load_rules
+
+    try:
+        return (len(load_rules(directory)) if directory.is_dir() else 0), ()
+    except ConfigError as error:
+        return 0, tuple(Problem(f"rules/{problem.where}", problem.message) for problem in error.problems)
 
 
 @app.command("list")

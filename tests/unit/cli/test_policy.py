@@ -68,6 +68,22 @@ def test_problems_as_json(run: Run, tmp_path: Path) -> None:
     assert json.loads(out)["problems"] == []
 
 
+def test_content_rules_are_checked_too(run: Run, tmp_path: Path) -> None:
+    directory = tmp_path / "policies"
+    (directory / "rules").mkdir(parents=True)
+    (directory / "default.yaml").write_text("")
+    rules = directory / "rules" / "mine.yaml"
+    rule = "rules:\n  - {{name: LOTTERY, where: subject, patterns: '{}', score: 2, description: x, hits: [lottery]}}\n"
+    rules.write_text(rule.format("lottery"))
+    code, out, _ = run("policy", "check", policies=directory)
+    assert code == 0
+    assert out.strip().endswith("1 profiles (default), 1 rules")
+    rules.write_text(rule.format("("))
+    code, _, err = run("policy", "check", policies=directory)
+    assert code == 2
+    assert err.startswith("error: rules/mine.yaml:2 rules[0].patterns")
+
+
 def test_profiles_are_listed_with_their_hashes(run: Run) -> None:
     code, out, _ = run("policy", "list", "--json")
     assert code == 0

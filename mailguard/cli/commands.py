@@ -11,6 +11,7 @@ from mailguard.cli import db, ledger, policy, quarantine, queue, tenant
 from mailguard.cli.context import Cli
 from mailguard.cli.demo import demo
 from mailguard.cli.playground import playground
+from mailguard.cli.scan import scan
 from mailguard.cli.serve import serve
 from mailguard.cli.sink import sink
 from mailguard.cli.trace import trace
@@ -59,6 +60,7 @@ app.add_typer(tenant.app, name="tenant")
 app.add_typer(policy.app, name="policy")
 app.add_typer(quarantine.app, name="quarantine")
 app.command("trace")(trace)
+app.command("scan")(scan)
 app.command("usage")(usage)
 app.add_typer(queue.app, name="queue")
 app.add_typer(ledger.app, name="ledger")

@@ -68,7 +68,7 @@ def add(
     names = wrong.parse(forms.tenant_name, [name])
     domains = wrong.parse(forms.domain_name, domain)
     hops = _next_hops(cli, wrong, next_hop)
-    profiles = wrong.parse(lambda text: _profile(cli, text), [policy or "default"])
+    profiles = wrong.parse(lambda text: profile_name(cli, text), [policy or "default"])
     wrong.raise_any()
 
     def work(conn: Connection) -> TenantRecord:
@@ -154,7 +154,7 @@ def set_(
     names = wrong.parse(forms.tenant_name, [name])
     domains = wrong.parse(forms.domain_name, domain or [])
     hops = _next_hops(cli, wrong, next_hop) if next_hop else []
-    profiles = wrong.parse(lambda text: _profile(cli, text), [policy] if policy is not None else [])
+    profiles = wrong.parse(lambda text: profile_name(cli, text), [policy] if policy is not None else [])
     if domain and not next_hop:
         wrong.add(Problem("--domain", "goes with --next-hop; domains are added by `mailguard tenant domain add`"))
     if policy is None and plan is None and soft_bounce is None and not next_hop and not domain:
@@ -238,7 +238,8 @@ def _next_hops(cli: Cli, wrong: Problems, texts: Sequence[str] | None) -> list[N
     return hops
 
 
-def _profile(cli: Cli, name: str) -> str:
+def profile_name(cli: Cli, name: str) -> str:
+    """The name of a profile that there is. Raises ConfigError, naming those there are."""
     path = cli.settings.policies.path
     known = sorted(file.stem for file in path.glob("*.yaml"))
     if name not in known:

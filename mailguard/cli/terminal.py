@@ -53,6 +53,16 @@ def print_json(value: object) -> None:
     _write(json.dumps(value, indent=2, ensure_ascii=True, default=str) + "\n")
 
 
+def print_json_line(value: object) -> None:
+    """Print a value as JSON on one line, for output of many documents."""
+    _write(json.dumps(value, ensure_ascii=True, default=str, separators=(",", ":")) + "\n")
+
+
+def print_line(line: bytes) -> None:
+    """Write one line of a machine format whose octets (a path's) need not be UTF-8; its maker has escaped it."""
+    print_raw(line + b"\n")
+
+
 def print_raw(content: bytes) -> None:
     """Write bytes to standard output as they are: asked for with `--raw`, with the warning in its help."""
     sys.stdout.flush()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mailguard.checks.spf_query import RECORD_LIMIT, SpfResult, check_spf
 from mailguard.core.verdict import AuthOutcome
-from mailguard.net.dns import StaticResolver, Zone
+from mailguard.net.dns import Answer, StaticResolver, Zone
 
 
 async def check(
@@ -96,25 +96,32 @@ async def test_look_up_limits_hold() -> None:
     assert (await check(many)).outcome is AuthOutcome.PERMERROR
 
 
-async def test_mx_hosts_are_asked_for_at_once() -> None:
-    class Slow(StaticResolver):
-        most = now = 0
+class Counting(StaticResolver):
+    """Knows how many look-ups there were at one time, at most."""
 
-        async def query(self, name: str, rdtype: str):  # type: ignore[no-untyped-def]
-            self.now += 1
-            self.most = max(self.most, self.now)
-            await asyncio.sleep(0)
-            self.now -= 1
-            return await super().query(name, rdtype)
+    most = now = 0
 
+    async def query(self, name: str, rdtype: str) -> Answer:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0)
+        self.now -= 1
+        return await super().query(name, rdtype)
+
+
+async def test_hosts_and_includes_are_asked_for_at_once() -> None:
     hosts = [f"m{i}.test" for i in range(8)]
-    resolver = Slow(
-        {"a.test": {"TXT": ["v=spf1 mx -all"], "MX": [(1, host) for host in hosts]}}
-        | {host: {"A": ["192.0.2.1"]} for host in hosts}
-    )
-    result = await check_spf(resolver, ip="192.0.2.1", helo="h.test", mail_from="x@a.test", hostname="relay.test")
-    assert result.outcome is AuthOutcome.PASS
-    assert resolver.most == 8
+    zone: Zone = {
+        "a.test": {"TXT": ["v=spf1 mx -all"], "MX": [(1, host) for host in hosts]},
+        "b.test": {"TXT": ["v=spf1 " + " ".join(f"include:{host}" for host in hosts) + " -all"]},
+        **{host: {"A": ["192.0.2.1"], "TXT": ["v=spf1 ip4:198.51.100.7 ~all"]} for host in hosts},
+    }
+    for sender, outcome in (("x@a.test", AuthOutcome.PASS), ("x@b.test", AuthOutcome.FAIL)):
+        resolver = Counting(zone)
+        result = await check_spf(resolver, ip="192.0.2.1", helo="h.test", mail_from=sender, hostname="relay.test")
+        assert result.outcome is outcome
+        assert resolver.most == 8
+        assert len(set(resolver.queries)) == len(resolver.queries)
 
 
 async def test_side_by_side_checks_share_nothing() -> None:

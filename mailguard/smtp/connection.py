@@ -159,7 +159,8 @@ class Connection(SMTP):
             return True
         self.shared.observer.connection_refused(Refusal.DOOR)
         self._turned_away = True
-        self.say(reply)
+        # RFC 5321 §4.3.2: a greeting is 220, 554 or 421
+        self.say(replace(reply, code=421) if reply.transient else reply)
         return not self._closing
 
     def _turn_away(self, refusal: Refusal) -> bool:
@@ -277,11 +278,14 @@ class Connection(SMTP):
             self._out.clear()
         # A socket closed with input unread is reset, and the reply may be lost with it: end our side, then read on to
         # the client's end. After QUIT there is nothing to lose, and TLS has no half-close.
-        if reply is replies.BYE or self._reader.at_eof() or not transport.can_write_eof():
+        if reply is replies.BYE or self._reader.at_eof() or transport.is_closing() or not transport.can_write_eof():
             transport.close()
         else:
-            transport.write_eof()
-            transport.resume_reading()
+            try:
+                transport.write_eof()
+                transport.resume_reading()
+            except OSError:  # reset by the client, which we are about to be told
+                transport.abort()
         self._cutter = self.loop.call_later(self.settings.close_grace, transport.abort)
 
     def _abort(self) -> None:
@@ -312,6 +316,7 @@ class Connection(SMTP):
         assert certificate is not None
         reader._buffer.clear()  # type: ignore[attr-defined]
         reader._paused = False  # type: ignore[attr-defined]
+        secure: Transport | None = None
         try:
             # The first thing it does, before anything can come in, is to put TLS between the socket and us.
             secure = await self.loop.start_tls(
@@ -323,9 +328,10 @@ class Connection(SMTP):
             )
         except OSError as error:  # ssl.SSLError, ConnectionError and TimeoutError are
             log.info("session %s: TLS handshake failed: %s", self.client.id, error)
-            secure = None
+        finally:
+            if secure is None:
+                self.shared.observer.tls_handshake("")  # when cancelled, too: uvloop may end the connection first
         if secure is None:
-            self.shared.observer.tls_handshake("")
             self._abort()
             self._leave()  # connection_lost went to the TLS layer
             return

@@ -41,6 +41,7 @@ async def read_data(reader: StreamReader, *, limit: int, progress: Progress) -> 
     # the empty message's included. (StreamReader has no public way to unread.)
     reader._buffer[:0] = b"\r\n"  # type: ignore[attr-defined]
     chunks: list[bytes] = []
+    too_large = False
     stuffed = 0  # dots that transparency adds do not count (RFC 1870 §5)
     while True:
         try:
@@ -50,15 +51,22 @@ async def read_data(reader: StreamReader, *, limit: int, progress: Progress) -> 
             chunk = await reader.read(overrun.consumed)
             ended = False
         progress.octets += len(chunk)
-        stuffed += chunk.count(b"\r\n.") + 1  # and one that two chunks may have between them
-        if progress.octets - stuffed <= limit + len(END):
+        if progress.octets > limit + len(END):
+            stuffed += _stuffed_in(chunk) if stuffed else sum(map(_stuffed_in, [*chunks, chunk]))
+            too_large = too_large or progress.octets - stuffed > limit + len(END)
+        if not too_large:
             chunks.append(chunk)
         else:
             chunks.clear()  # refused at its end: nothing of it is worth its memory
             if progress.octets > OVERRUN * limit and not ended:
                 raise OverrunError
         if ended:
-            return b"".join(chunks)[2:-3] if chunks else None
+            return None if too_large else b"".join(chunks)[2:-3]
+
+
+def _stuffed_in(chunk: bytes) -> int:
+    """How many dots of a chunk may be transparency's, with one that it may share with the chunk before it."""
+    return chunk.count(b"\r\n.") + 1
 
 
 def has_bare_newline(raw: bytes) -> bool:

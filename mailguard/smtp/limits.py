@@ -81,7 +81,7 @@ class ConnectionLimits:
         client = self._clients.pop(key, None)
         burst = self._settings.connections_per_minute
         if client is None:
-            self._forget(now)
+            self._forget()
             client = _Client(0, burst, now)
         self._clients[key] = client  # at the end: the dictionary is in the order of the last connection
         client.tokens = min(burst, client.tokens + (now - client.at) * burst / 60)
@@ -100,13 +100,13 @@ class ConnectionLimits:
         if client is not None and client.open:
             client.open -= 1
 
-    def _forget(self, now: float) -> None:
-        """Forget the clients longest quiet, but none that is connected."""
-        while len(self._clients) >= CLIENTS_REMEMBERED:
-            key, client = next(iter(self._clients.items()))
-            if client.open and now - client.at < self._settings.session_time:
-                return
-            del self._clients[key]
+    def _forget(self) -> None:
+        """Make room for one more: forget the client longest quiet, but none that is connected."""
+        for _ in range(len(self._clients) - CLIENTS_REMEMBERED + 1):
+            key = next(iter(self._clients))
+            client = self._clients.pop(key)
+            if client.open:
+                self._clients[key] = client  # looked at again when all others have been
 
 
 def client_address(ip: str) -> IPv4Address | IPv6Address:

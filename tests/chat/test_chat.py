@@ -47,5 +47,5 @@ def test_wrong_reply_fails_the_dialogue(tmp_path: Path) -> None:
 def test_unknown_line_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "wrong.chat"
     path.write_text("# RFC 5321 §3.1\nX: what\n")
-    with pytest.raises(ValueError, match="wrong.chat:2"):
+    with pytest.raises(ValueError, match=r"wrong\.chat:2"):
         parse(path)

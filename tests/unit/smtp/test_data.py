@@ -1,0 +1,110 @@
+"""Reading a message's data: where it ends, what it is made of, how large it may be."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailguard.smtp.data import CHUNK, OVERRUN, OverrunError, Progress, has_bare_newline, normalise, read_data, unstuff
+
+SOUP = st.lists(
+    st.sampled_from([b"\r", b"\n", b".", b"\r\n", b"\r\n.\r\n", b"a", b"..", b"\0", b" ", b"\r\n."]), max_size=40
+).map(b"".join)
+
+
+async def read(
+    stream: bytes, *, limit: int = 1 << 20, buffer: int = CHUNK, pieces: int = 1 << 20
+) -> tuple[bytes | None, bytes]:
+    """The data read from a stream that comes in pieces, and what is left in it."""
+    reader = asyncio.StreamReader(limit=buffer)
+
+    async def feed() -> None:
+        for start in range(0, len(stream), pieces):
+            reader.feed_data(stream[start : start + pieces])
+            await asyncio.sleep(0)
+        reader.feed_eof()
+
+    feeding = asyncio.create_task(feed())
+    try:
+        data = await read_data(reader, limit=limit, progress=Progress())
+        await feeding
+        return data, await reader.read()
+    finally:
+        feeding.cancel()
+
+
+@given(SOUP, st.integers(1, 7), st.integers(1, 8))
+def test_data_ends_at_the_first_crlf_dot_crlf_alone(text: bytes, pieces: int, buffer: int) -> None:
+    stream = text + b"\r\n.\r\nNOOP\r\n"
+    end = (b"\r\n" + stream).index(b"\r\n.\r\n")
+    data, rest = asyncio.run(read(stream, pieces=pieces, buffer=buffer))
+    assert data == (b"\r\n" + stream)[2 : end + 2]
+    assert rest == (b"\r\n" + stream)[end + 5 :]
+
+
+@given(SOUP)
+def test_normalised_text_has_no_bare_newline_and_loses_nothing_else(text: bytes) -> None:
+    clean = normalise(text)
+    assert not has_bare_newline(clean)
+    assert normalise(clean) == clean
+    assert re.sub(rb"[\r\n]", b"", clean) == re.sub(rb"[\r\n]", b"", text)
+    assert clean == text or has_bare_newline(text)
+
+
+@given(SOUP)
+def test_bare_newline_is_a_cr_or_lf_without_its_other(text: bytes) -> None:
+    assert has_bare_newline(text) == bool(re.search(rb"\r(?!\n)|(?<!\r)\n", text))
+
+
+@given(SOUP)
+def test_unstuffing_undoes_stuffing(text: bytes) -> None:
+    stuffed = re.sub(rb"(?m)(\A|\r\n)\.", rb"\1..", text)
+    assert unstuff(stuffed) == text
+
+
+@given(SOUP)
+def test_no_message_ends_another_when_it_is_sent_on(text: bytes) -> None:
+    content = unstuff(normalise(text))
+    sent = b"\r\n" + re.sub(rb"(\A|\r\n)\.", rb"\1..", content)
+    assert b"\r\n.\r\n" not in sent
+    assert not re.search(rb"[^\r]\n|\r[^\n]", sent)
+
+
+async def test_message_at_the_limit_passes_one_clearly_over_does_not() -> None:
+    assert (await read(b"x" * 998 + b"\r\n.\r\n", limit=1000))[0] == b"x" * 998 + b"\r\n"
+    assert await read(b"x" * 1010 + b"\r\n.\r\nNOOP\r\n", limit=1000) == (None, b"NOOP\r\n")
+
+
+async def test_dots_of_transparency_do_not_count() -> None:
+    data, _ = await read(b"..\r\n" * 300 + b".\r\n", limit=900)
+    assert data is not None
+    assert len(unstuff(data)) == 900
+
+
+async def test_message_over_the_limit_is_read_to_its_end() -> None:
+    assert await read(b"x" * 1500 + b"\r\n.\r\nNOOP\r\n", limit=1000, buffer=64, pieces=100) == (None, b"NOOP\r\n")
+
+
+async def test_message_without_end_is_cut_off() -> None:
+    with pytest.raises(OverrunError):
+        await read(b"x" * (OVERRUN * 1000 + 500), limit=1000, buffer=64)
+
+
+async def test_client_gone_in_the_midst() -> None:
+    with pytest.raises(asyncio.IncompleteReadError):
+        await read(b"half a message\r\n.")
+
+
+async def test_progress_tells_how_much_has_come() -> None:
+    reader, progress = asyncio.StreamReader(limit=100), Progress()
+    reading = asyncio.create_task(read_data(reader, limit=10_000, progress=progress))
+    reader.feed_data(b"x" * 1000)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert 900 <= progress.octets <= 1002
+    reader.feed_data(b"\r\n.\r\n")
+    assert await reading == b"x" * 1000 + b"\r\n"

@@ -7,6 +7,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,16 @@ _HOSTNAME = re.compile(r"^[A-Za-z0-9._/*-]+$")
 
 _Outcome = Answer | DnsTemporaryError
 _Key = tuple[str, str]
+
+
+class QueryResult(StrEnum):
+    """How a question was answered, for the metrics. Those that waited for another's answer are not counted."""
+
+    CACHED = "cached"
+    FOUND = "found"
+    NOTHING = "nothing"
+    """The name does not exist, or has no such records."""
+    FAILED = "failed"
 
 
 class TtlCache:
@@ -88,8 +99,8 @@ class AiodnsResolver(Lookups):
     """A Resolver by aiodns. Belongs to the event loop it is first used in.
 
     `nameservers`: "192.0.2.53", "127.0.0.1:5300", "[::1]:53" or "::1"; empty means the system's. `timeout` in seconds is
-    for a whole look-up, retries included. `cache_size` counts answers; 0 switches the cache off. ConfigError when a name
-    server is none.
+    for a whole look-up, retries included. `cache_size` counts answers; 0 switches the cache off. `on_query` hears how each
+    question was answered. ConfigError when a name server is none.
     """
 
     def __init__(
@@ -101,6 +112,7 @@ class AiodnsResolver(Lookups):
         max_ttl: float = MAX_TTL,
         negative_ttl: float = NEGATIVE_TTL,
         failure_ttl: float = FAILURE_TTL,
+        on_query: Callable[[QueryResult], None] | None = None,
     ) -> None:
         if wrong := [server for server in nameservers if not is_nameserver(server)]:
             allowed = "allowed are addresses such as 192.0.2.53, 127.0.0.1:5300 or [::1]:53"
@@ -116,6 +128,7 @@ class AiodnsResolver(Lookups):
         self._pending: dict[_Key, asyncio.Task[_Outcome]] = {}
         self._dns: aiodns.DNSResolver | None = None
         self._unusual = UnusualNames(self._nameservers, timeout=timeout)
+        self._on_query = on_query
         self._lookups_left = 0
         self._renew_after = max(cache_size, 1_000)
 
@@ -133,6 +146,8 @@ class AiodnsResolver(Lookups):
                 self._pending[key] = task
                 task.add_done_callback(lambda _: self._pending.pop(key, None))
             outcome = await asyncio.shield(task)  # one who gives up must not take the answer from the others
+        elif self._on_query is not None:
+            self._on_query(QueryResult.CACHED)
         if isinstance(outcome, DnsTemporaryError):
             raise DnsTemporaryError(str(outcome))
         return outcome
@@ -166,6 +181,8 @@ class AiodnsResolver(Lookups):
         else:
             seconds = min(float(outcome.ttl), self._max_ttl) if outcome.records else self._negative_ttl
         self._cache.put(key, outcome, seconds)
+        if self._on_query is not None:
+            self._on_query(_result_of(outcome))
         return outcome
 
     def _channel(self) -> aiodns.DNSResolver:
@@ -181,6 +198,12 @@ class AiodnsResolver(Lookups):
             )
         self._lookups_left -= 1
         return self._dns
+
+
+def _result_of(outcome: _Outcome) -> QueryResult:
+    if isinstance(outcome, DnsTemporaryError):
+        return QueryResult.FAILED
+    return QueryResult.FOUND if outcome.records else QueryResult.NOTHING
 
 
 def is_nameserver(text: str) -> bool:

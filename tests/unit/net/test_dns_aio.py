@@ -89,6 +89,18 @@ async def test_many_who_ask_at_once_cause_one_query_and_answers_are_kept(server:
     await resolver.close()
 
 
+async def test_each_question_is_counted_by_its_answer(server: DnsServer) -> None:
+    server.ttl = 60
+    seen: list[str] = []
+    resolver = AiodnsResolver([server.address], timeout=1.0, on_query=seen.append)
+    for name in ("a.test", "a.test", "nowhere.test", "nowhere.test"):
+        await resolver.a(name)
+    with pytest.raises(DnsTemporaryError):
+        await resolver.a("broken.test")
+    assert seen == ["found", "cached", "nothing", "cached", "failed"]
+    await resolver.close()
+
+
 async def test_one_who_gives_up_does_not_take_the_answer_from_the_others(resolver: AiodnsResolver) -> None:
     first = asyncio.create_task(resolver.a("a.test"))
     second = asyncio.create_task(resolver.a("a.test"))

@@ -54,6 +54,8 @@ def parse(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> Message:
     walk.uuencoded_files()
     walk.content_defects()
     parts = tuple(entity.part() for entity in walk.entities)
+    if not parts[0].headers:
+        walk.defects[Defect.NO_HEADERS] = None
     return Message(raw, parts[0].headers, parts[0].body, parts, tuple(walk.defects))
 
 

@@ -65,7 +65,7 @@ class World:
         self.url = url or f"sqlite:///{folder}/var/mailguard.db"
         migrations.upgrade(self.url)
         self.db = Database.open(self.url, readers=1, clock=clock)
-        self.blobs = FileBlobStore(folder / "var" / "blobs")
+        self.blobs = FileBlobStore(folder / "var")
         self.tenant = self.db.write_sync(
             lambda conn: tenants.add_tenant(
                 conn, name="acme", now=self.db.now(conn), domains=["acme.test"], next_hops=[NextHop("mx.acme.test")]

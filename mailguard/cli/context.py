@@ -56,7 +56,7 @@ class Cli:
         """The stored bodies."""
         from mailguard.store.blobs import FileBlobStore
 
-        return FileBlobStore(self.settings.storage.path / "blobs")
+        return FileBlobStore(self.settings.storage.path)
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a read transaction."""

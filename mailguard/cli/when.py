@@ -30,7 +30,10 @@ def point(text: str, *, option: str, now: int, ahead: bool = False) -> int:
         return now + length if ahead else max(0, now - length)
     try:
         parsed = datetime.fromisoformat(text.strip())
-    except ValueError:
+        if parsed.tzinfo is None:
+            parsed = parsed.replace(tzinfo=UTC)
+        return max(0, int(parsed.timestamp() * 1000))
+    except (ValueError, OverflowError):
         raise ConfigError(
             [
                 Problem(
@@ -38,9 +41,6 @@ def point(text: str, *, option: str, now: int, ahead: bool = False) -> int:
                 )
             ]
         ) from None
-    if parsed.tzinfo is None:
-        parsed = parsed.replace(tzinfo=UTC)
-    return int(parsed.timestamp() * 1000)
 
 
 def shown(milliseconds: int) -> str:

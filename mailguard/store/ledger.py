@@ -27,6 +27,8 @@ from mailguard.store.findings import findings_to_json
 from mailguard.store.leases import WORKER
 from mailguard.store.texts import clean, to_json
 
+Fences = Mapping[str, int]
+"""Of units that were put in the queue: the fence of their row, for one who holds it from the start."""
 QUEUED = frozenset({State.SPOOLED, State.HELD})
 """States in which a unit has a row in the queue; in all others it has none."""
 
@@ -111,23 +113,23 @@ class Ledger:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def begin(self, message: NewMessage, units: Sequence[NewUnit]) -> None:
+    async def begin(self, message: NewMessage, units: Sequence[NewUnit]) -> Fences:
         """Record a message and its units. Raises ConflictError when the id is taken, UnavailableError."""
-        await self._db.write(
+        return await self._db.write(
             lambda connection: begin_in(connection, message, units), addresses=addresses_of(message, units)
         )
 
-    async def move(self, moves: Sequence[Move], *, events: Sequence[MailEvent] = ()) -> None:
-        """Move units, all or none, and note `events` with them.
+    async def move(self, moves: Sequence[Move], *, events: Sequence[MailEvent] = ()) -> Fences:
+        """Move units, all or none, and note `events` with them; returns the fences of the places in the queue it made.
 
         Raises ConflictError when one is not where its move starts, NotFoundError, UnavailableError.
         """
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> Fences:
             note_in(connection, events)
-            move_in(connection, moves)
+            return move_in(connection, moves)
 
-        await self._db.write(work)
+        return await self._db.write(work)
 
     async def note(self, events: Sequence[MailEvent]) -> None:
         """Add events that move nothing (attempts, accesses, notes). Raises NotFoundError, UnavailableError."""
@@ -143,7 +145,7 @@ def addresses_of(message: NewMessage, units: Sequence[NewUnit]) -> list[str]:
     return [message.mail_from, *(unit.recipient.address for unit in units)]
 
 
-def begin_in(connection: Connection, message: NewMessage, units: Sequence[NewUnit]) -> None:
+def begin_in(connection: Connection, message: NewMessage, units: Sequence[NewUnit]) -> Fences:
     """`Ledger.begin` inside a transaction."""
     for unit in units:
         _check_entry(unit.state, unit.queue)
@@ -179,6 +181,7 @@ def begin_in(connection: Connection, message: NewMessage, units: Sequence[NewUni
     queued = [_queue_row_of_new(message.id, unit, at) for unit in units if unit.queue is not None]
     if queued:
         connection.execute(insert(schema.queue), queued)
+    return {row["unit"]: row["fence"] for row in queued}
 
 
 def _message_row(message: NewMessage, ids: Mapping[str, int]) -> dict[str, Any]:
@@ -283,10 +286,10 @@ _DEQUEUE = delete(schema.queue).where(
 )
 
 
-def move_in(connection: Connection, moves: Sequence[Move]) -> None:
+def move_in(connection: Connection, moves: Sequence[Move]) -> Fences:
     """`Ledger.move` inside a transaction."""
     if not moves:
-        return
+        return {}
     ordered = sorted(moves, key=lambda move: move.unit)  # one order for all: no deadlock between two of these
     current = {row.id: row for row in connection.execute(_CURRENT, {"ids": [move.unit for move in ordered]})}
     if len(current) < len(ordered):
@@ -296,6 +299,7 @@ def move_in(connection: Connection, moves: Sequence[Move]) -> None:
     for move in ordered:
         _move_one(connection, move, current[move.unit], at)
     connection.execute(insert(schema.events), [_event_row(move, current[move.unit], at) for move in ordered])
+    return {move.unit: at for move in ordered if move.queue is not None}
 
 
 def _move_one(connection: Connection, move: Move, row: Any, at: int) -> None:

@@ -1,0 +1,159 @@
+"""The journal: outcomes that the database could not take come into the ledger later, once, whatever was torn."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from mailguard.core.errors import UnavailableError
+from mailguard.core.events import State
+from mailguard.store.blobs import FileOps
+from mailguard.store.consistency import check_in
+from mailguard.store.db import Database
+from mailguard.store.journal import Journal, Replayed, replay_left_behind
+from mailguard.store.ledger import Ledger
+from mailguard.store.queue import QueueStore
+from tests.unit.store.conftest import ManualClock
+from tests.unit.store.mail import a_message, a_move, a_unit, an_entry
+from tests.unit.store.test_ledger import begin, events_of, queued, state_of
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal" / "w1.jsonl"
+
+
+async def test_an_outcome_is_replayed_once(db: Database, ledger: Ledger, path: Path) -> None:
+    unit = await begin(ledger)
+    journal = Journal(path)
+    assert journal.empty
+    journal.append([a_move(unit, State.DELIVERED, expected=State.FORWARDING, detail={"reply": "250 ok"})])
+    journal.append([a_move(unit, State.DELIVERED)])
+    assert not journal.empty
+    assert await journal.replay(db) == Replayed(applied=1, already=1)
+    assert journal.empty
+    assert await journal.replay(db) == Replayed()
+    assert await state_of(db, unit) is State.DELIVERED
+    assert await db.read(check_in) == []
+    journal.close()
+    assert not path.exists()
+
+
+async def test_what_was_thought_interrupted_was_delivered_after_all(db: Database, ledger: Ledger, path: Path) -> None:
+    message = a_message(blob=True)
+    await ledger.begin(message, [a_unit(number=number) for number in (1, 2, 3)])
+    one, two, three = (f"{message.id}-{number}" for number in (1, 2, 3))
+    await ledger.interrupt_dead()
+    journal = Journal(path)
+    lease = an_entry(holder="w1", lease_until=an_entry().due_at + 600_000)
+    journal.append([a_move(one, State.DELIVERED, expected=State.FORWARDING), a_move(two, State.SPOOLED, queue=lease)])
+    journal.append([a_move(three, State.UNDELIVERABLE)])
+    assert await journal.replay(db) == Replayed(applied=3)
+    assert [await state_of(db, unit) for unit in (one, two, three)] == [
+        State.DELIVERED,
+        State.SPOOLED,
+        State.UNDELIVERABLE,
+    ]
+    assert await queued(db) == {two}
+    assert await QueueStore(db).next_due() == lease.lease_until
+    assert await db.read(check_in) == []
+    journal.close()
+
+
+async def test_a_delivery_out_of_the_queue_is_replayed_though_its_claim_ran_out(
+    db: Database, ledger: Ledger, path: Path, clock: ManualClock
+) -> None:
+    unit = await begin(ledger, State.SPOOLED)
+    [old] = await QueueStore(db).claim("w1", limit=1, lease_ms=1000)
+    clock.advance(2000)
+    await QueueStore(db).claim("w2", limit=1, lease_ms=1000)
+    journal = Journal(path)
+    journal.append([a_move(unit, State.DELIVERED, dequeue=True, fence=old.fence)])
+    assert await journal.replay(db) == Replayed(applied=1)
+    assert await queued(db) == set()
+    journal.close()
+
+
+async def test_what_cannot_be_any_more_is_noted_in_the_trace(db: Database, ledger: Ledger, path: Path) -> None:
+    unit = await begin(ledger, State.QUARANTINED)
+    await ledger.move([a_move(unit, State.DELETED)])
+    journal = Journal(path)
+    journal.append([a_move(unit, State.DELIVERED), a_move("01ARZ3NDEKTSV4RRFFQ69G5FAV-1", State.DELIVERED)])
+    assert await journal.replay(db) == Replayed(impossible=2)
+    assert (await events_of(db, unit))[-1] == (None, None, "journal_replay", 0)
+    assert await db.read(check_in) == []
+    journal.close()
+
+
+async def test_a_torn_last_line_is_tolerated(db: Database, ledger: Ledger, path: Path) -> None:
+    units = [await begin(ledger) for _ in range(2)]
+    dead = Journal(path)
+    dead.append([a_move(unit, State.DELIVERED) for unit in units])
+    whole = path.read_bytes()
+    dead.close()
+    path.write_bytes(whole[:-20])
+    assert await replay_left_behind(path.parent, db) == Replayed(applied=1, unreadable=1)
+    assert [await state_of(db, unit) for unit in units] == [State.DELIVERED, State.FORWARDING]
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_what_follows_a_torn_line_is_read(db: Database, ledger: Ledger, path: Path) -> None:
+    unit = await begin(ledger)
+    journal = Journal(path, files=ShortOfSpace(fail_at=1))
+    with pytest.raises(UnavailableError, match="No space left"):
+        journal.append([a_move(unit, State.DELIVERED)])
+    journal.append([a_move(unit, State.DELIVERED)])
+    assert await journal.replay(db) == Replayed(applied=1, unreadable=1)
+    journal.close()
+
+
+class ShortOfSpace(FileOps):
+    """Writes half of what it is given the first time, and fails when it is to write the rest."""
+
+    def __init__(self, *, fail_at: int) -> None:
+        self._writes = 0
+        self._fail_at = fail_at
+
+    def write(self, descriptor: int, data: bytes | memoryview) -> int:
+        self._writes += 1
+        if self._writes == self._fail_at + 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(descriptor, data[: len(data) // 2] if self._writes == self._fail_at else data)
+
+
+async def test_a_journal_of_a_live_worker_is_left_alone(db: Database, ledger: Ledger, path: Path) -> None:
+    unit = await begin(ledger)
+    journal = Journal(path)
+    journal.append([a_move(unit, State.DELIVERED)])
+    assert await replay_left_behind(path.parent, db) == Replayed()
+    assert await replay_left_behind(path.parent / "none", db) == Replayed()
+    with pytest.raises(UnavailableError):
+        Journal(path)
+    journal.close()
+    assert path.exists()
+    assert await replay_left_behind(path.parent, db) == Replayed(applied=1)
+
+
+async def test_while_the_database_is_away_all_is_kept(
+    db: Database, ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units = [await begin(ledger) for _ in range(3)]
+    journal = Journal(path)
+    journal.append([a_move(unit, State.DELIVERED) for unit in units[:2]])
+    write, calls = db.write, []
+
+    async def failing(work: object, **_: object) -> object:
+        calls.append(work)
+        if len(calls) == 2:
+            raise UnavailableError("database unavailable")
+        return await write(work)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(db, "write", failing)
+    with pytest.raises(UnavailableError):
+        await journal.replay(db)
+    journal.append([a_move(units[2], State.DELIVERED)])
+    assert await journal.replay(db) == Replayed(applied=2, already=1)
+    assert journal.empty
+    journal.close()

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mailguard.cli import config as config_commands
 from mailguard.cli import db, ledger, policy, quarantine, queue, tenant
 from mailguard.cli.context import Cli
 from mailguard.cli.demo import demo
@@ -64,6 +65,7 @@ app.command("scan")(scan)
 app.command("usage")(usage)
 app.add_typer(queue.app, name="queue")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(config_commands.app, name="config")
 app.add_typer(db.app, name="db")
 app.command("playground")(playground)
 app.command("demo")(demo)

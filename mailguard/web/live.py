@@ -24,8 +24,8 @@ from mailguard.web.state import KeptMail, QueueDepth, RelayState, ScannerState
 class LiveState:
     """`read` is the StateReader that the composition root hands to the endpoints.
 
-    `scanner_version` asks clamd and raises UnavailableError when it is away. `certificate` is a PEM file, or None. Counting
-    what is kept reads every unit that is, so it is done at most every `kept_every` seconds.
+    `scanner_version` asks clamd and raises UnavailableError when it is away; None: no scanner is used. `certificate` is a
+    PEM file, or None. Counting what is kept reads every unit that is, so it is done at most every `kept_every` seconds.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class LiveState:
         db: ReadsDatabase,
         *,
         storage: Path,
-        scanner_version: Callable[[], Awaitable[ClamdVersion]],
+        scanner_version: Callable[[], Awaitable[ClamdVersion]] | None,
         certificate: Path | None = None,
         kept_every: float = 30.0,
         monotonic: Callable[[], float] = time.monotonic,
@@ -74,7 +74,9 @@ class LiveState:
             return None, None
         return queue, self._kept
 
-    async def _scanner(self) -> ScannerState:
+    async def _scanner(self) -> ScannerState | None:
+        if self._scanner_version is None:
+            return None
         try:
             version = await self._scanner_version()
         except UnavailableError:

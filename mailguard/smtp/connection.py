@@ -277,8 +277,9 @@ class Connection(SMTP):
             transport.write(b"".join(self._out))
             self._out.clear()
         # A socket closed with input unread is reset, and the reply may be lost with it: end our side, then read on to
-        # the client's end. After QUIT there is nothing to lose, and TLS has no half-close.
-        if reply is replies.BYE or self._reader.at_eof() or transport.is_closing() or not transport.can_write_eof():
+        # the client's end. After a last QUIT there is nothing to lose, and TLS has no half-close.
+        done = reply is replies.BYE and not self.pipelined
+        if done or self._reader.at_eof() or transport.is_closing() or not transport.can_write_eof():
             transport.close()
         else:
             try:

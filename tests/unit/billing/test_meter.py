@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine, create_engine, delete, insert
+from sqlalchemy import Engine, delete, insert
 from sqlalchemy.engine import Connection
 
 from mailguard.billing import meter
@@ -19,7 +19,11 @@ from mailguard.billing.meter import Count, Usage
 from mailguard.core.errors import ConfigError
 from mailguard.core.events import TRANSITIONS, EventKind, State
 from mailguard.core.ids import unit_id
-from mailguard.store import schema
+from mailguard.store import migrations, schema
+from mailguard.store.engine import make_engine, parse_url
+from tests.servers.postgres import Postgres, postgres
+
+__all__ = ["postgres"]
 
 NOVEMBER = meter.month("2026-11", zone=UTC)
 MESSAGES = [f"01J{number:023d}" for number in range(4)]
@@ -45,12 +49,17 @@ class Walk:
             before = state
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    engine = create_engine("sqlite://")
-    schema.metadata.create_all(engine)
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('meter')}/mailguard.db"
+        migrations.upgrade(url)
+    else:
+        server: Postgres = request.getfixturevalue("postgres")
+        url = server.clean_database()
+    engine = make_engine(parse_url(url), connections=2)
     with engine.begin() as conn:
-        conn.execute(insert(schema.tenants), [{"id": n, "name": f"t{n}", "created_at": 0} for n in (1, 2, 3)])
+        conn.execute(insert(schema.tenants), [{"id": n, "name": f"t{n}", "created_at": 0} for n in (2, 3)])
         conn.execute(insert(schema.addresses), [{"id": n, "address": a} for n, a in RECIPIENTS.items()])
         for message in MESSAGES:
             conn.execute(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from mailguard.core.clock import DAY, HOUR
@@ -14,16 +11,9 @@ from mailguard.core.events import State
 from mailguard.quarantine import expire as module
 from mailguard.quarantine.expire import EXPIRING, Expiry, Retention
 from mailguard.store import tenants, trace
-from tests.ledger_of import START, Clock, World
+from tests.ledger_of import START, World
 
 RETENTION = {"default": Retention(quarantine_days=30, malware_days=7), "strict": Retention(1, 0.5)}
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path, clock=Clock())
-    yield world
-    world.close()
 
 
 def states(world: World, *ids: str) -> list[str]:

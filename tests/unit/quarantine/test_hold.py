@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from mailguard.core.clock import DAY
@@ -14,14 +11,7 @@ from mailguard.core.events import State
 from mailguard.quarantine import hold
 from mailguard.quarantine.hold import HoldQuery
 from mailguard.store import trace
-from tests.ledger_of import START, Clock, World
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path, clock=Clock())
-    yield world
-    world.close()
+from tests.ledger_of import START, World
 
 
 def found(world: World, query: HoldQuery) -> list[str]:

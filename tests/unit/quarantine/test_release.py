@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,14 +19,7 @@ from mailguard.quarantine.release import Outcome, Release, release
 from mailguard.store import schema, tenants, trace
 from mailguard.store.db import Database
 from mailguard.store.trace import TracedUnit
-from tests.ledger_of import START, Clock, World
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path, clock=Clock())
-    yield world
-    world.close()
+from tests.ledger_of import START, World
 
 
 def try_release(

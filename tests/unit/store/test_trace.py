@@ -20,8 +20,8 @@ from tests.ledger_of import START, Clock, World
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path, clock=Clock())
+def world(tmp_path: Path, url: str) -> Iterator[World]:
+    world = World(tmp_path, url=url, clock=Clock())
     yield world
     world.close()
 

@@ -27,10 +27,10 @@ _SEPARATORS = re.compile(r"[;\s]*")
 _PARAMETER = re.compile(r'([^\s=;"()<>,]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*)(?:"|\\?\Z)|([^;]*))', re.DOTALL)
 _CONTINUED = re.compile(r"^(.+?)(?:\*(\d{1,3}))?(\*)?$", re.DOTALL)
 _UNESCAPE = re.compile(r'\\([\\"])')
-_ADDRESS_TOKEN = re.compile(
-    r'(?P<quoted>"(?:[^"\\]|\\.)*(?:"|\\?\Z))|(?P<angle><(?:"(?:[^"\\]|\\.)*"|[^<>"])*>?)|(?P<mark>[,:;()])|(?P<space>\s+)|(?P<atom>[^\s"<,:;()]+)',
-    re.DOTALL,
-)
+_QUOTED = r'(?P<quoted>"(?:[^"\\]|\\.)*(?P<open>"|\\?\Z))|(?P<angle><(?:"(?:[^"\\]|\\.)*"|[^<>"])*>?)'
+_REST = r"|(?P<mark>[,:;()])|(?P<space>\s+)|(?P<atom>[^\s\"<,:;()]+"
+_ADDRESS_TOKEN = re.compile(_QUOTED + _REST + ")", re.DOTALL)
+_UNQUOTED_TOKEN = re.compile(r"(?P<angle><[^<>]*>?)" + _REST.replace(r"\"", "") + ")", re.DOTALL)
 _COMMENT_MARK = re.compile(r"\\.|[()]", re.DOTALL)
 _SOURCE_ROUTE = re.compile(r"^@[^:]*:")
 
@@ -159,7 +159,11 @@ def _mailboxes(text: str) -> Iterator[tuple[str, str]]:
     words: list[str] = []
     angle: str | None = None
     at = 0
-    while match := _ADDRESS_TOKEN.match(text, at):
+    tokens = _ADDRESS_TOKEN
+    while match := tokens.match(text, at):
+        if match.lastgroup == "quoted" and match["open"] != '"':
+            tokens = _UNQUOTED_TOKEN  # a quote that is never closed: from here on it means nothing
+            continue
         at = match.end()
         kind, token = match.lastgroup, match[0]
         if kind == "angle":

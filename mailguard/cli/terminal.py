@@ -105,10 +105,14 @@ def print_table(
         cells = [cell if isinstance(cell, Cell) else Cell(cell) for cell in row]
         table.add_row(*(Text(safe(cell.text), style=cell.style) for cell in cells))
         count += 1
-    if count:
+    if not count:
+        say(empty)
+    elif sys.stdout.isatty():
         _console().print(table)
     else:
-        say(empty)
+        with _console().capture() as captured:
+            _console().print(table)
+        _write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 def print_facts(facts: Mapping[str, str]) -> None:

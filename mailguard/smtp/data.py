@@ -15,7 +15,7 @@ CHUNK = 128 * 1024
 OVERRUN = 2
 """How many times its limit a message may go on, to be refused rightly at its end, before the connection is cut."""
 
-_NEWLINE = re.compile(rb"\r*\n|\r")
+_CRS_BEFORE_LF = re.compile(rb"(?<!\r)\r++\n")  # tried once a run of CRs, not at each of them
 _STUFFED = re.compile(rb"\r\n\.(?!\r\n)")
 
 
@@ -60,8 +60,12 @@ async def read_data(reader: StreamReader, *, limit: int, progress: Progress) -> 
             chunks.clear()  # refused at its end: nothing of it is worth its memory
             if progress.octets > OVERRUN * limit and not ended:
                 raise OverrunError
+        if ended and too_large:
+            return None
         if ended:
-            return None if too_large else b"".join(chunks)[2:-3]
+            chunks[0] = chunks[0][2:]  # trimmed before they are joined: a slice of the whole would be one more copy
+            chunks[-1] = chunks[-1][:-3]
+            return b"".join(chunks)
 
 
 def _stuffed_in(chunk: bytes) -> int:
@@ -77,7 +81,12 @@ def has_bare_newline(raw: bytes) -> bool:
 
 def normalise(raw: bytes) -> bytes:
     """`raw` with every line ended by CRLF: a bare LF, a bare CR, and CRs before an LF (one line end, not several)."""
-    return _NEWLINE.sub(b"\r\n", raw) if has_bare_newline(raw) else raw
+    if not has_bare_newline(raw):
+        return raw
+    text = raw.replace(b"\r\n", b"\n")
+    if b"\r\n" in text:
+        text = _CRS_BEFORE_LF.sub(b"\n", text)
+    return text.replace(b"\r", b"\n").replace(b"\n", b"\r\n")
 
 
 def unstuff(data: bytes) -> bytes:

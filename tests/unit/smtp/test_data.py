@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -108,3 +109,15 @@ async def test_progress_tells_how_much_has_come() -> None:
     assert 900 <= progress.octets <= 1002
     reader.feed_data(b"\r\n.\r\n")
     assert await reading == b"x" * 1000 + b"\r\n"
+
+
+@given(SOUP)
+def test_normalising_is_what_its_rule_says(text: bytes) -> None:
+    assert normalise(text) == re.sub(rb"\r*\n|\r", b"\r\n", text)
+
+
+def test_long_runs_of_cr_take_no_longer_than_other_text() -> None:
+    hostile = b"\r" * 2_000_000 + b"x\r\r\n" + b"\r" * 2_000_000
+    start = time.perf_counter()
+    assert normalise(hostile) == b"\r\n" * 2_000_000 + b"x\r\n" + b"\r\n" * 2_000_000
+    assert time.perf_counter() - start < 2

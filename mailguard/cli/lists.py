@@ -40,7 +40,7 @@ def _list_app(kind: ListKind, description: str) -> typer.Typer:
         sender: Pattern,
         reason: Annotated[str, typer.Option("--reason", help="Why, for whoever looks at it later.")] = "",
         expires: Annotated[
-            str | None, typer.Option("--expires", help="When it ends: 30d, 2026-12-31. Default: never.")
+            str | None, typer.Option("--expires", metavar="TIME", help="When it ends: 30d, 2026-12-31. Default: never.")
         ] = None,
         actor: Annotated[str, typer.Option("--actor", help="Who adds it. Default: the user.")] = "",
     ) -> None:

@@ -28,16 +28,18 @@ app = typer.Typer(no_args_is_help=True, help="Kept mail: look at it, release it,
 
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="ID...", help="Of a mail, or of a message: all of its mails.", show_default=False),
+    typer.Argument(metavar="ID", help="Of a mail, or of a message: all of its mails.", show_default=False),
 ]
 Tenant = Annotated[str | None, typer.Option("--tenant", metavar="NAME", help="Only this tenant's.")]
 To = Annotated[str, typer.Option("--to", "--recipient", metavar="ADDRESS", help="Recipient: an address or a domain.")]
 From = Annotated[
     str, typer.Option("--from", "--sender", metavar="ADDRESS", help="Sender: an address or a domain; '<>' for bounces.")
 ]
-Why = Annotated[Reason | None, typer.Option("--reason", help="Only what is kept for this reason.")]
-Since = Annotated[str | None, typer.Option("--since", help="Received from then on: 7d, 2026-11-01 (UTC).")]
-Until = Annotated[str | None, typer.Option("--until", help="Received before then.")]
+Why = Annotated[Reason | None, typer.Option("--reason", metavar="REASON", help="Only what is kept for this reason.")]
+Since = Annotated[
+    str | None, typer.Option("--since", metavar="TIME", help="Received from then on: 7d, 2026-11-01 (UTC).")
+]
+Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Received before then.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Actor = Annotated[str, typer.Option("--actor", help="Who does it, for the record. Default: the user.")]
 Explain = Annotated[str, typer.Option("--why", help="Why, for the record.")]
@@ -96,7 +98,7 @@ def list_(
 def show(
     context: typer.Context,
     *,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Of a mail or of a message.", show_default=False)],
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Of a mail or of a message.", show_default=False)],
     raw: Annotated[
         bool, typer.Option("--raw", help="Print the message itself, hostile as it may be. Who looked is recorded.")
     ] = False,

@@ -23,7 +23,7 @@ app = typer.Typer(no_args_is_help=True, help="Mail that waits for its next hop."
 
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="ID...", help="Of a mail, or of a message: all of its mails.", show_default=False),
+    typer.Argument(metavar="ID", help="Of a mail, or of a message: all of its mails.", show_default=False),
 ]
 All = Annotated[bool, typer.Option("--all", help="All that the filters match, instead of IDs.")]
 Tenant = Annotated[str | None, typer.Option("--tenant", metavar="NAME", help="Only this tenant's.")]
@@ -92,7 +92,7 @@ def list_(
 def show(
     context: typer.Context,
     *,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Of a mail or of a message.", show_default=False)],
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Of a mail or of a message.", show_default=False)],
     json: Json = False,
 ) -> None:
     """Show waiting mail: where it stands, and every attempt so far."""

@@ -82,7 +82,7 @@ def scan(
     *,
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILE...", help="Messages (RFC 5322); '-': read their paths from standard input."),
+        typer.Argument(metavar="FILE", help="Messages (RFC 5322); '-': read their paths from standard input."),
     ],
     client_ip: Annotated[
         str, typer.Option("--client-ip", help="Address of the client it is taken to come from; without it no SPF.")

@@ -27,8 +27,10 @@ def trace(
     message_id: Annotated[str, typer.Option("--message-id", help="The Message-ID field.")] = "",
     id_: Annotated[str, typer.Option("--id", help="Our id of the message or of the mail (X-MailGuard-Id).")] = "",
     tenant: Annotated[str | None, typer.Option("--tenant", metavar="NAME", help="Only this tenant's.")] = None,
-    since: Annotated[str | None, typer.Option("--since", help="From then on: 7d, 2026-11-01 (UTC).")] = None,
-    until: Annotated[str | None, typer.Option("--until", help="Before then.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="From then on: 7d, 2026-11-01 (UTC).")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before then.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many, the newest.")] = 50,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

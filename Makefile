@@ -5,6 +5,9 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .PHONY: help install dev run test test-packages lint docs lock clean
 
+# A virtual environment that was copied or moved does not work: make it anew.
+$(shell [ ! -e .venv/.stamp-runtime ] || [ "$$(cat .venv/.path 2>/dev/null)" = "$$PWD" ] || rm -f .venv/.stamp-*)
+
 PYTEST := .venv/bin/pytest
 SETUP := pyproject.toml requirements/build.lock requirements/runtime.lock requirements/dev.lock tools/venv tools/packages
 

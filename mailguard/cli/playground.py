@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,8 +30,8 @@ TENANT = "demo"
 DOMAIN = "client.test"
 RECIPIENT = f"you@{DOMAIN}"
 SENDER = "alice@sender.test"
-SINK = ("127.0.0.1", 2526)
-DNS = ("127.0.0.1", 2527)
+SINK = "127.0.0.1:2526"
+DNS = "127.0.0.1:2527"
 
 SYSTEM_SIGNATURES = Path("/var/lib/clamav")
 SIGNATURE_WAIT = 300.0
@@ -61,9 +61,11 @@ MaxFileSize {limit}
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the playground keeps its files."""
+    """Where the playground keeps its files, and where its mail server and name server listen."""
 
     directory: Path
+    sink: str = SINK
+    dns: str = DNS
 
     @property
     def mailbox(self) -> Path:
@@ -76,9 +78,9 @@ class Place:
         return self.directory / "clamd.log"
 
 
-def place_of(settings: Settings) -> Place:
+def place_of(settings: Settings, *, sink: str = SINK, dns: str = DNS) -> Place:
     """The playground's place under the data directory."""
-    return Place(settings.storage.path / "demo")
+    return Place(settings.storage.path / "demo", sink, dns)
 
 
 def program() -> str:
@@ -92,17 +94,22 @@ def program() -> str:
         return "mailguard" if path.parent in map(Path, os.get_exec_path()) else str(path)
 
 
-def playground(context: typer.Context) -> None:
+def playground(
+    context: typer.Context,
+    *,
+    sink: Annotated[str, typer.Option("--sink", metavar="HOST:PORT", help="Of the client's mail server.")] = SINK,
+    dns: Annotated[str, typer.Option("--dns", metavar="HOST:PORT", help="Of the name server.")] = DNS,
+) -> None:
     """Run a relay to try, in the foreground: with a virus scanner, a demo tenant and a mailbox. Ctrl-C stops all of it.
 
     It uses the settings (127.0.0.1:2525, SQLite under var/) and never leaves this machine. See also `mailguard demo`.
     """
     cli = cli_of(context)
     settings = cli.settings
-    _require_free_ports(settings)
-    place = place_of(settings)
+    place = place_of(settings, sink=sink, dns=dns)
+    _require_free_ports(settings, place)
     place.directory.mkdir(parents=True, exist_ok=True)
-    _add_tenant(cli)
+    _add_tenant(cli, place)
     raise typer.Exit(asyncio.run(_run(settings, place, config=cli.config)))
 
 
@@ -113,7 +120,7 @@ async def _run(settings: Settings, place: Place, *, config: Path | None) -> int:
         loop.add_signal_handler(number, stopping.set)
     async with AsyncExitStack() as stack:
         await _start_neighbours(stack, place)
-        environment = _environment(settings)
+        environment = _environment(settings, place)
         clamd = await _start_clamd(stack, settings, place, stopping)
         if stopping.is_set():
             return 0
@@ -138,11 +145,12 @@ async def _start_neighbours(stack: AsyncExitStack, place: Place) -> None:
     """The client's mail server and the name server, in this process."""
     from mailguard.cli.playground_dns import DemoDns
     from mailguard.cli.sink import Maildir, Sink, announce
+    from mailguard.config.values import split_host_port
 
     sink, names = Sink(Maildir(place.mailbox), on_mail=announce), DemoDns()
-    await sink.start(*SINK)
+    await sink.start(*split_host_port(place.sink))
     stack.push_async_callback(sink.stop)
-    await names.start(*DNS)
+    await names.start(*split_host_port(place.dns))
     stack.callback(names.stop)
 
 
@@ -248,11 +256,11 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def _environment(settings: Settings, place: Place) -> dict[str, str]:
     """What the relay gets besides the settings: the demo's name server, unless another is set, and a log for people."""
     extra = {"MAILGUARD_LOG__FORMAT": "console"}
     if not settings.dns.nameservers:
-        extra["MAILGUARD_DNS__NAMESERVERS"] = f'["{DNS[0]}:{DNS[1]}"]'
+        extra["MAILGUARD_DNS__NAMESERVERS"] = f'["{place.dns}"]'
     return extra | dict(os.environ)
 
 
@@ -279,27 +287,27 @@ def _first_listener(settings: Settings) -> tuple[str, int]:
     return split_host_port(settings.server.listen[0])
 
 
-def _require_free_ports(settings: Settings) -> None:
+def _require_free_ports(settings: Settings, place: Place) -> None:
     """Raises ConfigError that names every port which is taken, and the setting that moves it."""
     from mailguard.config.values import split_host_port
 
-    wanted = [(listener, "server.listen") for listener in settings.server.listen]
+    wanted = [(listener, "server.listen", "a relay") for listener in settings.server.listen]
     if settings.http.listen:
-        wanted.append((settings.http.listen, "http.listen"))
-    problems = []
-    for listener, key in wanted:
-        host, port = split_host_port(listener)
-        if not _is_free(host, port):
-            variable = f"MAILGUARD_{key.replace('.', '__').upper()}"
-            problems.append(Problem(key, f"{listener} is taken; is a relay running already? Else set {variable}"))
-    if not _is_free(*SINK):
-        problems.append(
-            Problem("the demo's mailbox", f"{SINK[0]}:{SINK[1]} is taken; is a playground running already?")
-        )
-    if not _is_free(*DNS, kind=socket.SOCK_DGRAM):
-        problems.append(Problem("the demo's name server", f"{DNS[0]}:{DNS[1]} (UDP) is taken"))
+        wanted.append((settings.http.listen, "http.listen", "a relay"))
+    wanted.append((place.sink, "--sink", "a playground"))
+    problems = [
+        Problem(key, f"{listener} is taken; is {what} running already? Else set {_variable(key)}")
+        for listener, key, what in wanted
+        if not _is_free(*split_host_port(listener))
+    ]
+    if not _is_free(*split_host_port(place.dns), kind=socket.SOCK_DGRAM):
+        problems.append(Problem("--dns", f"{place.dns} (UDP) is taken; is a playground running already?"))
     if problems:
         raise ConfigError(problems)
+
+
+def _variable(key: str) -> str:
+    return key if key.startswith("--") else f"MAILGUARD_{key.replace('.', '__').upper()}"
 
 
 def _is_free(host: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> bool:
@@ -315,13 +323,14 @@ def _is_free(host: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM)
     return True
 
 
-def _add_tenant(cli: Cli) -> None:
+def _add_tenant(cli: Cli, place: Place) -> None:
     """The database brought up to date, and in it the demo tenant with its domain and next hop."""
+    from mailguard.config.values import split_host_port
     from mailguard.core.envelope import NextHop
     from mailguard.store import migrations, tenants
 
     migrations.upgrade(cli.settings.database.url)
-    hop = NextHop(SINK[0], SINK[1])
+    hop = NextHop(*split_host_port(place.sink))
 
     def work(conn: Connection) -> None:
         try:

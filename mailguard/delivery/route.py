@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from mailguard.core.envelope import NextHop
 from mailguard.core.errors import PermanentError, TemporaryError
 from mailguard.core.reply import Reply, sanitise
-from mailguard.core.tenant import Directory
+from mailguard.core.tenant import SYSTEM_TENANT, Directory
 from mailguard.net.dns import DnsError, Resolver
 from mailguard.net.listeners import is_own_listener
 
-__all__ = ["OutboundRoutes", "Route", "is_own_listener", "tenant_route"]
+__all__ = ["OutboundRoutes", "Route", "Routes", "is_own_listener", "tenant_route"]
 
 MX_LIMIT = 10
 """Mail exchangers tried of one domain; whoever publishes more does not mean mail."""
@@ -98,3 +99,35 @@ class OutboundRoutes:
         except ValueError as error:
             raise PermanentError(Reply(550, "5.1.2", "Not an address literal"), f"{sanitise(domain)}") from error
         return Route(domain, (NextHop(str(address), self._port),), public_only=not self._private)
+
+
+class Routes:
+    """Routes of everything in the queue, by whose mail it is."""
+
+    def __init__(self, directory: Callable[[], Directory], outbound: OutboundRoutes) -> None:
+        self._directory = directory
+        self._outbound = outbound
+
+    async def route(self, tenant: int, domain: str) -> Route | None:
+        """The route of a tenant's mail to a domain; None when the tenant has no such domain (any more).
+
+        The provider's own mail goes to any domain, to a tenant's domain straight to its next hops: by its MX it would
+        come back to us. Raises TemporaryError and PermanentError as OutboundRoutes does.
+        """
+        found = self._directory().domain(domain)
+        if found is not None and found.next_hops and tenant in (found.tenant, SYSTEM_TENANT):
+            return Route(domain, found.next_hops)
+        return await self._outbound.route(domain) if tenant == SYSTEM_TENANT else None
+
+    def known(self, tenant: int, domain: str) -> tuple[NextHop, ...]:
+        """The next hops that are known without asking anybody; empty when they are not."""
+        found = self._directory().domain(domain)
+        return found.next_hops if found is not None and tenant in (found.tenant, SYSTEM_TENANT) else ()
+
+    def domains_of(self, tenant: int, next_hop: NextHop) -> list[str]:
+        """The domains of a tenant that a next hop serves."""
+        return [
+            domain.name
+            for domain in self._directory().domains.values()
+            if domain.tenant == tenant and next_hop in domain.next_hops
+        ]

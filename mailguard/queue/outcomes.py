@@ -1,0 +1,257 @@
+"""What came of an attempt, recorded under the claims' fences: delivered, given up, or to be tried again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mailguard.core.clock import MINUTE, SECOND, Clock
+from mailguard.core.decision import Reason
+from mailguard.core.errors import ConflictError, NotFoundError, UnavailableError
+from mailguard.core.events import EventKind, MailEvent, State
+from mailguard.core.tenant import Directory
+from mailguard.delivery.backoff import Backoff
+from mailguard.delivery.forward import Forwarder
+from mailguard.delivery.outcome import Outcome, OutcomeKind
+from mailguard.delivery.route import Routes
+from mailguard.ops.log import MailLog
+from mailguard.ops.metrics import AttemptPurpose, AttemptResult, ErrorKind, Metrics
+from mailguard.queue.bounce import Bouncer, Failure
+from mailguard.queue.group import DSN, RELEASE, Group
+from mailguard.store.blobs import BlobStore
+from mailguard.store.journal import Journal
+from mailguard.store.ledger import Ledger, Move
+from mailguard.store.queue import Claim, QueueStore
+
+PROBE_MARGIN = 2 * MINUTE
+"""Milliseconds after the next probe of a dead next hop at which its other mail is due, should the probe not have run."""
+BUSY_WAIT = 5 * SECOND
+"""Milliseconds after which mail for a next hop that was busy with others of ours is due again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """An outcome that is still to come, for a claim that must be kept until then."""
+
+    claim: Claim
+    final: asyncio.Future[Outcome]
+
+
+class Outcomes:
+    """Records outcomes. What was delivered counts as delivered, whatever fails on our side: by the journal, if need be."""
+
+    def __init__(
+        self,
+        *,
+        queue: QueueStore,
+        ledger: Ledger,
+        journal: Journal | None,
+        blobs: BlobStore,
+        forwarder: Forwarder,
+        routes: Routes,
+        directory: Callable[[], Directory],
+        bouncer: Bouncer,
+        backoff: Backoff,
+        log: MailLog,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._queue = queue
+        self._ledger = ledger
+        self._journal = journal
+        self._blobs = blobs
+        self._forwarder = forwarder
+        self._routes = routes
+        self._directory = directory
+        self._bouncer = bouncer
+        self._backoff = backoff
+        self._log = log
+        self._metrics = metrics
+        self._clock = clock
+        self._down_until: dict[str, int] = {}
+
+    async def settle(self, group: Group, outcomes: Sequence[Outcome]) -> list[Late]:
+        """Record an outcome per claim; those that are still to come are returned. Raises UnavailableError: nothing was recorded, or not all."""
+        late, delivered, failures, waiting = [], [], [], []
+        now = self._clock()
+        soft = self._directory().tenants.get(group.first.tenant)
+        for claim, outcome in zip(group.claims, outcomes, strict=True):
+            self._count(claim, outcome)
+            if outcome.final is not None:
+                late.append(Late(claim, outcome.final))
+            elif outcome.kind is OutcomeKind.DELIVERED:
+                delivered.append((claim, outcome))
+            elif outcome.kind is OutcomeKind.PERMANENT and not (soft and soft.soft_bounce and not outcome.local):
+                failures.append(Failure(claim, outcome, outcome.reason))
+            elif claim.expires_at <= now:
+                failures.append(Failure(claim, outcome, Reason.QUEUE_EXPIRED))
+            else:
+                waiting.append((claim, outcome))
+        if delivered:
+            await self._record_delivered(delivered, now)
+        if failures:
+            await self._give_up(failures, now)
+        if waiting:
+            await self._wait(group, waiting, now)
+        return late
+
+    def is_back(self, domain: str) -> None:
+        """The next hop of a domain answers again."""
+        self._down_until.pop(domain, None)
+
+    async def _record_delivered(self, delivered: Sequence[tuple[Claim, Outcome]], now: int) -> None:
+        """From here on it counts as delivered, whatever fails on our side: by the journal, if need be."""
+        pairs = [
+            (
+                Move(
+                    claim.unit,
+                    State.RELEASED if claim.purpose == RELEASE else State.DELIVERED,
+                    Reason.NEXT_HOP_ACCEPTED,
+                    detail=outcome.facts(),
+                    dequeue=True,
+                    fence=claim.fence,
+                ),
+                _attempt(claim, outcome, now),
+            )
+            for claim, outcome in delivered
+        ]
+        moves = [move for move, _ in pairs]
+        try:
+            await self._ledger.move(moves, events=[event for _, event in pairs])
+        except UnavailableError as error:
+            await self._journalise(moves, error)
+        except (ConflictError, NotFoundError):  # one of them: each for itself, then
+            for move, event in pairs:
+                try:
+                    await self._ledger.move([move], events=[event])
+                except (ConflictError, NotFoundError) as error:  # the lease ran out and somebody else has it
+                    self._metrics.failed(ErrorKind.QUEUE)
+                    self._log.unforeseen("queue", message=move.unit, error=error)
+                except UnavailableError as error:
+                    await self._journalise([move], error)
+        for claim, outcome in delivered:
+            self._tell_delivered(claim, outcome, now)
+
+    async def _journalise(self, moves: Sequence[Move], error: UnavailableError) -> None:
+        self._metrics.failed(ErrorKind.DATABASE)
+        if self._journal is None:
+            raise error
+        self._log.journalled([move.unit for move in moves], error=str(error))
+        await asyncio.to_thread(self._journal.append, moves)
+        self._metrics.journal_writes.inc(len(moves))
+
+    async def _give_up(self, failures: Sequence[Failure], now: int) -> None:
+        events = [
+            _attempt(one.claim, one.outcome, now) for one in failures if one.outcome and not one.outcome.postponed
+        ]
+        purpose = failures[0].claim.purpose
+        if purpose in (RELEASE, DSN):
+            # A failed release goes back to where an admin sees it; a DSN is the end: no bounce of a bounce.
+            state = State.QUARANTINED if purpose == RELEASE else State.UNDELIVERABLE
+            moves = [
+                Move(
+                    one.claim.unit,
+                    state,
+                    one.reason,
+                    detail=one.outcome.facts() if one.outcome else {},
+                    dequeue=True,
+                    fence=one.claim.fence,
+                )
+                for one in failures
+            ]
+            await self._ledger.move(moves, events=events)
+            for one in failures:
+                tell = self._log.quarantined if state is State.QUARANTINED else self._log.undeliverable
+                tell(one.claim.unit, reason=one.reason)
+                self._metrics.moved(self._tenant_name(one.claim.tenant), state, one.claim.size)
+            return
+        try:
+            original = await asyncio.to_thread(self._blobs.get, failures[0].claim.message)
+        except NotFoundError:
+            original = b""
+        await self._bouncer.give_up(failures, original, events=events)
+
+    async def _wait(self, group: Group, waiting: Sequence[tuple[Claim, Outcome]], now: int) -> None:
+        """To be tried again: the attempt counted, or not when nobody was asked. A dead next hop's other mail waits too."""
+        if waiting[0][1].postponed:
+            down = self._down_until.get(group.first.domain, 0)
+            due_at = max(now + BUSY_WAIT, down) if self._is_closed(group) else now + BUSY_WAIT
+            for claim, _ in waiting:
+                await self._queue.give_back((claim,), due_at=max(now, min(due_at, claim.expires_at)))
+            return
+        attempts = 1 + max(claim.attempts for claim, _ in waiting)
+        due_at = self._backoff.next_attempt(attempts, now=now)
+        if all(outcome.hop_failed for _, outcome in waiting):
+            until = due_at + PROBE_MARGIN
+            self._down_until[group.first.domain] = until
+            await self._queue.postpone_domain(group.first.domain, until=until)
+        else:
+            self._down_until.pop(group.first.domain, None)
+        for claim, outcome in waiting:
+            due = max(now, min(due_at, claim.expires_at))
+            await self._queue.reschedule(
+                (claim,), due_at=due, reply=outcome.text, events=[_attempt(claim, outcome, now)]
+            )
+            self._tell_failed(claim, outcome, due)
+
+    def _is_closed(self, group: Group) -> bool:
+        hops = self._routes.known(group.first.tenant, group.first.domain)
+        return not hops or self._forwarder.is_closed(group.first.tenant, hops)
+
+    # telling
+
+    def _count(self, claim: Claim, outcome: Outcome) -> None:
+        if outcome.postponed:
+            return
+        self._metrics.attempted(
+            self._tenant_name(claim.tenant),
+            AttemptPurpose(claim.purpose),
+            AttemptResult(outcome.kind.value),
+            outcome.elapsed,
+        )
+
+    def _tell_delivered(self, claim: Claim, outcome: Outcome, now: int) -> None:
+        released = claim.purpose == RELEASE
+        self._log.delivered(
+            claim.unit,
+            next_hop=outcome.next_hop,
+            reply=outcome.reply,
+            tls=outcome.tls,
+            seconds=outcome.elapsed,
+            attempts=claim.attempts + 1,
+            released=released,
+        )
+        self._metrics.queue_wait.observe(max(0, now - claim.queued_at) / SECOND)
+        state = State.RELEASED if released else State.DELIVERED
+        self._metrics.moved(self._tenant_name(claim.tenant), state, claim.size)
+
+    def _tell_failed(self, claim: Claim, outcome: Outcome, due_at: int) -> None:
+        self._log.attempt_failed(
+            claim.unit,
+            next_hop=outcome.next_hop,
+            stage=outcome.stage.value,
+            reply=outcome.reply,
+            error=outcome.detail,
+            attempts=claim.attempts + 1,
+            due_at=due_at,
+        )
+        if outcome.refuses_us and outcome.reply is not None:
+            tenant = self._tenant_name(claim.tenant)
+            self._metrics.next_hop_refusals.labels(tenant).inc()
+            self._log.next_hop_refuses_us(
+                claim.unit,
+                tenant=tenant,
+                next_hop=outcome.next_hop,
+                stage=outcome.stage.value,
+                reply=outcome.reply,
+            )
+
+    def _tenant_name(self, tenant: int) -> str:
+        found = self._directory().tenants.get(tenant)
+        return found.name if found else ""
+
+
+def _attempt(claim: Claim, outcome: Outcome, now: int) -> MailEvent:
+    facts = dict(outcome.facts()) | {"attempt": claim.attempts + 1, "purpose": claim.purpose}
+    return MailEvent(claim.unit, now, EventKind.ATTEMPT, outcome.reason, detail=facts)

@@ -59,6 +59,8 @@ class Reason(StrEnum):
     NEXT_HOP_REFUSED = "next_hop_refused"
     OUTCOME_UNKNOWN = "outcome_unknown"
     QUEUE_EXPIRED = "queue_expired"
+    NO_ROUTE = "no_route"
+    """There is nowhere to send it on to: kept until somebody configures it."""
     SENDER_UNAUTHENTICATED = "sender_unauthenticated"
     """A failure that may not be told to MAIL FROM (backscatter): kept as undeliverable."""
     # people and upkeep

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections import deque
 from math import inf
+from typing import cast
 
 from mailguard.net.smtp_reply import ReplyError, ReplyParser, ServerReply
 
@@ -49,8 +50,7 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no instances of it
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""

@@ -54,6 +54,14 @@ def load(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
+def certificate_expiry(certificate: Path) -> float | None:
+    """When the first certificate in the file ends to be valid, in seconds since 1970; None when it cannot be read."""
+    try:
+        return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc.timestamp()
+    except (OSError, ValueError):
+        return None
+
+
 def self_made(directory: Path, *, hostname: str) -> tuple[Path, Path]:
     """Certificate and key for `hostname` in one file of `directory`, made when there is none yet.
 

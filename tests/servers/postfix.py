@@ -89,7 +89,9 @@ class Postfix:
 
     def queue(self) -> str:
         """The output of `postqueue -p`."""
-        return subprocess.run(["postqueue", "-p"], env=self.environment, capture_output=True, text=True, check=False).stdout
+        return subprocess.run(
+            ["postqueue", "-p"], env=self.environment, capture_output=True, text=True, check=False
+        ).stdout
 
     def command(self, verb: str) -> None:
         subprocess.run(["postfix", verb], env=self.environment, capture_output=True, check=True)

@@ -49,6 +49,7 @@ ROOM_OF_FILE = {
     "supervisor": "app",
     "worker": "app",
     "upkeep": "app",
+    "parent": "app",
     "pipeline": "pipeline",
     "__main__": "cli",
 }

@@ -1,0 +1,440 @@
+"""The composition root: the only place that builds services. What a worker runs, what its parent shows, what scans offline."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from prometheus_client import REGISTRY
+
+from mailguard.checks.arc import ArcCheck
+from mailguard.checks.attachments import AttachmentsCheck
+from mailguard.checks.base import Check
+from mailguard.checks.clamav import ClamavCheck
+from mailguard.checks.dkim import DkimCheck
+from mailguard.checks.dmarc import DmarcCheck
+from mailguard.checks.dnsbl import DnsblCheck, ReturnCode, Zone
+from mailguard.checks.rules import RulesCheck
+from mailguard.checks.rules_file import RulesFiles
+from mailguard.checks.runner import Runner
+from mailguard.checks.spf import SpfCheck
+from mailguard.config import Settings
+from mailguard.config.values import split_host_port
+from mailguard.core.clock import DAY, SECOND, Clock, system_clock
+from mailguard.core.envelope import MailOptions, NextHop
+from mailguard.core.errors import ConfigError, Problem
+from mailguard.core.reply import Reply
+from mailguard.core.tenant import Directory, Domain, Tenant
+from mailguard.core.verdict import CheckStatus
+from mailguard.delivery.backoff import Backoff
+from mailguard.delivery.forward import Forwarder
+from mailguard.delivery.health import HopHealth
+from mailguard.delivery.route import OutboundRoutes, Routes
+from mailguard.net.clamd import ClamdClient
+from mailguard.net.dns import Resolver
+from mailguard.net.dns_aio import AiodnsResolver
+from mailguard.net.smtp_client import Handshake, Timeouts, TlsMode
+from mailguard.net.smtp_pool import ConnectionPool
+from mailguard.ops.log import MailLog
+from mailguard.ops.metrics import ErrorKind, Metrics
+from mailguard.pipeline.carry_out import CarryOut, CarryOutSettings
+from mailguard.pipeline.judge import Judge
+from mailguard.pipeline.process import Pipeline, PipelineSettings
+from mailguard.pipeline.rescan import Rescan
+from mailguard.policy.files import PolicyFiles
+from mailguard.quarantine.expire import Expiry, Retention
+from mailguard.queue.runner import QueueRunner
+from mailguard.scan import Scanner
+from mailguard.smtp.door import SmtpSettings
+from mailguard.smtp.handler import MetricsObserver, RelayDoor
+from mailguard.smtp.server import Listener, SmtpServer
+from mailguard.smtp.tls import TlsCertificate, self_made
+from mailguard.store.blobs import FileBlobStore
+from mailguard.store.bodies import release_bodies, sweep_orphans
+from mailguard.store.db import Database
+from mailguard.store.journal import Journal, replay_left_behind
+from mailguard.store.leases import Leases
+from mailguard.store.ledger import Ledger
+from mailguard.store.queue import QueueStore
+from mailguard.store.refusals import Refusals
+from mailguard.store.tenants import DirectoryCache
+from mailguard.upkeep import Job as UpkeepJob
+from mailguard.upkeep import Upkeep
+
+WORKER_LEASE_MS = 30_000
+"""How long a worker may be silent before it counts as dead, and what it was forwarding as interrupted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What judges mail: the same for the door and for `mailguard scan`."""
+
+    judge: Judge
+    policies: PolicyFiles
+    rules: RulesFiles
+    scanner: ClamdClient
+    resolver: Resolver
+
+    def reload(self) -> None:
+        """Read profiles and rules again; of what is wrong the last good version stays."""
+        self.policies.reload()
+        self.rules.reload()
+
+    def reload_if_changed(self) -> None:
+        """The same, when a file has changed."""
+        self.policies.reload_if_changed()
+        self.rules.reload_if_changed()
+
+
+def build_filter(
+    settings: Settings,
+    *,
+    directory: Callable[[], Directory],
+    resolver: Resolver | None = None,
+    checks: Sequence[str] | None = None,
+    metrics: Metrics | None = None,
+    log: MailLog | None = None,
+    clock: Clock = system_clock,
+) -> Filter:
+    """Profiles, rules and checks from the settings. `checks` names those that run, by default the enabled ones.
+
+    Raises ConfigError with everything that is wrong with the files.
+    """
+    log = log or MailLog()
+
+    def on_problems(problems: Sequence[Problem]) -> None:
+        log.policies_invalid(problems)
+        if metrics:
+            metrics.policy_reloads.labels("error").inc()
+
+    def on_timing(check: str, status: CheckStatus, seconds: float) -> None:
+        if metrics:
+            metrics.checked(check, status, seconds)
+
+    policies = PolicyFiles(settings.policies.path, on_problems=on_problems)
+    policies.load()
+    rules = RulesFiles(settings.policies.path / "rules", on_problems=on_problems)
+    rules.load()
+    resolver = resolver or AiodnsResolver(
+        settings.dns.nameservers,
+        timeout=settings.dns.timeout,
+        cache_size=settings.dns.cache_size,
+        on_query=(lambda result: metrics.dns_queries.labels(result).inc()) if metrics else None,
+    )
+    scanner = ClamdClient(
+        settings.clamav.address, timeout=settings.clamav.timeout, connections=settings.clamav.connections
+    )
+    every: dict[str, Callable[[], Check]] = {
+        "clamav": lambda: ClamavCheck(scanner),
+        "spf": SpfCheck,
+        "dkim": lambda: DkimCheck(clock=clock),
+        "dmarc": DmarcCheck,
+        "arc": lambda: ArcCheck(clock=clock),
+        "rules": lambda: RulesCheck(lambda: rules.current),
+        "attachments": AttachmentsCheck,
+        "dnsbl": lambda: DnsblCheck(_zones(settings), timeout=settings.dns.timeout),
+    }
+    enabled = settings.checks.enabled if checks is None else checks
+    runner = Runner(
+        [make() for name, make in every.items() if name in enabled],
+        budget=settings.checks.budget,
+        on_timing=on_timing,
+        log=log,
+    )
+    judge = Judge(
+        runner=runner,
+        policies=policies,
+        directory=directory,
+        resolver=resolver,
+        hostname=settings.server.hostname,
+        authserv_id=settings.server.authserv_id,
+        clock=clock,
+    )
+    return Filter(judge, policies, rules, scanner, resolver)
+
+
+def _zones(settings: Settings) -> list[Zone]:
+    """The lists, each with all that its tables say: a zone is asked once, whatever its answers may mean."""
+    meanings: dict[tuple[str, bool], list[ReturnCode]] = {}
+    for zone in settings.dnsbl.zones:
+        code = ReturnCode(zone.symbol, zone.score, zone.codes, zone.description)
+        meanings.setdefault((zone.zone, zone.ipv6), []).append(code)
+    return [Zone(name, tuple(codes), ipv6) for (name, ipv6), codes in meanings.items()]
+
+
+@asynccontextmanager
+async def build_scanner(
+    settings: Settings, *, checks: Sequence[str], tenant: Tenant, budget: float
+) -> AsyncIterator[Scanner]:
+    """What `mailguard scan` judges with; no database. `budget` in seconds is what the checks of one message may take."""
+    limited = settings.model_copy(update={"checks": settings.checks.model_copy(update={"budget": budget})})
+    directory = Directory.of([tenant], [])
+    made = build_filter(limited, directory=lambda: directory, checks=checks)
+    try:
+        yield Scanner(made.judge, tenant=tenant)
+    finally:
+        await made.scanner.close()
+
+
+class Relay:
+    """One worker's services, in the order in which they start; they stop in the opposite one."""
+
+    def __init__(self, settings: Settings, *, instance: str) -> None:
+        """Builds everything; opens the database and the journal. Raises ConfigError and UnavailableError."""
+        self._settings = settings
+        self._instance = instance
+        clock = system_clock
+        self.metrics = Metrics(REGISTRY)
+        self.log = MailLog()
+        self.db = Database.open(settings.database.url, on_commit=self.metrics.event_commit_duration.observe)
+        self.leases = Leases(self.db)
+        self.directory = DirectoryCache(self.db)
+        self._journals = settings.storage.path / "journal"
+        self.journal = Journal(self._journals / f"{instance}.jsonl")
+        blobs = FileBlobStore(settings.storage.path)
+        ledger = Ledger(self.db)
+        self.ledger = ledger
+        self.filter = build_filter(settings, directory=self._current, metrics=self.metrics, log=self.log, clock=clock)
+        self.forwarder = _forwarder(settings, self.filter.resolver, self.metrics)
+        outbound = _outbound(settings, self.filter.resolver)
+        tls = TlsMode(settings.outbound.tls)
+        self.queue = QueueRunner(
+            QueueStore(self.db),
+            ledger,
+            db=self.db,
+            blobs=blobs,
+            forwarder=self.forwarder,
+            outbound=outbound,
+            directory=self._current,
+            rescan=Rescan(
+                judge=self.filter.judge,
+                db=self.db,
+                blobs=blobs,
+                directory=self._current,
+                hostname=settings.server.hostname,
+                authserv_id=settings.server.authserv_id,
+                log=self.log,
+                metrics=self.metrics,
+                clock=clock,
+            ),
+            holder=instance,
+            authserv_id=settings.server.authserv_id,
+            hostname=settings.server.hostname,
+            from_domain=settings.outbound.from_domain,
+            backoff=Backoff(round(settings.queue.first_retry * SECOND), round(settings.queue.max_retry * SECOND)),
+            concurrency=settings.queue.concurrency,
+            journal=self.journal,
+            log=self.log,
+            metrics=self.metrics,
+            clock=clock,
+        )
+        retention = round(settings.queue.retention_days * DAY)
+        carry_out = CarryOut(
+            CarryOutSettings(
+                authserv_id=settings.server.authserv_id,
+                instance=instance,
+                attempt=settings.outbound.attempt_timeout,
+                retention=retention,
+                first_retry=round(settings.queue.first_retry * SECOND),
+                tls=tls,
+            ),
+            forwarder=self.forwarder,
+            routes=Routes(self._current, outbound),
+            directory=self._current,
+            ledger=ledger,
+            journal=self.journal,
+            blobs=blobs,
+            awaits=self.queue.awaits,
+            log=self.log,
+            metrics=self.metrics,
+            clock=clock,
+        )
+        pipeline = Pipeline(
+            PipelineSettings(
+                hostname=settings.server.hostname,
+                authserv_id=settings.server.authserv_id,
+                instance=instance,
+                retention=retention,
+            ),
+            judge=self.filter.judge,
+            carry_out=carry_out,
+            ledger=ledger,
+            blobs=blobs,
+            directory=self._current,
+            log=self.log,
+            metrics=self.metrics,
+            clock=clock,
+        )
+        self.refusals = Refusals(self.db, clock)
+        door = RelayDoor(
+            pipeline=pipeline,
+            directory=self._current,
+            unsupported=self._unsupported,
+            has_room=_HasRoom(settings.storage.path, settings.storage.min_free_bytes),
+            postmaster=settings.outbound.postmaster,
+            refusals=self.refusals,
+            log=self.log,
+            metrics=self.metrics,
+        )
+        self.server = SmtpServer(
+            door,
+            smtp_settings(settings),
+            listeners(settings),
+            certificate=TlsCertificate(*certificate_files(settings)),
+            observer=MetricsObserver(self.metrics),
+            clock=clock,
+        )
+        self.upkeep = Upkeep(self._jobs(blobs), leases=self.leases, holder=instance, metrics=self.metrics)
+
+    def _current(self) -> Directory:
+        return self.directory.current
+
+    def _unsupported(self, domain: Domain, options: MailOptions) -> Reply | None:
+        # Not eight_bit: many clients declare 8BITMIME for every message; what the content needs is seen after the data.
+        return self.forwarder.refusal(domain.next_hops, size=options.size, smtputf8=options.smtputf8)
+
+    def _jobs(self, blobs: FileBlobStore) -> list[UpkeepJob]:
+        expiry = Expiry(self.db, retention=self._retention)
+        poll = self._settings.policies.poll_seconds
+        return [
+            UpkeepJob("directory", 1.0, self.directory.refresh, error=ErrorKind.DIRECTORY),
+            UpkeepJob("refusals", 1.0, self.refusals.flush, error=ErrorKind.DATABASE),
+            UpkeepJob("beat", WORKER_LEASE_MS / 5000, self._beat, error=ErrorKind.DATABASE),
+            UpkeepJob("policies", poll, partial(asyncio.to_thread, self.filter.reload_if_changed)),
+            UpkeepJob("journal", 5.0, partial(self.journal.replay, self.db), error=ErrorKind.JOURNAL),
+            UpkeepJob("left_behind", 10.0, self._replay_left_behind, single=True, error=ErrorKind.JOURNAL),
+            UpkeepJob("interrupted", 5.0, self.ledger.interrupt_dead, single=True),
+            UpkeepJob("expiry", 60.0, expiry.run, single=True),
+            UpkeepJob("bodies", 30.0, partial(release_bodies, self.db, blobs), single=True, error=ErrorKind.STORAGE),
+            UpkeepJob(
+                "orphans", 86_400.0, partial(sweep_orphans, self.db, blobs), single=True, error=ErrorKind.STORAGE
+            ),
+            UpkeepJob("workers", 3600.0, partial(self.leases.forget_workers, older_ms=DAY), single=True),
+        ]
+
+    async def _beat(self) -> None:
+        await self.leases.beat(self._instance, lease_ms=WORKER_LEASE_MS)
+
+    async def _replay_left_behind(self) -> None:
+        await replay_left_behind(self._journals, self.db)
+
+    def _retention(self, profile: str) -> Retention:
+        policy = self.filter.policies.get(profile)
+        return Retention(policy.quarantine_days, policy.malware_days)
+
+    async def start(self) -> None:
+        """Ready when it returns. Raises UnavailableError, and OSError when a listener cannot be opened."""
+        await self._beat()
+        await self.directory.refresh()
+        await self.journal.replay(self.db)
+        await self._replay_left_behind()
+        self.upkeep.start()
+        await self.queue.start()
+        await self.server.start()
+
+    async def stop(self) -> None:
+        """Take no more mail, let what is under way end, then close everything. Nothing that was accepted is lost."""
+        if not await self.server.drain(self._settings.server.drain_seconds):
+            await self.server.close()
+        await self.queue.stop()
+        await self.upkeep.stop()
+        self.forwarder.close()
+        await self.refusals.flush()
+        await self.journal.replay(self.db)
+        await self.leases.leave(self._instance)
+        await self.filter.scanner.close()
+        self.journal.close()
+        await self.db.close()
+
+    def reload(self) -> None:
+        """SIGHUP: read certificate, profiles and rules again; of what is wrong the last good version stays."""
+        self.filter.reload()
+        try:
+            self.server.reload_tls()
+        except ConfigError as error:
+            self.log.policies_invalid(error.problems)
+
+
+class _HasRoom:
+    """Whether the storage has more than `least` octets free; asked of the system at most once a second."""
+
+    def __init__(self, path: Path, least: int) -> None:
+        self._path = path
+        self._least = least
+        self._until = 0.0
+        self._has = True
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now >= self._until:
+            self._until = now + 1.0
+            self._has = shutil.disk_usage(self._path).free >= self._least
+        return self._has
+
+
+def _forwarder(settings: Settings, resolver: Resolver, metrics: Metrics) -> Forwarder:
+    outbound = settings.outbound
+    return Forwarder(
+        ConnectionPool(per_hop=settings.queue.per_next_hop, idle=outbound.idle_timeout),
+        Handshake(helo=outbound.helo, timeouts=Timeouts(connect=outbound.connect_timeout)),
+        resolver,
+        health=HopHealth(widest=settings.queue.per_next_hop),
+        metrics=metrics,
+        listen=[(listener.host, listener.port) for listener in listeners(settings)],
+    )
+
+
+def _outbound(settings: Settings, resolver: Resolver) -> OutboundRoutes:
+    smarthost = None
+    if settings.outbound.smarthost:
+        host, port = split_host_port(settings.outbound.smarthost)
+        smarthost = NextHop(host, port)
+    return OutboundRoutes(resolver, hostname=settings.server.hostname, smarthost=smarthost)
+
+
+def listeners(settings: Settings) -> list[Listener]:
+    """Where mail is taken in."""
+    server = settings.server
+    return [
+        Listener(*split_host_port(text), proxy=proxy)
+        for texts, proxy in ((server.listen, False), (server.proxy_listen, True))
+        for text in texts
+    ]
+
+
+def smtp_settings(settings: Settings) -> SmtpSettings:
+    """The door's limits and times."""
+    server = settings.server
+    return SmtpSettings(
+        hostname=server.hostname,
+        message_size=server.size_limit,
+        bare_newline=server.bare_newline,
+        strict_pipelining=server.strict_pipelining,
+        recipients_per_message=server.recipients_per_message,
+        messages_per_session=server.messages_per_session,
+        commands_per_session=server.commands_per_session,
+        errors_per_session=server.errors_per_session,
+        junk_commands=server.junk_commands,
+        session_time=server.session_time,
+        command_timeout=server.command_timeout,
+        data_time=server.data_time,
+        max_connections=server.max_connections,
+        connections_per_client=server.connections_per_client,
+        connections_per_minute=server.connections_per_minute,
+        unlimited_networks=server.unlimited_networks,
+        proxy_networks=server.proxy_trusted,
+    )
+
+
+def certificate_files(settings: Settings) -> tuple[Path, Path]:
+    """Certificate and key for STARTTLS; a self-made pair in the storage when none is configured."""
+    server = settings.server
+    if server.tls_certificate:
+        return Path(server.tls_certificate), Path(server.tls_key)
+    return self_made(settings.storage.path / "tls", hostname=server.hostname)

@@ -1,0 +1,210 @@
+"""`mailguard serve`: the parent process. Prepares database and storage, runs the workers, answers /metrics and health."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import uvloop
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Connection, func, select
+
+from mailguard.app import build_filter, certificate_files
+from mailguard.config import Settings
+from mailguard.config.load import FILE_VARIABLE
+from mailguard.config.values import split_host_port
+from mailguard.core.errors import UnavailableError
+from mailguard.core.events import KEEPS_BODY
+from mailguard.core.tenant import Directory
+from mailguard.net.clamd import ClamdClient
+from mailguard.ops import log as logs
+from mailguard.ops import metrics as shared_metrics
+from mailguard.ops.health import Health, storage_probe
+from mailguard.ops.metrics import MULTIPROCESS_VARIABLE, Metrics
+from mailguard.smtp.tls import TlsCertificate, certificate_expiry
+from mailguard.store import schema
+from mailguard.store.db import Database
+from mailguard.store.leases import Leases
+from mailguard.store.migrations import upgrade
+from mailguard.store.queue import QueueStore
+from mailguard.store.tenants import tenant_names
+from mailguard.supervisor import Supervisor
+from mailguard.web.app import Endpoints, make_app
+from mailguard.web.server import HttpServer
+from mailguard.web.state import KeptMail, QueueDepth, RelayState, ScannerState
+
+KEPT_STATES = tuple(sorted(state.value for state in KEEPS_BODY if state.value not in ("spooled", "released")))
+"""States of kept mail that /metrics shows; what is spooled shows as the queue's depth."""
+
+
+def serve(settings: Settings, *, config: Path | None) -> int:
+    """Run the relay until SIGTERM or SIGINT; the exit code. Raises ConfigError and UnavailableError before it starts."""
+    logs.configure(level=settings.log.level, form=settings.log.format)
+    settings.storage.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # What every worker would trip over is reported once, here, before any of them starts.
+    build_filter(settings, directory=Directory)
+    TlsCertificate(*certificate_files(settings))
+    upgrade(settings.database.url)
+    return uvloop.run(_Parent(settings, config).run())
+
+
+class _Parent:
+    """The parent's services. `config` is handed on to the workers."""
+
+    def __init__(self, settings: Settings, config: Path | None) -> None:
+        self._settings = settings
+        self._shared = settings.storage.path / "metrics"
+        shared_metrics.clear_shared(self._shared)
+        shared_metrics.share(self._shared)
+        self._metrics = Metrics(CollectorRegistry())
+        self._log = logs.get_logger("serve")
+        self._db = Database.open(settings.database.url, readers=2)
+        self._leases = Leases(self._db)
+        self._queue = QueueStore(self._db)
+        self._clamd = ClamdClient(settings.clamav.address, timeout=3.0, connections=1, connect_timeout=2.0)
+        self._endings: set[asyncio.Task[bool]] = set()
+        environment = dict(os.environ) | {MULTIPROCESS_VARIABLE: str(self._shared)}
+        if config is not None:
+            environment[FILE_VARIABLE] = str(config)
+        self._supervisor = Supervisor(
+            workers=settings.server.workers,
+            command=(sys.executable, "-m", "mailguard.worker"),
+            environment=environment,
+            drain_seconds=settings.server.drain_seconds,
+            on_death=self._worker_ended,
+            on_change=self._count_workers,
+        )
+
+    async def run(self) -> int:
+        """Start, wait for a signal, drain. 1 when a worker cannot start."""
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._db.close)
+            stack.push_async_callback(self._clamd.close)
+            http = self._http()
+            if http is not None:
+                await http.start()
+                stack.push_async_callback(http.stop)
+            try:
+                await self._supervisor.start()
+            except RuntimeError as error:
+                self._log.error("cannot_start", error=str(error))
+                return 1
+            server = self._settings.server
+            self._log.info(
+                "ready", listen=[*server.listen, *server.proxy_listen], http=self._settings.http.listen, pid=os.getpid()
+            )
+            await stopping.wait()
+            self._log.info("draining", seconds=server.drain_seconds)
+            await self._supervisor.stop()
+            if self._endings:
+                await asyncio.wait(self._endings, timeout=5)
+        self._log.info("stopped")
+        return 0
+
+    def _reload(self) -> None:
+        self._log.info("reloading")
+        self._supervisor.signal(signal.SIGHUP)
+
+    def _count_workers(self) -> None:
+        self._metrics.workers_ready.set(self._supervisor.ready_workers)
+
+    def _worker_ended(self, instance: str, pid: int, status: int) -> None:
+        """Settle what a worker leaves behind: its live gauges, and its lease, so that its mail need not wait for it."""
+        shared_metrics.forget_process(self._shared, pid)
+        if status:
+            self._metrics.worker_restarts.inc()
+        task = asyncio.create_task(self._leases.leave(instance))
+        self._endings.add(task)
+        task.add_done_callback(self._left)
+
+    def _left(self, task: asyncio.Task[bool]) -> None:
+        self._endings.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._log.warning("lease_not_given_up", error=str(task.exception()))  # it runs out by itself
+
+    # what the HTTP listener shows
+
+    def _http(self) -> HttpServer | None:
+        if not self._settings.http.listen:
+            return None
+        storage = self._settings.storage
+        health = Health(
+            {
+                "database": self._database_answers,
+                "storage": storage_probe(storage.path, min_free_bytes=storage.min_free_bytes),
+                "clamd": self._clamd_answers,
+                "workers": self._workers_are_ready,
+            }
+        )
+        host, port = split_host_port(self._settings.http.listen)
+        endpoints = Endpoints(health=health, read_state=self._state, shared=self._shared)
+        return HttpServer(make_app(endpoints), host=host, port=port)
+
+    async def _database_answers(self) -> str:
+        await self._db.read(lambda connection: connection.scalar(select(1)))
+        return self._db.dialect
+
+    async def _clamd_answers(self) -> str:
+        if "clamav" not in self._settings.checks.enabled:
+            return "not used"
+        version = await self._clamd.version()
+        return f"ClamAV {version.engine}, signatures {version.database or 'without a number'}"
+
+    async def _workers_are_ready(self) -> str:
+        ready, wanted = self._supervisor.ready_workers, self._settings.server.workers
+        if not ready:
+            raise UnavailableError(f"0 of {wanted} workers ready")
+        return f"{ready} of {wanted} workers ready"
+
+    async def _state(self) -> RelayState:
+        now = time.time()
+        depths = await self._queue.depth()
+        names = await self._db.read(tenant_names)
+        kept = await self._db.read(_kept_in)
+        return RelayState(
+            now=now,
+            queue=tuple(
+                QueueDepth(names.get(one.tenant, ""), one.purpose, one.count, max(0.0, now - one.oldest_at / 1000))
+                for one in depths
+            ),
+            kept=tuple(
+                KeptMail(names.get(tenant, ""), state, mails, size) for (tenant, state), (mails, size) in kept.items()
+            ),
+            scanner=await self._scanner_state(),
+            storage_free=shutil.disk_usage(self._settings.storage.path).free,
+            certificate_expires=certificate_expiry(certificate_files(self._settings)[0]),
+        )
+
+    async def _scanner_state(self) -> ScannerState | None:
+        if "clamav" not in self._settings.checks.enabled:
+            return None
+        try:
+            version = await self._clamd.version()
+        except UnavailableError:
+            return ScannerState(up=False)
+        made_at = version.database_at.timestamp() if version.database_at else 0.0
+        return ScannerState(up=True, signature_version=version.database or 0, signatures_at=made_at)
+
+
+def _kept_in(connection: Connection) -> Mapping[tuple[int, str], tuple[int, int]]:
+    """Count and octets of kept mail, by tenant and state."""
+    units, messages = schema.units, schema.messages
+    rows = connection.execute(
+        select(units.c.tenant, units.c.state, func.count(), func.sum(messages.c.size))
+        .join(messages, messages.c.id == units.c.message)
+        .where(units.c.state.in_(KEPT_STATES))
+        .group_by(units.c.tenant, units.c.state)
+    )
+    return {(tenant, state): (mails, int(size or 0)) for tenant, state, mails, size in rows}

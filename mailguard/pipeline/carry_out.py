@@ -1,0 +1,276 @@
+"""What was decided to be delivered is offered to the next hop while the sender waits; what comes of it is recorded.
+
+The second half of the story in `process`, and the second of the two reply tables (delivery.outcome.merge_outcomes).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mailguard.core.clock import MINUTE, Clock
+from mailguard.core.decision import Reason
+from mailguard.core.envelope import Envelope
+from mailguard.core.errors import MailError, MailGuardError, UnavailableError
+from mailguard.core.events import EventKind, MailEvent, State
+from mailguard.core.ids import unit_id
+from mailguard.core.reply import LOCAL_ERROR, Reply
+from mailguard.core.tenant import Directory
+from mailguard.core.verdict import Findings
+from mailguard.delivery.forward import Forwarder, Job
+from mailguard.delivery.outcome import FirstMove, Outcome, OutcomeKind, RecipientMove, Stage, merge_outcomes
+from mailguard.delivery.route import Routes
+from mailguard.message.stamps import outgoing
+from mailguard.net.smtp_client import TlsMode
+from mailguard.ops.log import MailLog
+from mailguard.ops.metrics import AttemptPurpose, AttemptResult, ErrorKind, Metrics
+from mailguard.store.blobs import BlobStore
+from mailguard.store.journal import Journal
+from mailguard.store.ledger import Fences, Ledger, Move, NewUnit, QueueEntry
+
+AWAITED = 11 * MINUTE
+"""Milliseconds that a reply which did not come in time is still awaited under our lease: RFC 5321 §4.5.3.2.6 and a bit."""
+
+KEEPS = frozenset({FirstMove.SPOOL, FirstMove.AWAIT, FirstMove.FAILED})
+"""Moves after which the body is still needed."""
+
+Awaits = Callable[[str, asyncio.Future[Outcome]], None]
+"""Takes over a unit, spooled under this worker's lease, whose reply has not come yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarryOutSettings:
+    """`attempt` is in seconds; `retention` and `first_retry` in milliseconds. `instance` names this worker process."""
+
+    authserv_id: str
+    instance: str
+    attempt: float
+    retention: int
+    first_retry: int
+    tls: TlsMode
+
+
+class CarryOut:
+    """Forwards in session, then records, spools, awaits or gives up: one Reply for all recipients."""
+
+    def __init__(
+        self,
+        settings: CarryOutSettings,
+        *,
+        forwarder: Forwarder,
+        routes: Routes,
+        directory: Callable[[], Directory],
+        ledger: Ledger,
+        journal: Journal,
+        blobs: BlobStore,
+        awaits: Awaits,
+        log: MailLog,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._forwarder = forwarder
+        self._routes = routes
+        self._directory = directory
+        self._ledger = ledger
+        self._journal = journal
+        self._blobs = blobs
+        self._awaits = awaits
+        self._log = log
+        self._metrics = metrics
+        self._clock = clock
+
+    async def run(
+        self,
+        envelope: Envelope,
+        content: bytes,
+        findings: Findings,
+        units: Sequence[NewUnit],
+        *,
+        intent: asyncio.Task[Fences],
+        elsewhere: int,
+    ) -> Reply:
+        """Offer `units` to their next hops. `intent` is the commit that must stand before any content is sent.
+
+        `elsewhere` counts the recipients that were accepted without a next hop. Raises when nothing was delivered and
+        something went wrong on our side: then nothing is kept, and the sender is told 451.
+        """
+        outcomes: list[Outcome] = []
+        try:
+            outcomes = await self._attempt(envelope, content, units, intent)
+            await intent
+            return await self._settle(envelope, content, findings, outcomes, elsewhere)
+        except BaseException:
+            if not intent.done():
+                await asyncio.wait([intent])
+            delivered = {outcome.recipient for outcome in outcomes if outcome.kind is OutcomeKind.DELIVERED}
+            await self._abandon(envelope, [unit for unit in units if unit.number not in delivered])
+            raise
+
+    async def _attempt(
+        self, envelope: Envelope, content: bytes, units: Sequence[NewUnit], intent: asyncio.Task[Fences]
+    ) -> list[Outcome]:
+        """An outcome per unit: those of one tenant, domain and header block travel together, and no others."""
+        groups: dict[tuple[int, str, str, str], list[NewUnit]] = {}
+        for unit in units:
+            key = (unit.recipient.tenant, unit.recipient.domain, unit.headers, unit.decision.subject_tag)
+            groups.setdefault(key, []).append(unit)
+        attempts = [self._attempt_group(envelope, content, group, intent) for group in groups.values()]
+        results = await asyncio.gather(*attempts)
+        return [outcome for outcomes in results for outcome in outcomes]
+
+    async def _attempt_group(
+        self, envelope: Envelope, content: bytes, units: Sequence[NewUnit], intent: asyncio.Task[Fences]
+    ) -> list[Outcome]:
+        first = units[0]
+        recipients = tuple(unit.recipient for unit in units)
+        try:
+            route = await self._routes.route(first.recipient.tenant, first.recipient.domain)
+        except MailError as error:
+            kind = OutcomeKind.TEMPORARY if error.reply.transient else OutcomeKind.PERMANENT
+            return [Outcome(one.number, one.tenant, kind, Stage.ROUTE, error.reply, error.reason) for one in recipients]
+        if route is None:
+            detail = "the domain has no next hop any more"
+            return [
+                Outcome(one.number, one.tenant, OutcomeKind.TEMPORARY, Stage.ROUTE, detail=detail) for one in recipients
+            ]
+        job = Job(
+            tenant=first.recipient.tenant,
+            next_hops=route.next_hops,
+            mail_from=envelope.mail_from,
+            recipients=recipients,
+            content=outgoing(
+                content,
+                first.headers.encode("utf-8", "surrogateescape"),
+                authserv_id=self._settings.authserv_id,
+                subject_tag=first.decision.subject_tag,
+            ),
+            options=envelope.options,
+            tls=self._settings.tls,
+            public_only=route.public_only,
+        )
+
+        async def recorded() -> None:
+            await asyncio.shield(intent)
+
+        return await self._forwarder.deliver(job, budget=self._settings.attempt, go_ahead=recorded)
+
+    async def _settle(
+        self, envelope: Envelope, content: bytes, findings: Findings, outcomes: Sequence[Outcome], elsewhere: int
+    ) -> Reply:
+        """Record what came of the attempt, the body first where it is still needed, and say what the sender hears."""
+        soft_bounce = {tenant.id for tenant in self._directory().tenants.values() if tenant.soft_bounce}
+        first = merge_outcomes(outcomes, soft_bounce=soft_bounce, elsewhere=elsewhere)
+        # A body that cannot be kept means 451 even when another recipient has the mail already: that one may get it twice,
+        # but nobody loses it.
+        if any(move.move in KEEPS for move in first.moves):
+            await asyncio.to_thread(self._blobs.put, envelope.message_id, [content])
+        now = self._clock()
+        moves = [self._move(envelope, move, now) for move in first.moves]
+        attempts = [
+            MailEvent(move.unit, now, EventKind.ATTEMPT, outcome.reason, detail=outcome.facts())
+            for move, outcome in zip(moves, outcomes, strict=True)
+        ]
+        await self._record(moves, attempts)
+        for move, recorded in zip(first.moves, moves, strict=True):
+            self._tell(envelope, move, recorded, len(content))
+            if move.move is FirstMove.AWAIT:
+                assert move.outcome.final is not None
+                self._awaits(recorded.unit, move.outcome.final)
+        return first.reply
+
+    def _move(self, envelope: Envelope, move: RecipientMove, now: int) -> Move:
+        unit, outcome = unit_id(envelope.message_id, move.recipient), move.outcome
+        match move.move:
+            case FirstMove.DELIVERED:
+                return Move(unit, State.DELIVERED, Reason.NEXT_HOP_ACCEPTED, detail=outcome.facts())
+            case FirstMove.PASS_THROUGH:
+                return Move(unit, State.REJECTED, outcome.reason, detail=outcome.facts())
+            case FirstMove.AWAIT:
+                entry = self._entry(now, due_at=now + AWAITED, holder=self._settings.instance)
+                return Move(unit, State.SPOOLED, outcome.reason, detail=outcome.facts(), queue=entry)
+            case FirstMove.SPOOL:
+                entry = self._entry(now, due_at=now + self._settings.first_retry)
+                return Move(unit, State.SPOOLED, outcome.reason, detail=outcome.facts(), queue=entry)
+            case FirstMove.FAILED:
+                # Asked once more at once by the queue, which then applies the DSN rule: one place for all that gives up.
+                return Move(unit, State.SPOOLED, outcome.reason, detail=outcome.facts(), queue=self._entry(now))
+
+    def _entry(self, now: int, *, due_at: int = 0, holder: str = "") -> QueueEntry:
+        return QueueEntry(
+            "forward",
+            due_at=due_at or now,
+            expires_at=now + self._settings.retention,
+            holder=holder,
+            lease_until=due_at if holder else 0,
+        )
+
+    async def _record(self, moves: Sequence[Move], attempts: Sequence[MailEvent]) -> None:
+        """Commit the outcomes, or keep them in the journal when the database is away.
+
+        Raises UnavailableError when neither takes them and a mail would be lost by a 250.
+        """
+        try:
+            await self._ledger.move(moves, events=attempts)
+        except Exception as error:  # noqa: BLE001 - past the point of no return: even a bug must not turn into a duplicate
+            self._metrics.failed(ErrorKind.DATABASE)
+            self._log.journalled([move.unit for move in moves], error=f"{type(error).__name__}: {error}")
+            try:
+                await asyncio.to_thread(self._journal.append, moves)
+            except UnavailableError:
+                self._metrics.failed(ErrorKind.JOURNAL)
+                if any(move.to_state is State.SPOOLED for move in moves):
+                    raise
+            else:
+                self._metrics.journal_writes.inc(len(moves))
+
+    async def _abandon(self, envelope: Envelope, units: Sequence[NewUnit]) -> None:
+        """Nothing came of these, and the sender is told to come again: say so in the ledger, or at least in the journal."""
+        moves = [Move(unit_id(envelope.message_id, unit.number), State.DEFERRED, Reason.LOCAL_ERROR) for unit in units]
+        if not moves:
+            return
+        try:
+            await self._ledger.move(moves)
+        except MailGuardError:
+            self._log.journalled([move.unit for move in moves], error="deferred by a failure of ours")
+            with contextlib.suppress(UnavailableError):  # then its lease runs out and it becomes interrupted: as good
+                await asyncio.to_thread(self._journal.append, moves)
+
+    def _tell(self, envelope: Envelope, move: RecipientMove, recorded: Move, size: int) -> None:
+        """Tell the log and the metrics."""
+        outcome = move.outcome
+        tenant = self._directory().tenants.get(outcome.tenant)
+        name = tenant.name if tenant else ""
+        self._metrics.moved(name, recorded.to_state, size)
+        self._metrics.attempted(name, AttemptPurpose.CUT_THROUGH, AttemptResult(outcome.kind.value), outcome.elapsed)
+        if outcome.kind is OutcomeKind.DELIVERED:
+            self._log.delivered(
+                recorded.unit,
+                next_hop=outcome.next_hop,
+                reply=outcome.reply,
+                tls=outcome.tls,
+                seconds=outcome.elapsed,
+            )
+            return
+        self._log.attempt_failed(
+            recorded.unit,
+            next_hop=outcome.next_hop,
+            stage=outcome.stage.value,
+            reply=outcome.reply,
+            error=outcome.detail,
+        )
+        if recorded.to_state is State.SPOOLED and recorded.queue is not None:
+            self._log.spooled(recorded.unit, reason=recorded.reason, due_at=recorded.queue.due_at)
+        else:
+            self._log.rejected(recorded.unit, reason=recorded.reason, reply=outcome.reply or LOCAL_ERROR)
+        if move.alert and outcome.reply is not None:
+            self._metrics.next_hop_refusals.labels(name).inc()
+            self._log.next_hop_refuses_us(
+                recorded.unit,
+                tenant=name,
+                next_hop=outcome.next_hop,
+                stage=outcome.stage.value,
+                reply=outcome.reply,
+            )

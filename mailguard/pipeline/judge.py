@@ -1,0 +1,89 @@
+"""From a message to a Decision per recipient: check once, then one Verdict per tenant, then decide. No side effect.
+
+The door, the rescan of held mail and `mailguard scan` all judge here, so that they cannot come to differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from mailguard.checks.base import CheckContext
+from mailguard.checks.runner import Runner
+from mailguard.core.clock import Clock
+from mailguard.core.decision import Decision
+from mailguard.core.envelope import Envelope, Recipient, Session
+from mailguard.core.tenant import Directory, Tenant
+from mailguard.core.verdict import Findings, Verdict
+from mailguard.message.message import Message
+from mailguard.net.dns import Resolver
+from mailguard.policy.decide import decide
+from mailguard.policy.files import PolicyFiles
+from mailguard.policy.profile import Policy
+from mailguard.policy.score import score
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was concluded for one recipient, and by which policy."""
+
+    recipient: Recipient
+    verdict: Verdict
+    policy: Policy
+    decision: Decision
+
+    def settled(self, decision: Decision) -> Judgement:
+        """The same, with the decision as it stands beside those for the other recipients."""
+        return replace(self, decision=decision)
+
+
+class Judge:
+    """Runs the checks and applies the policies."""
+
+    def __init__(
+        self,
+        *,
+        runner: Runner,
+        policies: PolicyFiles,
+        directory: Callable[[], Directory],
+        resolver: Resolver,
+        hostname: str,
+        authserv_id: str,
+        clock: Clock,
+    ) -> None:
+        self._runner = runner
+        self._policies = policies
+        self._directory = directory
+        self._resolver = resolver
+        self._hostname = hostname
+        self._authserv_id = authserv_id
+        self._clock = clock
+
+    async def find(self, session: Session, envelope: Envelope, message: Message) -> Findings:
+        """What the checks find, whoever the message is for."""
+        return await self._runner.run(
+            CheckContext(
+                session=session,
+                envelope=envelope,
+                message=message,
+                resolver=self._resolver,
+                hostname=self._hostname,
+                authserv_id=self._authserv_id,
+            )
+        )
+
+    def conclude(self, session: Session, envelope: Envelope, findings: Findings) -> tuple[Judgement, ...]:
+        """One Judgement per recipient, in the envelope's order, each standing alone: not yet settled with the others."""
+        directory, now = self._directory(), self._clock()
+        verdicts: dict[int, tuple[Policy, Verdict]] = {}
+        judgements = []
+        for recipient in envelope.recipients:
+            if recipient.tenant not in verdicts:
+                # A tenant that was removed while its mail came in is still judged, by the baseline.
+                tenant = directory.tenants.get(recipient.tenant) or Tenant(recipient.tenant, "")
+                policy = self._policies.get(tenant.profile)
+                verdict = score(findings, tenant=tenant, policy=policy, envelope=envelope, session=session, now_ms=now)
+                verdicts[recipient.tenant] = policy, verdict
+            policy, verdict = verdicts[recipient.tenant]
+            judgements.append(Judgement(recipient, verdict, policy, decide(verdict, policy, recipient)))
+        return tuple(judgements)

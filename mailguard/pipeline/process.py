@@ -1,0 +1,229 @@
+"""The story of a message after its final dot: parse, check, decide, intend, carry out, record, reply.
+
+Read `Pipeline._process` first; docs/flow.md tells it in words. What goes wrong before the point of no return ends in 451 and
+nothing is kept; after it, in 250 and a record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from mailguard.core.clock import Clock
+from mailguard.core.decision import Action, Reason
+from mailguard.core.envelope import Envelope, Session
+from mailguard.core.errors import MailError, UnavailableError
+from mailguard.core.events import State
+from mailguard.core.ids import unit_id
+from mailguard.core.reply import LOCAL_ERROR, Reply
+from mailguard.core.tenant import Directory
+from mailguard.core.verdict import Findings
+from mailguard.message.message import Message
+from mailguard.message.parse import parse
+from mailguard.message.stamps import RECEIVED_LIMIT, count_received, own_stamp
+from mailguard.ops.log import MailLog
+from mailguard.ops.metrics import ErrorKind, Metrics
+from mailguard.pipeline.carry_out import CarryOut
+from mailguard.pipeline.judge import Judge, Judgement
+from mailguard.pipeline.units import FIRST_STATE, headers_block, new_message, new_unit
+from mailguard.policy.decide import settle
+from mailguard.store.blobs import BlobStore
+from mailguard.store.ledger import Ledger, NewUnit
+
+MAIL_LOOP = Reply(554, "5.4.6", "Mail loop: this message has been here before, or too often elsewhere")
+"""RFC 5321 §6.3; the enhanced code is X.4.6 of RFC 3463, routing loop detected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineSettings:
+    """`instance` names this worker process in the ledger. `retention` is how long mail may wait in the queue, in ms."""
+
+    hostname: str
+    authserv_id: str
+    instance: str
+    retention: int
+
+
+class Pipeline:
+    """Decides what happens to each message and makes it happen. One instance a worker."""
+
+    def __init__(
+        self,
+        settings: PipelineSettings,
+        *,
+        judge: Judge,
+        carry_out: CarryOut,
+        ledger: Ledger,
+        blobs: BlobStore,
+        directory: Callable[[], Directory],
+        log: MailLog,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._judge = judge
+        self._carry_out = carry_out
+        self._ledger = ledger
+        self._blobs = blobs
+        self._directory = directory
+        self._log = log
+        self._metrics = metrics
+        self._clock = clock
+
+    async def process(self, session: Session, envelope: Envelope, content: bytes) -> Reply:
+        """The one reply to the message's data. Never raises: the unforeseen is 451, and a traceback in the log."""
+        started = time.perf_counter()
+        try:
+            reply = await self._process(session, envelope, content)
+        except MailError as error:
+            self._log.unforeseen("pipeline", message=envelope.message_id, error=error)
+            reply = error.reply
+        except UnavailableError as error:
+            self._metrics.failed(ErrorKind.DATABASE)
+            self._log.unforeseen("pipeline", message=envelope.message_id, error=error)
+            reply = LOCAL_ERROR
+        except Exception as error:  # noqa: BLE001 - one of the two places: whatever it is, the sender keeps the mail
+            self._metrics.failed(ErrorKind.PIPELINE)
+            self._log.unforeseen("pipeline", message=envelope.message_id, error=error)
+            reply = LOCAL_ERROR
+        seconds = time.perf_counter() - started
+        self._log.replied(envelope.message_id, reply=reply, seconds=seconds)
+        self._metrics.message_duration.observe(seconds)
+        self._metrics.smtp_data_replies.labels(f"{reply.code // 100}xx").inc()
+        return reply
+
+    async def _process(self, session: Session, envelope: Envelope, content: bytes) -> Reply:
+        received_at = self._clock()
+        stage = _Stages(self._metrics)
+        message = parse(content)
+        self._received(session, envelope, message)
+        stage.ended("parse")
+
+        findings = await self._judge.find(session, envelope, message)
+        stage.ended("check")
+
+        judgements, reply = self._decide(session, envelope, message, findings)
+        units = [self._unit(session, envelope, findings, judgement, received_at) for judgement in judgements]
+        stage.ended("decide")
+
+        blob = any(unit.state.keeps_body for unit in units)
+        if blob:
+            await asyncio.to_thread(self._blobs.put, envelope.message_id, [content])
+        row = new_message(session, envelope, message, findings, received_at=received_at, blob=blob)
+        # Committed while the next hop hears MAIL and RCPT, and awaited before it gets any content.
+        intent = asyncio.create_task(self._ledger.begin(row, units))
+        forwarding = [unit for unit in units if unit.state is State.FORWARDING]
+        if not forwarding:
+            await intent
+            self._began(envelope, judgements, units, len(content))
+            stage.ended("intend")
+            return reply
+
+        first = await self._carry_out.run(
+            envelope, content, findings, forwarding, intent=intent, elsewhere=len(units) - len(forwarding)
+        )
+        self._began(envelope, judgements, units, len(content))
+        stage.ended("carry_out")
+        return first
+
+    def _decide(
+        self, session: Session, envelope: Envelope, message: Message, findings: Findings
+    ) -> tuple[list[Judgement], Reply]:
+        """The judgements as they will be carried out, and the reply unless a next hop is asked first."""
+        judgements = self._judge.conclude(session, envelope, findings)
+        standing_alone = [self._routed(self._unless_looping(judgement, message)) for judgement in judgements]
+        settlement = settle([judgement.decision for judgement in standing_alone], message_id=envelope.message_id)
+        settled = [
+            judgement.settled(decision)
+            for judgement, decision in zip(standing_alone, settlement.decisions, strict=True)
+        ]
+        return settled, settlement.reply
+
+    def _unless_looping(self, judgement: Judgement, message: Message) -> Judgement:
+        """The judgement, or a refusal when the mail has been here before (RFC 5321 §6.3)."""
+        hops = count_received(message.raw)
+        if hops > RECEIVED_LIMIT:
+            why = f"{hops} Received fields, {RECEIVED_LIMIT} at most"
+        elif own_stamp(message.raw, self._settings.hostname, judgement.recipient.address):
+            why = f"a Received field of {self._settings.hostname} names this recipient"
+        else:
+            return judgement
+        refusal = replace(
+            judgement.decision, action=Action.REJECT, reason=Reason.MAIL_LOOP, explanation=why, reply=MAIL_LOOP
+        )
+        return judgement.settled(refusal)
+
+    @staticmethod
+    def _routed(judgement: Judgement) -> Judgement:
+        """The judgement, or quarantine for the provider's own postmaster when nobody has said where that is."""
+        decision = judgement.decision
+        if judgement.recipient.domain or FIRST_STATE[decision.action] is not State.FORWARDING:
+            return judgement
+        why = f"{decision.explanation}; outbound.postmaster is not set"
+        return judgement.settled(replace(decision, action=Action.QUARANTINE, reason=Reason.NO_ROUTE, explanation=why))
+
+    def _unit(
+        self, session: Session, envelope: Envelope, findings: Findings, judgement: Judgement, received_at: int
+    ) -> NewUnit:
+        block = headers_block(
+            session,
+            envelope,
+            findings,
+            judgement,
+            hostname=self._settings.hostname,
+            authserv_id=self._settings.authserv_id,
+            received_at=received_at,
+        )
+        return new_unit(
+            judgement,
+            headers_block=block,
+            received_at=received_at,
+            retention=self._settings.retention,
+            instance=self._settings.instance,
+        )
+
+    def _received(self, session: Session, envelope: Envelope, message: Message) -> None:
+        self._metrics.messages_received.inc()
+        self._metrics.message_size.observe(len(message.raw))
+        self._log.received(
+            envelope.message_id,
+            session=session,
+            mail_from=envelope.mail_from,
+            recipients=len(envelope.recipients),
+            size=len(message.raw),
+            header_message_id=message.message_id,
+        )
+
+    def _began(self, envelope: Envelope, judgements: Sequence[Judgement], units: Sequence[NewUnit], size: int) -> None:
+        """Tell the log and the metrics what was decided and recorded."""
+        tenants = self._directory().tenants
+        for judgement, unit in zip(judgements, units, strict=True):
+            name = unit_id(envelope.message_id, unit.number)
+            tenant = tenants.get(judgement.recipient.tenant)
+            tenant_name = tenant.name if tenant else ""
+            self._log.decided(
+                name,
+                decision=judgement.decision,
+                tenant=tenant_name,
+                recipient=judgement.recipient.address,
+                score=judgement.verdict.score,
+                symbols=[symbol.name for symbol in judgement.verdict.symbols],
+            )
+            self._metrics.decided(judgement.decision.action, judgement.decision.reason.value)
+            self._metrics.moved(tenant_name, unit.state, size)
+
+
+class _Stages:
+    """Times the stages of one message."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._since = time.perf_counter()
+
+    def ended(self, stage: str) -> None:
+        """The stage that began when the one before ended."""
+        now = time.perf_counter()
+        self._metrics.stage_duration.labels(stage).observe(now - self._since)
+        self._since = now

@@ -1,0 +1,132 @@
+"""Held mail is judged again when it is due: the scanner may be back. What is clean goes on by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Connection
+
+from mailguard.core.clock import Clock
+from mailguard.core.decision import Action
+from mailguard.core.envelope import Envelope
+from mailguard.core.errors import TemporaryError
+from mailguard.core.events import State
+from mailguard.core.reply import LOCAL_ERROR
+from mailguard.core.tenant import Directory
+from mailguard.message.parse import parse
+from mailguard.ops.log import MailLog
+from mailguard.ops.metrics import Metrics
+from mailguard.pipeline.judge import Judge, Judgement
+from mailguard.pipeline.units import headers_block
+from mailguard.queue.group import Group
+from mailguard.store.blobs import BlobStore
+from mailguard.store.db import Database
+from mailguard.store.ledger import Move, QueueEntry, move_in
+from mailguard.store.queue import Claim
+from mailguard.store.rejudge import Rejudged, rejudge_in, session_in
+
+NEXT_STATE = {
+    Action.DELIVER: State.SPOOLED,
+    Action.TAG: State.SPOOLED,
+    Action.QUARANTINE: State.QUARANTINED,
+    # The sender heard 250 long ago: a rejection now would be backscatter.
+    Action.REJECT: State.QUARANTINED,
+    Action.DISCARD: State.DISCARDED,
+}
+"""Where a held unit goes by the new decision; hold and defer stay where they are."""
+
+
+class Rescan:
+    """Judges the held units of one message anew: implements queue.attempt.Rescan."""
+
+    def __init__(
+        self,
+        *,
+        judge: Judge,
+        db: Database,
+        blobs: BlobStore,
+        directory: Callable[[], Directory],
+        hostname: str,
+        authserv_id: str,
+        log: MailLog,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._judge = judge
+        self._db = db
+        self._blobs = blobs
+        self._directory = directory
+        self._hostname = hostname
+        self._authserv_id = authserv_id
+        self._log = log
+        self._metrics = metrics
+        self._clock = clock
+
+    async def __call__(self, claims: Sequence[Claim]) -> None:
+        """Judge and move them, under their fences. Raises TemporaryError when any must be held on: none is moved then."""
+        first = claims[0]
+        message = parse(await asyncio.to_thread(self._blobs.get, first.message))
+        session = await self._db.read(lambda connection: session_in(connection, first.message))
+        envelope = Envelope(first.message, first.mail_from, first.mail_options, Group(tuple(claims)).recipients)
+        findings = await self._judge.find(session, envelope, message)
+        judgements = self._judge.conclude(session, envelope, findings)
+        waiting = [one.decision for one in judgements if one.decision.action not in NEXT_STATE]
+        if waiting:
+            raise TemporaryError(LOCAL_ERROR, waiting[0].explanation)
+        moves = [self._move(claim, judgement) for claim, judgement in zip(claims, judgements, strict=True)]
+        rejudged = [
+            Rejudged(
+                claim.unit,
+                judgement.decision,
+                judgement.verdict.score,
+                judgement.verdict.symbols,
+                headers_block(
+                    session,
+                    envelope,
+                    findings,
+                    judgement,
+                    hostname=self._hostname,
+                    authserv_id=self._authserv_id,
+                    received_at=claim.received_at,
+                ).decode("utf-8", "surrogateescape"),
+            )
+            for claim, judgement in zip(claims, judgements, strict=True)
+        ]
+
+        def work(connection: Connection) -> None:
+            move_in(connection, moves)
+            rejudge_in(connection, first.message, findings, rejudged)
+
+        await self._db.write(work)
+        for claim, judgement, move in zip(claims, judgements, moves, strict=True):
+            self._tell(claim, judgement, move)
+
+    def _move(self, claim: Claim, judgement: Judgement) -> Move:
+        state = NEXT_STATE[judgement.decision.action]
+        now = self._clock()
+        entry = QueueEntry("forward", due_at=now, expires_at=max(now, claim.expires_at))
+        return Move(
+            claim.unit,
+            state,
+            judgement.decision.reason,
+            detail={"rescanned": True, "explanation": judgement.decision.explanation},
+            queue=entry if state is State.SPOOLED else None,
+            dequeue=True,
+            expected=State.HELD,
+            fence=claim.fence,
+        )
+
+    def _tell(self, claim: Claim, judgement: Judgement, move: Move) -> None:
+        tenant = self._directory().tenants.get(claim.tenant)
+        name = tenant.name if tenant else ""
+        self._log.decided(
+            claim.unit,
+            decision=judgement.decision,
+            tenant=name,
+            recipient=claim.recipient,
+            score=judgement.verdict.score,
+            symbols=[symbol.name for symbol in judgement.verdict.symbols],
+        )
+        self._metrics.decided(judgement.decision.action, judgement.decision.reason.value)
+        self._metrics.moved(name, move.to_state, claim.size)

@@ -1,0 +1,108 @@
+"""Ledger values built from what the pipeline knows: the message's row, its units, the block of headers. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from mailguard.core.clock import MINUTE
+from mailguard.core.decision import Action
+from mailguard.core.envelope import Envelope, Session
+from mailguard.core.events import State
+from mailguard.core.verdict import Findings
+from mailguard.message import headers
+from mailguard.message.message import Message
+from mailguard.pipeline.judge import Judgement
+from mailguard.store.ledger import NewMessage, NewUnit, QueueEntry
+
+FIRST_STATE: Mapping[Action, State] = MappingProxyType(
+    {
+        Action.DELIVER: State.FORWARDING,
+        Action.TAG: State.FORWARDING,
+        Action.QUARANTINE: State.QUARANTINED,
+        Action.HOLD: State.HELD,
+        Action.DISCARD: State.DISCARDED,
+        Action.REJECT: State.REJECTED,
+        Action.DEFER: State.DEFERRED,
+    }
+)
+"""Where a unit begins, by what was decided for it."""
+
+RESCAN_AFTER = MINUTE
+"""Milliseconds until held mail is scanned again for the first time."""
+
+
+def new_message(
+    session: Session, envelope: Envelope, message: Message, findings: Findings, *, received_at: int, blob: bool
+) -> NewMessage:
+    """The message's row."""
+    return NewMessage(
+        id=envelope.message_id,
+        received_at=received_at,
+        session=session,
+        mail_from=envelope.mail_from,
+        options=envelope.options,
+        size=len(message.raw),
+        sha256=hashlib.sha256(message.raw).hexdigest(),
+        header_message_id=message.message_id,
+        header_from=findings.from_address,
+        subject=message.subject,
+        findings=findings,
+        blob=blob,
+    )
+
+
+def new_unit(judgement: Judgement, *, headers_block: bytes, received_at: int, retention: int, instance: str) -> NewUnit:
+    """One recipient's unit as it begins. `retention` in milliseconds is how long it may wait in the queue."""
+    decision = judgement.decision
+    state = FIRST_STATE[decision.action]
+    return NewUnit(
+        number=judgement.recipient.number,
+        recipient=judgement.recipient,
+        state=state,
+        reason=decision.reason,
+        decision=decision,
+        score=judgement.verdict.score,
+        symbols=judgement.verdict.symbols,
+        headers=headers_block.decode("utf-8", "surrogateescape"),
+        holder=instance if state is State.FORWARDING else "",
+        queue=rescan_entry(received_at, expires_at=received_at + retention) if state is State.HELD else None,
+        detail={"reply": str(decision.reply)} if not decision.action.accepts else {},
+    )
+
+
+def rescan_entry(now: int, *, expires_at: int) -> QueueEntry:
+    """The queue row of held mail."""
+    return QueueEntry("rescan", due_at=now + RESCAN_AFTER, expires_at=expires_at)
+
+
+def headers_block(
+    session: Session,
+    envelope: Envelope,
+    findings: Findings,
+    judgement: Judgement,
+    *,
+    hostname: str,
+    authserv_id: str,
+    received_at: int,
+) -> bytes:
+    """What we put on top for one recipient: Received, Authentication-Results, X-MailGuard-*.
+
+    Received names the recipient only when there is one: `for` must not show a blind copy to the others (RFC 5321 §7.2).
+    """
+    verdict, decision = judgement.verdict, judgement.decision
+    alone = len(envelope.recipients) == 1
+    block = headers.received(
+        session,
+        hostname=hostname,
+        message_id=envelope.message_id,
+        at_ms=received_at,
+        recipient=judgement.recipient.address if alone else None,
+        smtputf8=envelope.options.smtputf8,
+    )
+    block += headers.authentication_results(authserv_id, findings.auth)
+    word = f"{decision.action.value}; reason={decision.reason.value}" if judgement.policy.headers else None
+    return block + headers.mailguard_headers(
+        envelope.message_id, verdict=word, score=verdict.score, symbols=verdict.symbols
+    )

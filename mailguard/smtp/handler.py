@@ -1,0 +1,136 @@
+"""The Door of the relay: what happens at MAIL and RCPT, and the hand-over of the whole message to the pipeline.
+
+Routing only: an address is taken when its domain belongs to a tenant, and by nobody else's leave (never an open relay).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mailguard.core.address import domain_of
+from mailguard.core.decision import Reason
+from mailguard.core.envelope import Envelope, MailOptions, RcptOptions, Recipient, Session
+from mailguard.core.reply import Reply
+from mailguard.core.tenant import SYSTEM_TENANT, Directory, Domain
+from mailguard.ops.log import MailLog
+from mailguard.ops.metrics import ErrorKind, Metrics
+from mailguard.pipeline.process import Pipeline
+from mailguard.store.forms import lookup_form
+from mailguard.store.refusals import Refusals
+
+SENDER_OK = Reply(250, "2.1.0", "Sender ok")
+RECIPIENT_OK = Reply(250, "2.1.5", "Recipient ok")
+NO_RELAYING = Reply(550, "5.7.1", "Relaying denied: this domain is not served here")
+NO_ROOM = Reply(452, "4.3.1", "Not enough storage here at the moment; please try again")
+
+CapabilityRefusal = Callable[[Domain, MailOptions], Reply | None]
+"""Whether a domain's next hop is known to be unable to take such a message: asked at RCPT rather than bounced later."""
+
+
+class RelayDoor:
+    """Implements smtp.door.Door.
+
+    `has_room` says whether the storage may take another message; `postmaster` is the provider's own address, or empty.
+    """
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        directory: Callable[[], Directory],
+        unsupported: CapabilityRefusal,
+        has_room: Callable[[], bool],
+        postmaster: str,
+        refusals: Refusals,
+        log: MailLog,
+        metrics: Metrics,
+    ) -> None:
+        self._pipeline = pipeline
+        self._directory = directory
+        self._unsupported = unsupported
+        self._has_room = has_room
+        self._postmaster = postmaster
+        self._refusals = refusals
+        self._log = log
+        self._metrics = metrics
+
+    async def connect(self, session: Session) -> Reply | None:
+        """Everybody may come in; the limits on connections were looked at before."""
+        self._log.connected(session)
+        return None
+
+    async def mail(self, session: Session, mail_from: str, options: MailOptions) -> Reply:
+        """Any sender, while there is room to keep its mail (RFC 1870 §6.1)."""
+        if not self._has_room():
+            self.refused(session, None, "", NO_ROOM, Reason.LOCAL_ERROR)
+            return NO_ROOM
+        return SENDER_OK
+
+    async def rcpt(
+        self, session: Session, envelope: Envelope, address: str, options: RcptOptions
+    ) -> tuple[Reply, Recipient | None]:
+        """A tenant's address, or the provider's own bare postmaster (RFC 5321 §4.5.1)."""
+        number = len(envelope.recipients) + 1
+        if "@" not in address:
+            # Without a configured address it is kept in quarantine under the system tenant: never refused.
+            return RECIPIENT_OK, Recipient(
+                self._postmaster or address, SYSTEM_TENANT, domain_of(self._postmaster), options, number
+            )
+        name = lookup_form(domain_of(address))
+        domain = self._directory().domain(name) if name else None
+        if domain is None:
+            self.refused(session, envelope, address, NO_RELAYING, Reason.UNKNOWN_DOMAIN)
+            return NO_RELAYING, None
+        reply = self._unsupported(domain, envelope.options)
+        if reply is not None:
+            reason = Reason.TOO_LARGE if reply.code == 552 else Reason.UNSUPPORTED_BY_NEXT_HOP
+            self.refused(session, envelope, address, reply, reason)
+            return reply, None
+        return RECIPIENT_OK, Recipient(address, domain.tenant, domain.name, options, number)
+
+    async def data(self, session: Session, envelope: Envelope, content: bytes) -> Reply:
+        """The life of the message from here on is the pipeline's."""
+        return await self._pipeline.process(session, envelope, content)
+
+    def refused(self, session: Session, envelope: Envelope | None, address: str, reply: Reply, reason: Reason) -> None:
+        """Record a refusal: in the log, the metrics and, for the trace, the database."""
+        domain = self._directory().domain(lookup_form(domain_of(address)) or "") if address else None
+        tenant = domain.tenant if domain else None
+        mail_from = envelope.mail_from if envelope else None
+        self._log.refused(session, reply=reply, reason=reason, mail_from=mail_from, recipient=address)
+        name = self._directory().tenants[tenant].name if tenant in self._directory().tenants and tenant else ""
+        self._metrics.smtp_refusals.labels(name, reason.value).inc()
+        self._refusals.record(tenant, reason, reply, session=session, mail_from=mail_from, recipient=address or None)
+
+
+class MetricsObserver:
+    """Counts what the door tells: implements smtp.door.Observer."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._accepted = metrics.smtp_connections.labels("accepted")
+        self._refused = metrics.smtp_connections.labels("refused")
+
+    def session_opened(self) -> None:
+        """One more session is open."""
+        self._accepted.inc()
+        self._metrics.smtp_sessions_open.inc()
+
+    def session_closed(self, seconds: float) -> None:
+        """One fewer."""
+        self._metrics.smtp_sessions_open.dec()
+
+    def connection_refused(self, why: str) -> None:
+        """Turned away by a limit."""
+        self._refused.inc()
+
+    def tls_handshake(self, version: str) -> None:
+        """A STARTTLS ended, well or not."""
+        known = version if version in ("TLSv1.2", "TLSv1.3") else "failed"
+        self._metrics.smtp_tls_handshakes.labels(known).inc()
+        if known == "failed":
+            self._metrics.failed(ErrorKind.TLS)
+
+    def unforeseen(self) -> None:
+        """A bug until shown otherwise."""
+        self._metrics.failed(ErrorKind.PIPELINE)

@@ -1,0 +1,214 @@
+"""The real relay as a process: `mailguard serve` with a configuration of its own, and its command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import smtplib
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.servers.ports import free_port, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+MAILGUARD = Path(sys.executable).with_name("mailguard")
+
+_CONFIG = """\
+[server]
+hostname = "relay.test"
+listen = ["127.0.0.1:{port}"]
+workers = {workers}
+drain_seconds = 10
+[database]
+url = "{database}"
+[storage]
+path = "{root}/data"
+min_free_bytes = 1000000
+[clamav]
+address = "{clamd}"
+timeout = 10
+[dns]
+nameservers = ["{dns}"]
+timeout = 2
+[policies]
+path = "{policies}"
+poll_seconds = 0.2
+[http]
+listen = "127.0.0.1:{http}"
+[queue]
+first_retry = 1
+max_retry = 2
+[log]
+level = "info"
+format = "json"
+{more}
+"""
+
+
+@dataclass
+class Relay:
+    """A relay under test. `environment` overrides settings (MAILGUARD_…)."""
+
+    root: Path
+    clamd: str
+    dns: str
+    workers: int = 1
+    database: str = ""
+    policies: Path = ROOT / "policies"
+    more: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    http: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.database = self.database or f"sqlite:///{self.root}/mailguard.db"
+        self.write_config()
+        self.cli("db", "upgrade")
+
+    @property
+    def config(self) -> Path:
+        return self.root / "mailguard.toml"
+
+    @property
+    def log(self) -> str:
+        path = self.root / "relay.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def write_config(self) -> None:
+        self.config.write_text(
+            _CONFIG.format(
+                port=self.port,
+                workers=self.workers,
+                database=self.database,
+                root=self.root,
+                clamd=self.clamd,
+                dns=self.dns,
+                policies=self.policies,
+                http=self.http,
+                more=self.more,
+            )
+        )
+
+    # the process
+
+    def start(self, *, ready: bool = True) -> Relay:
+        """Start it and wait until it takes mail (`ready`: and until everything it needs is there)."""
+        with (self.root / "relay.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [MAILGUARD, "--config", self.config, "serve"],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environment},
+                cwd=self.root,
+            )
+        wait_until(lambda: self._is_up(ready), seconds=30, what="the relay being ready")
+        return self
+
+    def _is_up(self, ready: bool) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"the relay ended with {self.process.returncode}:\n{self.log[-3000:]}")
+        status, body = self.get("/readyz")
+        return status == 200 or (
+            not ready and '"workers": {"ok": true' in body.replace('":{"', '": {"').replace('":true', '": true')
+        )
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send it a signal, wait for its end, give its exit code."""
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(40)
+        self.process = None
+        return code
+
+    def worker_pids(self) -> list[int]:
+        """The processes of its workers."""
+        assert self.process is not None
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        children = [int(pid) for pid in path.read_text().split()]
+        return [pid for pid in children if b"mailguard.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and body of a page of its HTTP listener; status 0 when it does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=10) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def metric(self, sample: str) -> float:
+        """The value of one sample of /metrics, named with its labels; 0 when it is not there."""
+        for line in self.get("/metrics")[1].splitlines():
+            name, _, value = line.rpartition(" ")
+            if name == sample:
+                return float(value)
+        return 0.0
+
+    # the command line
+
+    def cli(self, *arguments: object, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command with the relay's configuration."""
+        done = subprocess.run(
+            [str(MAILGUARD), "--config", str(self.config), *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            input=stdin,
+            env={**os.environ, **self.environment},
+            cwd=self.root,
+            check=False,
+        )
+        if check and done.returncode:
+            raise AssertionError(
+                f"mailguard {' '.join(map(str, arguments))} ended with {done.returncode}:\n{done.stderr}{done.stdout}"
+            )
+        return done
+
+    def json(self, *arguments: object) -> Any:
+        """What a command prints with `--json`."""
+        return json.loads(self.cli(*arguments, "--json").stdout)
+
+    def add_tenant(self, name: str, domain: str, port: int, *more: object) -> None:
+        """A tenant with one domain whose next hop is a port of loopback."""
+        self.cli("tenant", "add", name, "--domain", domain, "--next-hop", f"127.0.0.1:{port}", *more)
+
+    def states(self, recipient: str) -> list[str]:
+        """The states of all units for a recipient, oldest first."""
+        rows = self.json("trace", "--to", recipient)
+        return [row["state"] for row in reversed(rows) if "state" in row]
+
+    # SMTP
+
+    def client(self, **options: Any) -> smtplib.SMTP:
+        """A connection to its door."""
+        return smtplib.SMTP("127.0.0.1", self.port, local_hostname="mail.sender.test", timeout=90, **options)
+
+    def send(
+        self, message: bytes, recipients: Sequence[str] = ("u@client.test",), sender: str = "a@sender.test"
+    ) -> tuple[int, str]:
+        """Send one message in a connection of its own; the reply to its data, or the first refusal before."""
+        with self.client() as smtp:
+            smtp.ehlo()
+            code, text = smtp.mail(sender, ["BODY=8BITMIME"])
+            if code != 250:
+                return code, text.decode()
+            accepted = 0
+            for recipient in recipients:
+                code, text = smtp.rcpt(recipient)
+                accepted += code == 250
+            if not accepted:
+                return code, text.decode()
+            code, text = smtp.data(message)
+            return code, text.decode()

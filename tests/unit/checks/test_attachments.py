@@ -1,0 +1,91 @@
+"""The attachments check: facts for the profile to decide by, and what no honest file does."""
+
+from __future__ import annotations
+
+import email.message
+import io
+import zipfile
+
+import pytest
+
+from mailguard.checks import attachments
+from mailguard.checks.attachments import SYMBOLS, AttachmentsCheck
+from mailguard.core.verdict import CheckResult
+from tests.unit.checks.contexts import context
+
+MZ = b"MZ" + b"\0" * 100
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+async def check(*files: tuple[str, bytes]) -> CheckResult:
+    mail = email.message.EmailMessage()
+    mail.set_content("see attachment")
+    for name, content in files:
+        mail.add_attachment(content, "application", "octet-stream", filename=name)
+    return await AttachmentsCheck().run(context(mail.as_bytes(policy=mail.policy.clone(linesep="\r\n"))), {})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "symbols"),
+    [
+        ("report.pdf", b"%PDF-1.4", []),
+        ("notes.txt", b"words", []),
+        ("archive.zip", zipped({"a.txt": b"x"}), []),
+        ("setup.exe", MZ, ["ATTACHMENT_EXECUTABLE"]),
+        ("setup.bin", MZ, ["ATTACHMENT_EXECUTABLE"]),
+        ("run.js", b"alert(1)", ["ATTACHMENT_EXECUTABLE"]),
+        ("invoice.pdf.exe", MZ, ["ATTACHMENT_EXECUTABLE", "ATTACHMENT_DOUBLE_EXTENSION"]),
+        ("invoice.pdf", MZ, ["ATTACHMENT_EXECUTABLE", "ATTACHMENT_TYPE_MISMATCH"]),
+        ("invoice.pdf", b"<html><body>login", ["ATTACHMENT_TYPE_MISMATCH"]),
+        ("photo.jpg", zipped({"a.txt": b"x"}), ["ATTACHMENT_TYPE_MISMATCH"]),
+        ("invoice\u202efdp.exe", MZ, ["ATTACHMENT_EXECUTABLE", "ATTACHMENT_HIDDEN_EXTENSION"]),
+        ("page.html", b"<html>", ["ATTACHMENT_HTML"]),
+        ("a.zip", zipped({"dir/b.exe": MZ}), ["ATTACHMENT_ARCHIVED_EXECUTABLE"]),
+        ("a.zip", zipped({"b.pdf.scr": MZ}), ["ATTACHMENT_ARCHIVED_EXECUTABLE", "ATTACHMENT_DOUBLE_EXTENSION"]),
+        ("a.zip", zipped({"b.txt": b"x"})[:-5], ["ATTACHMENT_BROKEN_ARCHIVE"]),
+        ("a.docm", zipped({"[Content_Types].xml": b"", "word/vbaProject.bin": b""}), ["ATTACHMENT_MACRO"]),
+    ],
+)
+async def test_symbols(name: str, content: bytes, symbols: list[str]) -> None:
+    result = await check((name, content))
+    assert [symbol.name for symbol in result.symbols] == symbols
+    assert all(symbol.name in SYMBOLS and symbol.score == SYMBOLS[symbol.name][0] for symbol in result.symbols)
+
+
+async def test_facts_name_the_members_of_archives() -> None:
+    result = await check(("a.zip", zipped({"dir/b.exe": MZ, "c.txt": b"x"})), ("d.pdf", b"%PDF-"))
+    assert [(fact.name, fact.true_type) for fact in result.attachments] == [
+        ("a.zip", "application/zip"),
+        ("a.zip/dir/b.exe", ""),
+        ("a.zip/c.txt", ""),
+        ("d.pdf", "application/pdf"),
+    ]
+
+
+async def test_the_inner_files_of_documents_are_not_attachments() -> None:
+    document = zipped({"[Content_Types].xml": b"", "word/document.xml": b"", "word/embeddings/x.exe": MZ})
+    assert [fact.name for fact in (await check(("a.docx", document))).attachments] == [
+        "a.docx",
+        "a.docx/word/embeddings/x.exe",
+    ]
+
+
+async def test_large_attachments_are_inspected_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, threaded = await check(("x.bin", MZ * 10)), []
+    real = attachments.asyncio.to_thread
+    monkeypatch.setattr(attachments.asyncio, "to_thread", lambda *a: threaded.append(1) or real(*a))
+    large = await check(("x.bin", MZ * 10_000))
+    assert [symbol.name for symbol in large.symbols] == [symbol.name for symbol in small.symbols]
+    assert threaded == [1]
+
+
+async def test_a_mail_without_files() -> None:
+    result = await AttachmentsCheck().run(context(), {})
+    assert (result.symbols, result.attachments) == ((), ())

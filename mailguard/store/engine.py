@@ -174,6 +174,14 @@ def is_deadlock(error: BaseException) -> bool:
     return isinstance(original, psycopg.Error) and original.sqlstate in _AGAIN
 
 
+def is_duplicate(error: BaseException) -> bool:
+    """Whether a row with this key is there already."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(original, sqlite3.Error):
+        return original.sqlite_errorcode in (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
+    return isinstance(original, psycopg.errors.UniqueViolation)
+
+
 def unavailable(error: BaseException) -> UnavailableError:
     """The UnavailableError to raise for it; the driver's text is for the log."""
     original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Boolean, Connection, and_, bindparam, delete, insert, or_, select, update
 
 from mailguard.core.decision import Decision, Reason
 from mailguard.core.envelope import MailOptions, Recipient, Session
@@ -23,8 +22,10 @@ from mailguard.core.verdict import Findings, ScoredSymbol
 from mailguard.store import schema
 from mailguard.store.addresses import address_ids
 from mailguard.store.db import Database, now
+from mailguard.store.engine import DRIVER_ERRORS, is_duplicate
 from mailguard.store.findings import findings_to_json
 from mailguard.store.leases import WORKER
+from mailguard.store.statements import inserting, run, run_many
 from mailguard.store.texts import clean, to_json
 
 Fences = Mapping[str, int]
@@ -156,31 +157,16 @@ def begin_in(connection: Connection, message: NewMessage, units: Sequence[NewUni
     ids = address_ids(connection, addresses_of(message, units))
     at = now(connection)
     try:
-        connection.execute(insert(schema.messages), _message_row(message, ids))
-        connection.execute(insert(schema.units), [_unit_row(message, unit, ids, at) for unit in units])
-    except IntegrityError as error:
-        raise ConflictError(f"message {message.id} is in the ledger already, or a tenant of it is not") from error
-    connection.execute(
-        insert(schema.events),
-        [
-            {
-                "at": at,
-                "unit": unit_id(message.id, unit.number),
-                "tenant": unit.recipient.tenant,
-                "kind": EventKind.STATE.value,
-                "from_state": None,
-                "to_state": unit.state.value,
-                "reason": unit.reason.value,
-                "actor": "",
-                "size": message.size,
-                "detail": to_json(unit.detail),
-            }
-            for unit in units
-        ],
-    )
+        run(connection, _ADD_MESSAGE, _message_row(message, ids))
+        run_many(connection, _ADD_UNIT, [_unit_row(message, unit, ids, at) for unit in units])
+    except DRIVER_ERRORS as error:
+        if is_duplicate(error):
+            raise ConflictError(f"message {message.id} is in the ledger already") from error
+        raise
+    run_many(connection, _ADD_EVENT, [_first_event_row(message, unit, at) for unit in units])
     queued = [_queue_row_of_new(message.id, unit, at) for unit in units if unit.queue is not None]
     if queued:
-        connection.execute(insert(schema.queue), queued)
+        run_many(connection, _ADD_TO_QUEUE, queued)
     return {row["unit"]: row["fence"] for row in queued}
 
 
@@ -228,6 +214,21 @@ def _unit_row(message: NewMessage, unit: NewUnit, ids: Mapping[str, int], at: in
     }
 
 
+def _first_event_row(message: NewMessage, unit: NewUnit, at: int) -> dict[str, Any]:
+    return {
+        "at": at,
+        "unit": unit_id(message.id, unit.number),
+        "tenant": unit.recipient.tenant,
+        "kind": EventKind.STATE.value,
+        "from_state": None,
+        "to_state": unit.state.value,
+        "reason": unit.reason.value,
+        "actor": "",
+        "size": message.size,
+        "detail": to_json(unit.detail),
+    }
+
+
 def _queue_row_of_new(message: str, unit: NewUnit, at: int) -> dict[str, Any]:
     assert unit.queue is not None
     return _queue_row(
@@ -262,9 +263,12 @@ def _check_entry(state: State, entry: QueueEntry | None) -> None:
         raise ValueError(f"{state} {'needs a' if state in QUEUED else 'has no'} place in the queue")
 
 
+_ADD_MESSAGE = inserting(schema.messages)
+_ADD_UNIT = inserting(schema.units)
+_ADD_EVENT = inserting(schema.events, without=["id"])
+_ADD_TO_QUEUE = inserting(schema.queue, without=["attempts", "crashes", "last_reply", "held"])
 _CURRENT = (
     select(
-        schema.units.c.id,
         schema.units.c.state,
         schema.units.c.tenant,
         schema.units.c.domain,
@@ -273,7 +277,7 @@ _CURRENT = (
         schema.messages.c.blob,
     )
     .join(schema.messages, schema.messages.c.id == schema.units.c.message)
-    .where(schema.units.c.id.in_(bindparam("ids", expanding=True)))
+    .where(schema.units.c.id == bindparam("unit"))
 )
 _MOVE = (
     update(schema.units)
@@ -282,60 +286,78 @@ _MOVE = (
 )
 _DEQUEUE = delete(schema.queue).where(
     schema.queue.c.unit == bindparam("unit_id"),
-    or_(bindparam("any_fence"), schema.queue.c.fence == bindparam("its_fence")),
+    or_(bindparam("any_fence", type_=Boolean), schema.queue.c.fence == bindparam("its_fence")),
 )
+
+
+class _Current(NamedTuple):
+    """Where a unit is now: a row of _CURRENT."""
+
+    state: State
+    tenant: int
+    domain: str
+    message: str
+    size: int
+    blob: bool
 
 
 def move_in(connection: Connection, moves: Sequence[Move]) -> Fences:
     """`Ledger.move` inside a transaction."""
     if not moves:
         return {}
-    ordered = sorted(moves, key=lambda move: move.unit)  # one order for all: no deadlock between two of these
-    current = {row.id: row for row in connection.execute(_CURRENT, {"ids": [move.unit for move in ordered]})}
-    if len(current) < len(ordered):
-        missing = [move.unit for move in ordered if move.unit not in current]
-        raise NotFoundError(f"no such mail: {', '.join(missing)}") if missing else ValueError("a unit moves twice")
+    if len({move.unit for move in moves}) < len(moves):
+        raise ValueError("a unit moves twice")
     at = now(connection)
-    for move in ordered:
-        _move_one(connection, move, current[move.unit], at)
-    connection.execute(insert(schema.events), [_event_row(move, current[move.unit], at) for move in ordered])
-    return {move.unit: at for move in ordered if move.queue is not None}
+    rows = []
+    for move in sorted(moves, key=lambda move: move.unit):  # one order for all: no deadlock between two of these
+        current = _current(connection, move.unit)
+        _move_one(connection, move, current, at)
+        rows.append(_event_row(move, current, at))
+    run_many(connection, _ADD_EVENT, rows)
+    return {move.unit: at for move in moves if move.queue is not None}
 
 
-def _move_one(connection: Connection, move: Move, row: Any, at: int) -> None:
-    state = State(row.state)
+def _current(connection: Connection, unit: str) -> _Current:
+    row = run(connection, _CURRENT, {"unit": unit}).fetchone()
+    if row is None:
+        raise NotFoundError(f"no such mail: {unit}")
+    state, *rest = row
+    return _Current(State(state), *rest)
+
+
+def _move_one(connection: Connection, move: Move, current: _Current, at: int) -> None:
+    state = current.state
     _check_entry(move.to_state, move.queue)
     if move.to_state not in TRANSITIONS[state] or (move.expected is not None and state is not move.expected):
         raise ConflictError(f"{move.unit} is {state}, so it cannot become {move.to_state}")
     values = {"to_state": move.to_state.value, "why": move.reason.value, "at": at, "by": ""}
-    moved = connection.execute(_MOVE, {"unit": move.unit, "from_state": state.value, **values})
-    if moved.rowcount != 1:
+    if run(connection, _MOVE, {"unit": move.unit, "from_state": state.value, **values}).rowcount != 1:
         raise ConflictError(f"{move.unit} was moved by someone else at the same time")
     if state in QUEUED or move.dequeue or move.fence is not None:
         fence = {"any_fence": move.fence is None, "its_fence": move.fence or 0}
-        removed = connection.execute(_DEQUEUE, {"unit_id": move.unit, **fence})
-        if removed.rowcount != 1:
+        if run(connection, _DEQUEUE, {"unit_id": move.unit, **fence}).rowcount != 1:
             raise ConflictError(f"{move.unit} is not in the queue, or no longer held by this claim")
     if move.queue is not None:
-        connection.execute(
-            insert(schema.queue),
-            _queue_row(move.queue, unit=move.unit, message=row.message, tenant=row.tenant, domain=row.domain, at=at),
+        place = _queue_row(
+            move.queue, unit=move.unit, message=current.message, tenant=current.tenant, domain=current.domain, at=at
         )
-    if move.to_state.keeps_body and not row.blob:
-        connection.execute(update(schema.messages).where(schema.messages.c.id == row.message).values(blob=True))
+        run(connection, _ADD_TO_QUEUE, place)
+    if move.to_state.keeps_body and not current.blob:
+        marked = update(schema.messages).where(schema.messages.c.id == current.message)
+        connection.execute(marked.values(blob=True))
 
 
-def _event_row(move: Move, row: Any, at: int) -> dict[str, Any]:
+def _event_row(move: Move, current: _Current, at: int) -> dict[str, Any]:
     return {
         "at": at,
         "unit": move.unit,
-        "tenant": row.tenant,
+        "tenant": current.tenant,
         "kind": EventKind.STATE.value,
-        "from_state": row.state,
+        "from_state": current.state.value,
         "to_state": move.to_state.value,
         "reason": move.reason.value,
         "actor": clean(move.actor, 128),
-        "size": move.size or row.size,
+        "size": move.size or current.size,
         "detail": to_json(move.detail),
     }
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any
 
 from mailguard.core.envelope import MailOptions, RcptOptions
@@ -21,7 +22,12 @@ def clean(text: str, limit: int | None = None) -> str:
 
 def to_json(value: object) -> str:
     """`value` as compact ASCII JSON; dataclasses become objects without the fields that are empty."""
-    return json.dumps(value, default=_plain, separators=(",", ":"))
+    return _ENCODER.encode(value)
+
+
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 def mail_options_from_json(text: str) -> MailOptions:
@@ -38,10 +44,13 @@ def rcpt_options_from_json(text: str) -> RcptOptions:
 
 def _plain(value: Any) -> object:
     if is_dataclass(value) and not isinstance(value, type):
-        pairs = ((field.name, getattr(value, field.name)) for field in fields(value))
-        return {name: item for name, item in pairs if item is not None and item not in ("", ())}
+        pairs = [(name, getattr(value, name)) for name in _names(type(value))]
+        return {name: item for name, item in pairs if item is not None and item != "" and item != ()}  # noqa: PLR1714
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, Iterable):
         return list(value)
     raise TypeError(f"{type(value).__name__} has no place in a JSON column")
+
+
+_ENCODER = json.JSONEncoder(default=_plain, separators=(",", ":"))

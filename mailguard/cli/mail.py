@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from mailguard.cli.terminal import Cell, print_facts, print_table, say
 from mailguard.cli.when import shown
-from mailguard.core.clock import to_iso
+from mailguard.core.clock import system_clock, to_iso
 from mailguard.core.events import EventKind
 
 if TYPE_CHECKING:
     from mailguard.core.verdict import AuthResult, CheckResult, Findings
-    from mailguard.store.trace import TracedEvent, TracedRefusal, TracedUnit
+    from mailguard.store.trace import QueueRow, TracedEvent, TracedRefusal, TracedUnit
 
 STATE_STYLES = {
     "delivered": "green",
@@ -42,7 +42,9 @@ def address_text(address: str) -> str:
 
 def print_unit(unit: TracedUnit, tenants: Mapping[int, str]) -> None:
     """All of one unit, for people."""
-    say(f"{unit.id}  {unit.state}", style=f"bold {STATE_STYLES.get(unit.state, '')}".strip())
+    # What was decided is told by the first event; the unit's own reason is that of its present state.
+    why = unit.events[0].reason if unit.events else unit.reason
+    say(f"{unit.id}  {unit.state} ({unit.reason})", style=f"bold {STATE_STYLES.get(unit.state, '')}".strip())
     findings = unit.findings
     print_facts(
         {
@@ -54,7 +56,7 @@ def print_unit(unit: TracedUnit, tenants: Mapping[int, str]) -> None:
             "  subject": unit.subject,
             "  message-id": unit.header_message_id,
             "  size": f"{unit.size:,} octets, SHA-256 {unit.sha256}",
-            "  decided": f"{unit.action} ({unit.reason}): {unit.explanation}" if unit.action else "",
+            "  decided": f"{unit.action} ({why}): {unit.explanation}" if unit.action else "",
             "  policy": f"{unit.policy} {unit.policy_hash[:12]}".strip(),
             "  score": f"{unit.score:.1f}" + (f" = {symbols_text(unit.symbols)}" if unit.symbols else ""),
             "  malware": ", ".join(findings.malware),
@@ -72,22 +74,32 @@ def print_unit(unit: TracedUnit, tenants: Mapping[int, str]) -> None:
     )
     if unit.queue is not None:
         queue = unit.queue
-        due = "held by an admin" if queue.held else f"next attempt {shown(queue.due_at)}"
-        say(f"  queued for {queue.purpose}: {due}, {queue.attempts} so far, given up {shown(queue.expires_at)}")
+        say(f"  queued for {queue.purpose}: {standing_text(queue)}; attempts so far: {queue.attempts}")
+        say(f"  given up    {shown(queue.expires_at)}")
     for event in unit.events:
         say(f"    {shown(event.at)}  {event_text(event)}")
 
 
+def standing_text(queue: QueueRow) -> str:
+    """What a place in the queue waits for."""
+    standing = queue.standing(system_clock())
+    if standing == "waiting":
+        return f"next attempt {shown(queue.due_at)}"
+    return "an attempt is under way" if standing == "under_way" else "on hold"
+
+
 def print_refusal(refusal: TracedRefusal, tenants: Mapping[int, str]) -> None:
-    """A refusal at the door, for people."""
-    times = f" ({refusal.count} times)" if refusal.count > 1 else ""
+    """A refusal at the door, or several alike, for people."""
+    counted = refusal.mail_from is None and refusal.recipient is None
+    times = f" ({refusal.count} in all from then on)" if counted else ""
     say(f"{shown(refusal.at)}  refused at the door{times}", style="bold red")
+    tenant = tenants.get(refusal.tenant, str(refusal.tenant)) if refusal.tenant else ""
     print_facts(
         {
             "  client": f"{refusal.client_ip} ({refusal.helo})" if refusal.client_ip else "",
-            "  from": address_text(refusal.mail_from) if refusal.count == 1 else "",
-            "  to": refusal.recipient
-            + (f" (tenant {tenants.get(refusal.tenant, refusal.tenant)})" if refusal.tenant else ""),
+            "  from": "" if refusal.mail_from is None else address_text(refusal.mail_from),
+            "  to": refusal.recipient or "",
+            "  tenant": tenant,
             "  answer": refusal.reply,
             "  reason": refusal.reason,
         }
@@ -172,6 +184,7 @@ def unit_json(unit: TracedUnit, tenants: Mapping[int, str], *, events: bool = Tr
         if queue is None
         else {
             "purpose": queue.purpose,
+            "standing": queue.standing(system_clock()),
             "due_at": None if queue.held else to_iso(queue.due_at),
             "expires_at": to_iso(queue.expires_at),
             "attempts": queue.attempts,

@@ -9,7 +9,7 @@ import typer
 
 from mailguard.cli.context import Cli, actor_name, cli_of, tenant_id
 from mailguard.cli.terminal import Cell, print_json, print_table, say
-from mailguard.cli.when import shown, shown_span
+from mailguard.cli.when import shown_span
 from mailguard.core.clock import DAY
 from mailguard.core.errors import ConfigError, Problem
 
@@ -51,7 +51,7 @@ def list_(
     json: Json = False,
 ) -> None:
     """List what waits, the oldest first, and what was taken out of the queue after repeated crashes (parked)."""
-    from mailguard.cli.mail import address_text, state_cell, unit_json
+    from mailguard.cli.mail import address_text, standing_text, state_cell, unit_json
     from mailguard.store import waiting
     from mailguard.store.tenants import tenant_names
 
@@ -73,7 +73,7 @@ def list_(
                 shown_span(now - unit.received_at),
                 names.get(unit.tenant, str(unit.tenant)),
                 state_cell(unit.state),
-                "" if unit.queue is None else "on hold" if unit.queue.held else shown(unit.queue.due_at),
+                "" if unit.queue is None else standing_text(unit.queue).removeprefix("next attempt "),
                 "" if unit.queue is None else str(unit.queue.attempts),
                 address_text(unit.mail_from),
                 unit.recipient,

@@ -78,4 +78,4 @@ def trace(
     if len(rows) == limit:
         say(f"these are the newest {limit}; narrow the search or raise --limit for more")
     if unnamed:
-        say(f"{unnamed} refusals at that time came too fast to keep their addresses; it may be among them")
+        say(f"{unnamed} more refused at that time without their addresses kept; it may be among them")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from sqlalchemy import ColumnElement, Row, Select, func, select
 from sqlalchemy.engine import Connection
@@ -59,6 +60,17 @@ class TracedEvent:
     detail: Mapping[str, object] = field(default_factory=dict)
 
 
+class Standing(StrEnum):
+    """What a place in the queue waits for."""
+
+    WAITING = "waiting"
+    """For `due_at`."""
+    UNDER_WAY = "under_way"
+    """For the outcome of an attempt that is being made now."""
+    ON_HOLD = "on_hold"
+    """For an admin."""
+
+
 @dataclass(frozen=True, slots=True)
 class QueueRow:
     """Where a spooled or held unit stands in the queue."""
@@ -69,6 +81,14 @@ class QueueRow:
     attempts: int
     last_reply: str
     held: bool
+    lease_until: int = 0
+    """While it is being attempted: when whoever does so must have said what came of it."""
+
+    def standing(self, now: int) -> Standing:
+        """What it waits for at `now` (ms UTC)."""
+        if self.lease_until > now:
+            return Standing.UNDER_WAY
+        return Standing.ON_HOLD if self.held else Standing.WAITING
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +133,10 @@ class TracedUnit:
 
 @dataclass(frozen=True, slots=True)
 class TracedRefusal:
-    """Something refused before its DATA was completed. `count` over 1: that many alike, with no addresses kept."""
+    """Something refused before its DATA was completed, or `count` things alike.
+
+    What came too fast, or was nobody's, is counted without its addresses: they are None, and `at` is when counting began.
+    """
 
     at: int
     tenant: int | None
@@ -122,8 +145,8 @@ class TracedRefusal:
     reply: str
     client_ip: str
     helo: str
-    mail_from: str
-    recipient: str
+    mail_from: str | None
+    recipient: str | None
     count: int
 
 
@@ -270,8 +293,8 @@ def _refusals(conn: Connection, query: TraceQuery) -> list[TracedRefusal]:
             row.reply,
             row.client_ip,
             row.helo,
-            row.sender_address or "",
-            row.recipient_address or "",
+            row.sender_address,
+            row.recipient_address,
             row._mapping["count"],
         )
         for row in conn.execute(statement)
@@ -290,7 +313,11 @@ def _unit_query() -> Select[tuple[object, ...]]:
             *(messages.c[name] for name in ("mail_from_raw", "client_ip", "helo", "tls", "size", "sha256")),
             *(messages.c[name] for name in ("header_message_id", "header_from", "subject", "findings", "blob")),
             queue.c.unit.label("queued"),
-            *(queue.c[name] for name in ("purpose", "due_at", "expires_at", "attempts", "last_reply", "held")),
+            queue.c.holder.label("queue_holder"),
+            *(
+                queue.c[name]
+                for name in ("purpose", "due_at", "expires_at", "attempts", "last_reply", "held", "lease_until")
+            ),
         )
         .join(messages, messages.c.id == units.c.message)
         .outerjoin(queue, queue.c.unit == units.c.id)
@@ -308,6 +335,7 @@ def _unit(row: Row[tuple[object, ...]]) -> TracedUnit:
             value["attempts"],
             value["last_reply"],
             bool(value["held"]),
+            value["lease_until"] if value["queue_holder"] else 0,
         )
     same = (
         "id message tenant domain state reason action score policy policy_hash explanation received_at changed_at client_ip "

@@ -119,6 +119,8 @@ def test_what_is_being_delivered_is_left_alone(mailguard: Run, world: World, com
     assert "is being delivered at this moment" in done.out
     assert unit_of(world, unit) == before
     assert claim.unit == unit
+    assert mailguard("queue", "list", "--json").json[0]["queue"]["standing"] == "under_way"
+    assert "under way" in mailguard("queue", "list").out
 
 
 @pytest.mark.parametrize("command", ["retry", "hold", "unhold", "cancel"])
@@ -145,12 +147,12 @@ def test_trace_tells_the_whole_story(mailguard: Run, world: World) -> None:
     assert "forwarding → spooled" in out
     assert "spooled → delivered" in out
     assert "deliver" in out
-    assert "40 refusals at that time" in out
+    assert "40 more refused at that time" in out
     rows = mailguard("trace", "--json").json
     assert [(row["type"], row["state"]) for row in rows] == [("mail", "delivered"), ("refusal", "refused")]
     assert [event["to_state"] for event in rows[0]["events"]] == ["forwarding", "spooled", "delivered"]
     out = mailguard("trace").out
-    assert "refused at the door (40 times)" in out
+    assert "refused at the door (40 in all from then on)" in out
     assert "\x1b" not in out
     assert [row["id"] for row in mailguard("trace", "--id", unit[:26], "--json").json] == [unit]
     assert [row["id"] for row in mailguard("trace", "--message-id", "1@evil.test", "--json").json] == [unit]

@@ -116,7 +116,7 @@ def test_refusals_without_addresses_are_counted(world: World) -> None:
     assert search(world, query) == ["refused joe@acme.test"]
     (flood, _) = world.db.read_sync(lambda conn: trace.search(conn, TraceQuery()))
     assert isinstance(flood, TracedRefusal)
-    assert (flood.count, flood.recipient, flood.mail_from) == (500, "", "")
+    assert (flood.count, flood.recipient, flood.mail_from) == (500, None, None)
     later = TraceQuery(since=START + 1)
     assert world.db.read_sync(lambda conn: trace.unnamed_refusals(conn, later)) == 0
 

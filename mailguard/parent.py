@@ -20,12 +20,14 @@ from mailguard.app import build_filter, certificate_files
 from mailguard.config import Settings
 from mailguard.config.load import FILE_VARIABLE
 from mailguard.config.values import split_host_port
-from mailguard.core.errors import UnavailableError
+from mailguard.core.errors import ConfigError, Problem, UnavailableError
 from mailguard.core.events import KEEPS_BODY
 from mailguard.core.tenant import Directory
 from mailguard.net.clamd import ClamdClient
+from mailguard.net.clamd_probe import probe
 from mailguard.ops import log as logs
 from mailguard.ops import metrics as shared_metrics
+from mailguard.ops.clamd_conf import clamd_problems
 from mailguard.ops.health import Health, storage_probe
 from mailguard.ops.metrics import MULTIPROCESS_VARIABLE, Metrics
 from mailguard.smtp.tls import TlsCertificate, certificate_expiry
@@ -43,16 +45,28 @@ from mailguard.web.state import KeptMail, QueueDepth, RelayState, ScannerState
 KEPT_STATES = tuple(sorted(state.value for state in KEEPS_BODY if state.value not in ("spooled", "released")))
 """States of kept mail that /metrics shows; what is spooled shows as the queue's depth."""
 
+SCANNER_RETRY = 30.0
+"""Seconds until a clamd that did not answer at start is asked again how it is configured."""
+
 
 def serve(settings: Settings, *, config: Path | None) -> int:
     """Run the relay until SIGTERM or SIGINT; the exit code. Raises ConfigError and UnavailableError before it starts."""
     logs.configure(level=settings.log.level, form=settings.log.format)
     settings.storage.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     # What every worker would trip over is reported once, here, before any of them starts.
+    problems = _scanner_file_problems(settings)
+    if problems:
+        raise ConfigError(problems)
     build_filter(settings, directory=Directory)
     TlsCertificate(*certificate_files(settings))
     upgrade(settings.database.url)
     return uvloop.run(_Parent(settings, config).run())
+
+
+def _scanner_file_problems(settings: Settings) -> list[Problem]:
+    if not settings.clamav.config_file or "clamav" not in settings.checks.enabled:
+        return []
+    return clamd_problems(Path(settings.clamav.config_file), size_limit=settings.server.size_limit)
 
 
 class _Parent:
@@ -105,13 +119,33 @@ class _Parent:
             self._log.info(
                 "ready", listen=[*server.listen, *server.proxy_listen], http=self._settings.http.listen, pid=os.getpid()
             )
+            verifying = asyncio.create_task(self._verify_scanner())
             await stopping.wait()
+            verifying.cancel()
             self._log.info("draining", seconds=server.drain_seconds)
             await self._supervisor.stop()
             if self._endings:
                 await asyncio.wait(self._endings, timeout=5)
         self._log.info("stopped")
         return 0
+
+    async def _verify_scanner(self) -> None:
+        """Once clamd answers: does it say so when it stops at a limit, and does it take the largest mail?"""
+        if "clamav" not in self._settings.checks.enabled:
+            return
+        size_limit = self._settings.server.size_limit
+        scanner = ClamdClient(self._settings.clamav.address, timeout=60.0, connections=1)
+        while True:
+            try:
+                problems = await probe(scanner, size_limit=size_limit)
+                break
+            except UnavailableError:
+                await asyncio.sleep(SCANNER_RETRY)
+        await scanner.close()
+        for problem in problems:
+            self._log.error("clamd_misconfigured", where=problem.where, problem=problem.message)
+        if not problems:
+            self._log.info("clamd_verified", size_limit=size_limit)
 
     def _reload(self) -> None:
         self._log.info("reloading")

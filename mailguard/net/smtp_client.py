@@ -46,6 +46,8 @@ __all__ = [
 
 SMALL = 256 * 1024
 """Octets of content up to which a message is written at once, without flow control."""
+STALE_PATIENCE = 20.0
+"""Seconds to wait for the first reply on a connection that was used before: the path to the server may have died silently."""
 LONE_DOT_PATIENCE = 10.0
 """Seconds to wait for the answer to a dot that ends nothing; its outcome matters to nobody."""
 
@@ -170,6 +172,8 @@ class SmtpConnection:
         wire, envelope = self._wire, _Envelope()
         wire.write((b"RSET\r\n" if reset else b"") + b"".join(commands))
         try:
+            if self.uses > 1:
+                await wire.received(1, STALE_PATIENCE, deadline)
             await wire.received(len(commands) + reset, self._timeouts.rcpt, deadline)
         except WireError as error:
             envelope.broken = str(error)
@@ -197,10 +201,11 @@ class SmtpConnection:
             wire.write(command)
             return envelope.heard(await wire.reply(patience, deadline))
 
+        first = times.mail if self.uses == 1 else STALE_PATIENCE
         try:
             if reset:
-                await ask(b"RSET\r\n", times.mail)
-            envelope.mail = await ask(commands[0], times.mail)
+                await ask(b"RSET\r\n", first)
+            envelope.mail = await ask(commands[0], first)
             for command in commands[1:-1]:
                 if envelope.broken or envelope.mail.code >= 300:
                     break

@@ -33,9 +33,13 @@ class _Connections:
 
 
 class ConnectionPool:
-    """Up to `per_hop` connections for each key; idle ones are closed after `idle` seconds, any after `uses` messages."""
+    """Up to `per_hop` connections for each key; idle ones are closed after `idle` seconds, any after `uses` messages.
 
-    def __init__(self, *, per_hop: int = 20, idle: float = 20.0, uses: int = 100) -> None:
+    When all are busy a message waits `wait` seconds at most: then it is better off in the queue.
+    """
+
+    def __init__(self, *, per_hop: int = 20, idle: float = 20.0, uses: int = 100, wait: float = 10.0) -> None:
+        self._wait = wait
         self._per_hop = per_hop
         self._idle = idle
         self._uses = uses
@@ -94,7 +98,7 @@ class ConnectionPool:
         turn: asyncio.Future[None] = loop.create_future()
         hop.waiting.append(turn)
         try:
-            async with asyncio.timeout_at(None if deadline == inf else deadline):
+            async with asyncio.timeout_at(min(deadline, loop.time() + self._wait)):
                 await turn  # whoever leaves hands us the place, without lowering `busy`
         except BaseException as error:
             if turn.done() and not turn.cancelled():

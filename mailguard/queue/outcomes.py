@@ -116,30 +116,43 @@ class Outcomes:
             )
             for claim, outcome in delivered
         ]
-        moves = [move for move, _ in pairs]
         try:
-            await self._ledger.move(moves, events=[event for _, event in pairs])
-        except UnavailableError as error:
-            await self._journalise(moves, error)
+            await self._move_surely(pairs)
         except (ConflictError, NotFoundError):  # one of them: each for itself, then
-            for move, event in pairs:
+            for pair in pairs:
                 try:
-                    await self._ledger.move([move], events=[event])
+                    await self._move_surely([pair])
                 except (ConflictError, NotFoundError) as error:  # the lease ran out and somebody else has it
                     self._metrics.failed(ErrorKind.QUEUE)
-                    self._log.unforeseen("queue", message=move.unit, error=error)
-                except UnavailableError as error:
-                    await self._journalise([move], error)
+                    self._log.unforeseen("queue", message=pair[0].unit, error=error)
         for claim, outcome in delivered:
             self._tell_delivered(claim, outcome, now)
 
-    async def _journalise(self, moves: Sequence[Move], error: UnavailableError) -> None:
-        self._metrics.failed(ErrorKind.DATABASE)
-        if self._journal is None:
-            raise error
-        self._log.journalled([move.unit for move in moves], error=str(error))
-        await asyncio.to_thread(self._journal.append, moves)
+    async def _move_surely(self, pairs: Sequence[tuple[Move, MailEvent]]) -> None:
+        """Into the ledger, or else the journal; when both are away, again and again until one is back."""
+        moves = [move for move, _ in pairs]
+        pause = 1.0
+        while True:
+            try:
+                await self._ledger.move(moves, events=[event for _, event in pairs])
+                return
+            except UnavailableError as error:
+                self._metrics.failed(ErrorKind.DATABASE)
+                if self._journal is not None and await self._journalised(self._journal, moves, error):
+                    return
+            await asyncio.sleep(pause)
+            pause = min(30.0, 2 * pause)
+
+    async def _journalised(self, journal: Journal, moves: Sequence[Move], why: UnavailableError) -> bool:
+        try:
+            await asyncio.to_thread(journal.append, moves)
+        except UnavailableError as error:
+            self._metrics.failed(ErrorKind.JOURNAL)
+            self._log.unforeseen("queue", message=moves[0].unit, error=error)
+            return False
+        self._log.journalled([move.unit for move in moves], error=str(why))
         self._metrics.journal_writes.inc(len(moves))
+        return True
 
     async def _give_up(self, failures: Sequence[Failure], now: int) -> None:
         events = [

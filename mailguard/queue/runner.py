@@ -69,10 +69,12 @@ class QueueRunner:
         lease_ms: int = LEASE,
         poll: float = 2.0,
         drain: float = 30.0,
+        grace: float = 10.0,
     ) -> None:
         """`holder` names this worker in claims. `concurrency`: groups under way at a time; `memory`: octets of messages
-        under way. `poll` and `drain` in seconds: how often the queue is looked at when nobody notifies, and how long
-        `stop` waits for what is under way. `compose` replaces the usual way of putting headers on top.
+        under way. In seconds: `poll`, how often the queue is looked at when nobody notifies; `drain`, how long `stop`
+        waits for what is under way; `grace`, how long after the database was away every worker leaves the queue alone,
+        so that each can first bring in from its journal what it has delivered meanwhile. `compose` replaces the usual way of putting headers on top.
         """
         self._queue = queue
         self._forwarder = forwarder
@@ -84,6 +86,9 @@ class QueueRunner:
         self._lease_ms = lease_ms
         self._poll = poll
         self._drain = drain
+        self._grace = grace
+        self._quiet_until = 0.0
+        self._journal = journal
         self._keeper = Keeper(queue, lease_ms=lease_ms, log=log, metrics=metrics)
         self._lanes = Lanes(concurrency=concurrency, memory=memory, window=self._window)
         self._outcomes = Outcomes(
@@ -176,6 +181,7 @@ class QueueRunner:
             except UnavailableError as error:
                 self._metrics.failed(ErrorKind.DATABASE)
                 self._log.unforeseen("queue", error=error)
+                self._quiet_until = time.monotonic() + self._grace
                 pause = self._poll
             except Exception as error:  # noqa: BLE001 - a bug must not end the queue, or all waiting mail with it
                 self._metrics.failed(ErrorKind.QUEUE)
@@ -192,6 +198,8 @@ class QueueRunner:
         if not free:
             return self._poll
         due_at = await self._queue.next_due()
+        if time.monotonic() < self._quiet_until or (self._journal is not None and not self._journal.empty):
+            return self._poll  # what a journal says was delivered must not be claimed again
         now = self._clock()
         if due_at is None or due_at > now:
             return self._poll if due_at is None else min(self._poll, max(0.01, (due_at - now) / SECOND))

@@ -5,6 +5,7 @@ Matching is in `rules`.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -233,6 +234,12 @@ class RulesFiles:
             return False
         self.reload()
         return True
+
+    async def watch(self, *, interval: float = 2.0) -> None:
+        """Reload on change, looking every `interval` seconds, until it is cancelled."""
+        while True:
+            await asyncio.sleep(interval)
+            await asyncio.to_thread(self.reload_if_changed)
 
     def _look(self) -> tuple[tuple[str, int, int, int], ...]:
         seen = []

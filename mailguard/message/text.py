@@ -38,8 +38,6 @@ _DROPPED = re.compile(
     r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<[!/?a-zA-Z](?:[^<>]*+>)?", re.IGNORECASE | re.DOTALL
 )
 _HREF = re.compile(r"href\s{0,9}=\s{0,9}(?:\"([^\"<>]{0,2048})|'([^'<>]{0,2048})|([^\s<>\"']{1,2048}))", re.IGNORECASE)
-_SPACES = re.compile(r"[ \t\r\f\v\u00a0]+")
-_EMPTY_LINES = re.compile(r" ?\n\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,8 @@ def render_html(source: str) -> Rendered:
 
 
 def _squeeze(text: str) -> str:
-    return _EMPTY_LINES.sub("\n", _SPACES.sub(" ", text)).strip()
+    """Runs of white space as one blank, no empty lines."""
+    return "\n".join(filter(None, [" ".join(line.split()) for line in text.split("\n")]))
 
 
 def _affordable(source: str) -> bool:

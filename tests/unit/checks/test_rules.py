@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
 from pathlib import Path
@@ -206,9 +207,7 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, change: tuple[str, 
 
 
 def test_all_problems_of_all_files_are_said_at_once(tmp_path: Path) -> None:
-    combination = (
-        "rules:\n  - {name: CC, description: x, all_of: [NOBODY, GOOD]}\n  - {name: GOOD, description: x, any_of: [CC]}\n"
-    )
+    combination = "rules:\n  - {name: CC, description: x, all_of: [NOBODY, GOOD]}\n  - {name: GOOD, description: x, any_of: [CC]}\n"
     found = problems(tmp_path, GOOD.replace("patterns: good", "patterns: '('"), b=combination, c="rules: 1")
     assert len(found) == 4
     assert found[1].startswith("b.yaml:3 rules[1].name: there is a rule GOOD already, at a.yaml:2")
@@ -235,6 +234,17 @@ def test_a_change_that_does_not_pass_leaves_the_last_good_rules(tmp_path: Path) 
     path.write_text(dedent(GOOD).replace("score: 1", "score: 2"))
     assert files.reload_if_changed()
     assert files.current.rules[0].score == 2
+
+
+async def test_a_change_is_seen_while_we_run(tmp_path: Path) -> None:
+    files = RulesFiles(tmp_path)
+    files.load()
+    watching = asyncio.create_task(files.watch(interval=0.01))
+    (tmp_path / "a.yaml").write_text(dedent(GOOD))
+    async with asyncio.timeout(5):
+        while not len(files.current):
+            await asyncio.sleep(0.01)
+    watching.cancel()
 
 
 # what we ship

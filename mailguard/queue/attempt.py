@@ -6,23 +6,21 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from mailguard.core.clock import MINUTE, Clock
+from mailguard.core.clock import MINUTE
 from mailguard.core.decision import Reason
 from mailguard.core.errors import MailError, NotFoundError, TemporaryError, UnavailableError
 from mailguard.core.events import State
-from mailguard.core.tenant import Directory
 from mailguard.delivery.backoff import Backoff
-from mailguard.delivery.forward import Forwarder, Job
+from mailguard.delivery.forward import Job
 from mailguard.delivery.outcome import Outcome, OutcomeKind, Stage
-from mailguard.delivery.route import Route, Routes
+from mailguard.delivery.route import Route
 from mailguard.net.smtp_client import GoAhead
-from mailguard.ops.log import MailLog
-from mailguard.ops.metrics import ErrorKind, Metrics
+from mailguard.ops.metrics import ErrorKind
 from mailguard.queue.group import RESCAN, Compose, Group, number_of
 from mailguard.queue.outcomes import Late, Outcomes
-from mailguard.store.blobs import BlobStore
-from mailguard.store.ledger import Ledger, Move
-from mailguard.store.queue import Claim, QueueStore
+from mailguard.queue.services import Services
+from mailguard.store.ledger import Move
+from mailguard.store.queue import Claim
 
 STORAGE_WAIT = MINUTE
 """Milliseconds after which mail whose body could not be read is due again."""
@@ -45,34 +43,18 @@ class Attempts:
 
     def __init__(
         self,
+        services: Services,
         settings: AttemptSettings,
         *,
-        queue: QueueStore,
-        ledger: Ledger,
-        blobs: BlobStore,
-        forwarder: Forwarder,
-        routes: Routes,
-        directory: Callable[[], Directory],
         outcomes: Outcomes,
         compose: Compose,
         rescan: Rescan | None = None,
-        log: MailLog,
-        metrics: Metrics,
-        clock: Clock,
     ) -> None:
+        self._services = services
         self._settings = settings
-        self._queue = queue
-        self._ledger = ledger
-        self._blobs = blobs
-        self._forwarder = forwarder
-        self._routes = routes
-        self._directory = directory
         self._outcomes = outcomes
         self._compose = compose
         self._rescan = rescan
-        self._log = log
-        self._metrics = metrics
-        self._clock = clock
 
     async def run(self, group: Group, *, go_ahead: GoAhead | None = None) -> list[Late]:
         """Attempt a group and record what came of it; returns the claims whose outcome is still to come.
@@ -95,9 +77,9 @@ class Attempts:
             await self._without_body(group)
             return []
         except UnavailableError as error:  # of the blob store; the database raises it when things are recorded
-            self._metrics.failed(ErrorKind.STORAGE)
-            self._log.unforeseen("queue", message=group.first.message, error=error)
-            await self._queue.give_back(claims, due_at=self._clock() + STORAGE_WAIT)
+            self._services.metrics.failed(ErrorKind.STORAGE)
+            self._services.log.unforeseen("queue", message=group.first.message, error=error)
+            await self._services.queue.give_back(claims, due_at=self._services.clock() + STORAGE_WAIT)
             return []
         return await self._outcomes.settle(group, outcomes)
 
@@ -106,16 +88,16 @@ class Attempts:
     async def _deliver(self, group: Group, go_ahead: GoAhead | None) -> list[Outcome]:
         first = group.first
         try:
-            route = await self._routes.route(first.tenant, first.domain)
+            route = await self._services.routes.route(first.tenant, first.domain)
         except MailError as error:
             kind = OutcomeKind.TEMPORARY if isinstance(error, TemporaryError) else OutcomeKind.PERMANENT
             return self._all(group, kind, reply_of=error)
         if route is None:
             return self._all(group, OutcomeKind.TEMPORARY, detail="the domain has no next hop any more")
-        if self._forwarder.is_closed(first.tenant, route.next_hops):
+        if self._services.forwarder.is_closed(first.tenant, route.next_hops):
             return self._all(group, OutcomeKind.TEMPORARY, detail="the next hop is down", postponed=True)
-        original = await asyncio.to_thread(self._blobs.get, first.message)
-        return await self._forwarder.deliver(
+        original = await asyncio.to_thread(self._services.blobs.get, first.message)
+        return await self._services.forwarder.deliver(
             self._job(group, route, original), budget=self._settings.budget, go_ahead=go_ahead
         )
 
@@ -163,20 +145,20 @@ class Attempts:
             )
             for claim in claims
         ]
-        await self._ledger.move(moves)
+        await self._services.ledger.move(moves)
         for claim in claims:
             state = State.QUARANTINED if claim in held else State.PARKED
-            self._log.parked(claim.unit, crashes=claim.crashes)
-            self._metrics.moved(self._tenant_name(claim.tenant), state, claim.size)
+            self._services.log.parked(claim.unit, crashes=claim.crashes)
+            self._services.metrics.moved(self._services.tenant_name(claim.tenant), state, claim.size)
 
     async def _without_body(self, group: Group) -> None:
-        self._metrics.failed(ErrorKind.STORAGE)
+        self._services.metrics.failed(ErrorKind.STORAGE)
         error = NotFoundError(f"the body of {group.first.message} is gone")
-        self._log.unforeseen("queue", message=group.first.message, error=error)
+        self._services.log.unforeseen("queue", message=group.first.message, error=error)
         await self._park(group.claims)
 
     async def _scan_again(self, group: Group) -> None:
-        now = self._clock()
+        now = self._services.clock()
         why = "nothing scans held mail here"
         if self._rescan is not None:
             try:
@@ -197,15 +179,11 @@ class Attempts:
                 )
                 for claim in expired
             ]
-            await self._ledger.move(moves)
+            await self._services.ledger.move(moves)
             for claim in expired:
-                self._log.quarantined(claim.unit, reason=Reason.SCANNER_FAILED)
+                self._services.log.quarantined(claim.unit, reason=Reason.SCANNER_FAILED)
         waiting = [claim for claim in group.claims if claim not in expired]
         if waiting:
             attempts = 1 + max(claim.attempts for claim in waiting)
             due_at = self._settings.rescan_backoff.next_attempt(attempts, now=now)
-            await self._queue.reschedule(waiting, due_at=due_at, reply=why)
-
-    def _tenant_name(self, tenant: int) -> str:
-        found = self._directory().tenants.get(tenant)
-        return found.name if found else ""
+            await self._services.queue.reschedule(waiting, due_at=due_at, reply=why)

@@ -5,31 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from mailguard.core.address import domain_of
-from mailguard.core.clock import DAY, Clock
+from mailguard.core.clock import DAY
 from mailguard.core.decision import Action, Decision, Reason
 from mailguard.core.envelope import MailOptions, Recipient, Session
 from mailguard.core.errors import UnavailableError
 from mailguard.core.events import MailEvent, State
 from mailguard.core.ids import new_message_id
 from mailguard.core.reply import OK
-from mailguard.core.tenant import SYSTEM_TENANT, Directory
+from mailguard.core.tenant import SYSTEM_TENANT
 from mailguard.delivery.bounce_rule import may_bounce, wants_failure
 from mailguard.delivery.outcome import Outcome
 from mailguard.message.dsn import FailedRecipient, FailureReport, failure_dsn
 from mailguard.net.dns import lookup_name
-from mailguard.ops.log import MailLog
-from mailguard.ops.metrics import Metrics
 from mailguard.queue.group import DSN
-from mailguard.store.blobs import BlobStore
-from mailguard.store.db import Database
+from mailguard.queue.services import Services
 from mailguard.store.ledger import Move, NewMessage, NewUnit, QueueEntry, begin_in, move_in, note_in
-from mailguard.store.queue import Claim, QueueStore
+from mailguard.store.queue import Claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,30 +41,11 @@ class Failure:
 class Bouncer:
     """Gives units up, in one transaction with the DSN that tells of them."""
 
-    def __init__(
-        self,
-        db: Database,
-        queue: QueueStore,
-        blobs: BlobStore,
-        *,
-        hostname: str,
-        from_domain: str,
-        log: MailLog,
-        metrics: Metrics,
-        clock: Clock,
-        directory: Callable[[], Directory],
-        retention: int = 5 * DAY,
-    ) -> None:
+    def __init__(self, services: Services, *, hostname: str, from_domain: str, retention: int = 5 * DAY) -> None:
         """`retention` in milliseconds is how long a DSN may wait in the queue itself."""
-        self._db = db
-        self._queue = queue
-        self._blobs = blobs
+        self._services = services
         self._hostname = hostname
         self._from_domain = from_domain
-        self._log = log
-        self._metrics = metrics
-        self._clock = clock
-        self._directory = directory
         self._retention = retention
 
     async def give_up(self, failures: Sequence[Failure], original: bytes, *, events: Sequence[MailEvent] = ()) -> None:
@@ -76,7 +54,7 @@ class Bouncer:
         Raises ConflictError when a claim is no longer good, and UnavailableError: nothing was done then.
         """
         message = failures[0].claim
-        findings = await self._queue.findings(message.message)
+        findings = await self._services.queue.findings(message.message)
         told: list[Failure] = []
         if may_bounce(message.mail_from, findings.auth):
             told = [failure for failure in failures if wants_failure(failure.claim.rcpt_options)]
@@ -92,22 +70,18 @@ class Bouncer:
                 begin_in(connection, dsn.message, [dsn.unit])
 
         if dsn:
-            await asyncio.to_thread(self._blobs.put, dsn.id, [dsn.content])
+            await asyncio.to_thread(self._services.blobs.put, dsn.id, [dsn.content])
         try:
-            await self._db.write(work)
+            await self._services.db.write(work)
         except BaseException:
             if dsn:  # nothing refers to it; what is left behind all the same is swept up later
                 with contextlib.suppress(UnavailableError):
-                    await asyncio.to_thread(self._blobs.delete, dsn.id)
+                    await asyncio.to_thread(self._services.blobs.delete, dsn.id)
             raise
         self._tell(told, kept, dsn)
 
-    def _tenant_name(self, tenant: int) -> str:
-        found = self._directory().tenants.get(tenant)
-        return found.name if found else ""
-
     def _dsn(self, told: Sequence[Failure], original: bytes) -> _Dsn:
-        first, now = told[0].claim, self._clock()
+        first, now = told[0].claim, self._services.clock()
         message_id = new_message_id(now)
         content = failure_dsn(
             FailureReport(
@@ -150,14 +124,18 @@ class Bouncer:
 
     def _tell(self, told: Sequence[Failure], kept: Sequence[Failure], dsn: _Dsn | None) -> None:
         if dsn:
-            self._metrics.dsns.labels("sent").inc()
+            self._services.metrics.dsns.labels("sent").inc()
         for failure in told:
-            self._log.bounced(failure.claim.unit, reason=failure.reason, dsn=dsn.id if dsn else "")
-            self._metrics.moved(self._tenant_name(failure.claim.tenant), State.BOUNCED, failure.claim.size)
+            self._services.log.bounced(failure.claim.unit, reason=failure.reason, dsn=dsn.id if dsn else "")
+            self._services.metrics.moved(
+                self._services.tenant_name(failure.claim.tenant), State.BOUNCED, failure.claim.size
+            )
         for failure in kept:
-            self._metrics.dsns.labels("suppressed").inc()
-            self._log.undeliverable(failure.claim.unit, reason=failure.reason)
-            self._metrics.moved(self._tenant_name(failure.claim.tenant), State.UNDELIVERABLE, failure.claim.size)
+            self._services.metrics.dsns.labels("suppressed").inc()
+            self._services.log.undeliverable(failure.claim.unit, reason=failure.reason)
+            self._services.metrics.moved(
+                self._services.tenant_name(failure.claim.tenant), State.UNDELIVERABLE, failure.claim.size
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mailguard.core.clock import MINUTE, SECOND, Clock
+from mailguard.core.clock import MINUTE, SECOND
 from mailguard.core.decision import Reason
 from mailguard.core.errors import ConflictError, NotFoundError, UnavailableError
 from mailguard.core.events import EventKind, MailEvent, State
-from mailguard.core.tenant import Directory
 from mailguard.delivery.backoff import Backoff
-from mailguard.delivery.forward import Forwarder
 from mailguard.delivery.outcome import Outcome, OutcomeKind
-from mailguard.delivery.route import Routes
-from mailguard.ops.log import MailLog
-from mailguard.ops.metrics import AttemptPurpose, AttemptResult, ErrorKind, Metrics
+from mailguard.ops.metrics import AttemptPurpose, AttemptResult, ErrorKind
 from mailguard.queue.bounce import Bouncer, Failure
 from mailguard.queue.group import DSN, RELEASE, Group
-from mailguard.store.blobs import BlobStore
+from mailguard.queue.services import Services
 from mailguard.store.journal import Journal
-from mailguard.store.ledger import Ledger, Move
-from mailguard.store.queue import Claim, QueueStore
+from mailguard.store.ledger import Move
+from mailguard.store.queue import Claim
 
 PROBE_MARGIN = 2 * MINUTE
 """Milliseconds after the next probe of a dead next hop at which its other mail is due, should the probe not have run."""
@@ -41,41 +37,17 @@ class Late:
 class Outcomes:
     """Records outcomes. What was delivered counts as delivered, whatever fails on our side: by the journal, if need be."""
 
-    def __init__(
-        self,
-        *,
-        queue: QueueStore,
-        ledger: Ledger,
-        journal: Journal | None,
-        blobs: BlobStore,
-        forwarder: Forwarder,
-        routes: Routes,
-        directory: Callable[[], Directory],
-        bouncer: Bouncer,
-        backoff: Backoff,
-        log: MailLog,
-        metrics: Metrics,
-        clock: Clock,
-    ) -> None:
-        self._queue = queue
-        self._ledger = ledger
-        self._journal = journal
-        self._blobs = blobs
-        self._forwarder = forwarder
-        self._routes = routes
-        self._directory = directory
+    def __init__(self, services: Services, *, bouncer: Bouncer, backoff: Backoff) -> None:
+        self._services = services
         self._bouncer = bouncer
         self._backoff = backoff
-        self._log = log
-        self._metrics = metrics
-        self._clock = clock
         self._down_until: dict[str, int] = {}
 
     async def settle(self, group: Group, outcomes: Sequence[Outcome]) -> list[Late]:
         """Record an outcome per claim; those that are still to come are returned. Raises UnavailableError: nothing was recorded, or not all."""
         late, delivered, failures, waiting = [], [], [], []
-        now = self._clock()
-        soft = self._directory().tenants.get(group.first.tenant)
+        now = self._services.clock()
+        soft = self._services.directory().tenants.get(group.first.tenant)
         for claim, outcome in zip(group.claims, outcomes, strict=True):
             self._count(claim, outcome)
             if outcome.final is not None:
@@ -123,8 +95,8 @@ class Outcomes:
                 try:
                     await self._move_surely([pair])
                 except (ConflictError, NotFoundError) as error:  # the lease ran out and somebody else has it
-                    self._metrics.failed(ErrorKind.QUEUE)
-                    self._log.unforeseen("queue", message=pair[0].unit, error=error)
+                    self._services.metrics.failed(ErrorKind.QUEUE)
+                    self._services.log.unforeseen("queue", message=pair[0].unit, error=error)
         for claim, outcome in delivered:
             self._tell_delivered(claim, outcome, now)
 
@@ -134,11 +106,11 @@ class Outcomes:
         pause = 1.0
         while True:
             try:
-                await self._ledger.move(moves, events=[event for _, event in pairs])
+                await self._services.ledger.move(moves, events=[event for _, event in pairs])
                 return
             except UnavailableError as error:
-                self._metrics.failed(ErrorKind.DATABASE)
-                if self._journal is not None and await self._journalised(self._journal, moves, error):
+                self._services.metrics.failed(ErrorKind.DATABASE)
+                if self._services.journal is not None and await self._journalised(self._services.journal, moves, error):
                     return
             await asyncio.sleep(pause)
             pause = min(30.0, 2 * pause)
@@ -147,11 +119,11 @@ class Outcomes:
         try:
             await asyncio.to_thread(journal.append, moves)
         except UnavailableError as error:
-            self._metrics.failed(ErrorKind.JOURNAL)
-            self._log.unforeseen("queue", message=moves[0].unit, error=error)
+            self._services.metrics.failed(ErrorKind.JOURNAL)
+            self._services.log.unforeseen("queue", message=moves[0].unit, error=error)
             return False
-        self._log.journalled([move.unit for move in moves], error=str(why))
-        self._metrics.journal_writes.inc(len(moves))
+        self._services.log.journalled([move.unit for move in moves], error=str(why))
+        self._services.metrics.journal_writes.inc(len(moves))
         return True
 
     async def _give_up(self, failures: Sequence[Failure], now: int) -> None:
@@ -173,14 +145,16 @@ class Outcomes:
                 )
                 for one in failures
             ]
-            await self._ledger.move(moves, events=events)
+            await self._services.ledger.move(moves, events=events)
             for one in failures:
-                tell = self._log.quarantined if state is State.QUARANTINED else self._log.undeliverable
+                tell = (
+                    self._services.log.quarantined if state is State.QUARANTINED else self._services.log.undeliverable
+                )
                 tell(one.claim.unit, reason=one.reason)
-                self._metrics.moved(self._tenant_name(one.claim.tenant), state, one.claim.size)
+                self._services.metrics.moved(self._services.tenant_name(one.claim.tenant), state, one.claim.size)
             return
         try:
-            original = await asyncio.to_thread(self._blobs.get, failures[0].claim.message)
+            original = await asyncio.to_thread(self._services.blobs.get, failures[0].claim.message)
         except NotFoundError:
             original = b""
         await self._bouncer.give_up(failures, original, events=events)
@@ -191,34 +165,34 @@ class Outcomes:
             down = self._down_until.get(group.first.domain, 0)
             due_at = max(now + BUSY_WAIT, down) if self._is_closed(group) else now + BUSY_WAIT
             for claim, _ in waiting:
-                await self._queue.give_back((claim,), due_at=max(now, min(due_at, claim.expires_at)))
+                await self._services.queue.give_back((claim,), due_at=max(now, min(due_at, claim.expires_at)))
             return
         attempts = 1 + max(claim.attempts for claim, _ in waiting)
         due_at = self._backoff.next_attempt(attempts, now=now)
         if all(outcome.hop_failed for _, outcome in waiting):
             until = due_at + PROBE_MARGIN
             self._down_until[group.first.domain] = until
-            await self._queue.postpone_domain(group.first.domain, until=until)
+            await self._services.queue.postpone_domain(group.first.domain, until=until)
         else:
             self._down_until.pop(group.first.domain, None)
         for claim, outcome in waiting:
             due = max(now, min(due_at, claim.expires_at))
-            await self._queue.reschedule(
+            await self._services.queue.reschedule(
                 (claim,), due_at=due, reply=outcome.text, events=[_attempt(claim, outcome, now)]
             )
             self._tell_failed(claim, outcome, due)
 
     def _is_closed(self, group: Group) -> bool:
-        hops = self._routes.known(group.first.tenant, group.first.domain)
-        return not hops or self._forwarder.is_closed(group.first.tenant, hops)
+        hops = self._services.routes.known(group.first.tenant, group.first.domain)
+        return not hops or self._services.forwarder.is_closed(group.first.tenant, hops)
 
     # telling
 
     def _count(self, claim: Claim, outcome: Outcome) -> None:
         if outcome.postponed:
             return
-        self._metrics.attempted(
-            self._tenant_name(claim.tenant),
+        self._services.metrics.attempted(
+            self._services.tenant_name(claim.tenant),
             AttemptPurpose(claim.purpose),
             AttemptResult(outcome.kind.value),
             outcome.elapsed,
@@ -226,7 +200,7 @@ class Outcomes:
 
     def _tell_delivered(self, claim: Claim, outcome: Outcome, now: int) -> None:
         released = claim.purpose == RELEASE
-        self._log.delivered(
+        self._services.log.delivered(
             claim.unit,
             next_hop=outcome.next_hop,
             reply=outcome.reply,
@@ -235,12 +209,12 @@ class Outcomes:
             attempts=claim.attempts + 1,
             released=released,
         )
-        self._metrics.queue_wait.observe(max(0, now - claim.queued_at) / SECOND)
+        self._services.metrics.queue_wait.observe(max(0, now - claim.queued_at) / SECOND)
         state = State.RELEASED if released else State.DELIVERED
-        self._metrics.moved(self._tenant_name(claim.tenant), state, claim.size)
+        self._services.metrics.moved(self._services.tenant_name(claim.tenant), state, claim.size)
 
     def _tell_failed(self, claim: Claim, outcome: Outcome, due_at: int) -> None:
-        self._log.attempt_failed(
+        self._services.log.attempt_failed(
             claim.unit,
             next_hop=outcome.next_hop,
             stage=outcome.stage.value,
@@ -250,19 +224,15 @@ class Outcomes:
             due_at=due_at,
         )
         if outcome.refuses_us and outcome.reply is not None:
-            tenant = self._tenant_name(claim.tenant)
-            self._metrics.next_hop_refusals.labels(tenant).inc()
-            self._log.next_hop_refuses_us(
+            tenant = self._services.tenant_name(claim.tenant)
+            self._services.metrics.next_hop_refusals.labels(tenant).inc()
+            self._services.log.next_hop_refuses_us(
                 claim.unit,
                 tenant=tenant,
                 next_hop=outcome.next_hop,
                 stage=outcome.stage.value,
                 reply=outcome.reply,
             )
-
-    def _tenant_name(self, tenant: int) -> str:
-        found = self._directory().tenants.get(tenant)
-        return found.name if found else ""
 
 
 def _attempt(claim: Claim, outcome: Outcome, now: int) -> MailEvent:

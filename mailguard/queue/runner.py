@@ -23,6 +23,7 @@ from mailguard.queue.group import Compose, Group, composer, grouped
 from mailguard.queue.keeper import Keeper
 from mailguard.queue.lanes import LaneKey, Lanes
 from mailguard.queue.outcomes import Late, Outcomes
+from mailguard.queue.services import Services
 from mailguard.store.blobs import BlobStore
 from mailguard.store.db import Database
 from mailguard.store.journal import Journal
@@ -76,59 +77,36 @@ class QueueRunner:
         waits for what is under way; `grace`, how long after the database was away every worker leaves the queue alone,
         so that each can first bring in from its journal what it has delivered meanwhile. `compose` replaces the usual way of putting headers on top.
         """
-        self._queue = queue
-        self._forwarder = forwarder
-        self._routes = Routes(directory, outbound)
-        self._holder = holder
-        self._log = log
-        self._metrics = metrics
-        self._clock = clock
-        self._lease_ms = lease_ms
-        self._poll = poll
-        self._drain = drain
-        self._grace = grace
-        self._quiet_until = 0.0
-        self._journal = journal
-        self._keeper = Keeper(queue, lease_ms=lease_ms, log=log, metrics=metrics)
-        self._lanes = Lanes(concurrency=concurrency, memory=memory, window=self._window)
-        self._outcomes = Outcomes(
+        services = Services(
+            db=db,
             queue=queue,
             ledger=ledger,
             journal=journal,
             blobs=blobs,
             forwarder=forwarder,
-            routes=self._routes,
+            routes=Routes(directory, outbound),
             directory=directory,
-            bouncer=Bouncer(
-                db,
-                queue,
-                blobs,
-                hostname=hostname,
-                from_domain=from_domain,
-                log=log,
-                metrics=metrics,
-                clock=clock,
-                directory=directory,
-            ),
-            backoff=backoff or Backoff(),
             log=log,
             metrics=metrics,
             clock=clock,
         )
+        self._services = services
+        self._holder = holder
+        self._lease_ms = lease_ms
+        self._poll = poll
+        self._drain = drain
+        self._grace = grace
+        self._quiet_until = 0.0
+        self._keeper = Keeper(queue, lease_ms=lease_ms, log=log, metrics=metrics)
+        self._lanes = Lanes(concurrency=concurrency, memory=memory, window=self._window)
+        bouncer = Bouncer(services, hostname=hostname, from_domain=from_domain)
+        self._outcomes = Outcomes(services, bouncer=bouncer, backoff=backoff or Backoff())
         self._attempts = Attempts(
+            services,
             settings or AttemptSettings(),
-            queue=queue,
-            ledger=ledger,
-            blobs=blobs,
-            forwarder=forwarder,
-            routes=self._routes,
-            directory=directory,
             outcomes=self._outcomes,
             compose=compose or composer(authserv_id),
             rescan=rescan,
-            log=log,
-            metrics=metrics,
-            clock=clock,
         )
         self._wake = asyncio.Event()
         self._stopping = False
@@ -139,7 +117,7 @@ class QueueRunner:
 
     async def start(self) -> None:
         """Begin."""
-        self._forwarder.on_recovery = self._hop_is_back
+        self._services.forwarder.on_recovery = self._hop_is_back
         self._loop_tasks = [
             asyncio.create_task(self._run(), name="queue"),
             asyncio.create_task(self._keeper.run(), name="queue:leases"),
@@ -179,13 +157,13 @@ class QueueRunner:
             try:
                 pause = await self._round()
             except UnavailableError as error:
-                self._metrics.failed(ErrorKind.DATABASE)
-                self._log.unforeseen("queue", error=error)
+                self._services.metrics.failed(ErrorKind.DATABASE)
+                self._services.log.unforeseen("queue", error=error)
                 self._quiet_until = time.monotonic() + self._grace
                 pause = self._poll
             except Exception as error:  # noqa: BLE001 - a bug must not end the queue, or all waiting mail with it
-                self._metrics.failed(ErrorKind.QUEUE)
-                self._log.unforeseen("queue", error=error)
+                self._services.metrics.failed(ErrorKind.QUEUE)
+                self._services.log.unforeseen("queue", error=error)
                 pause = self._poll
             self._start_what_may()
             if pause > 0 and not self._stopping:
@@ -197,14 +175,16 @@ class QueueRunner:
         free = self._lanes.free
         if not free:
             return self._poll
-        due_at = await self._queue.next_due()
-        if time.monotonic() < self._quiet_until or (self._journal is not None and not self._journal.empty):
+        due_at = await self._services.queue.next_due()
+        if time.monotonic() < self._quiet_until or (
+            self._services.journal is not None and not self._services.journal.empty
+        ):
             return self._poll  # what a journal says was delivered must not be claimed again
-        now = self._clock()
+        now = self._services.clock()
         if due_at is None or due_at > now:
             return self._poll if due_at is None else min(self._poll, max(0.01, (due_at - now) / SECOND))
         taken_at = time.monotonic()
-        claims = await self._queue.claim(
+        claims = await self._services.queue.claim(
             self._holder, limit=max(free, CLAIMED_AT_LEAST), lease_ms=self._lease_ms, besides=self._lanes.full_domains()
         )
         self._keeper.keep(claims, taken_at=taken_at)
@@ -234,12 +214,12 @@ class QueueRunner:
             raise
         except ConflictError as error:
             # Somebody else has it, since our lease ran out or an admin moved it: nothing of ours to record.
-            self._log.unforeseen("queue", message=group.first.message, error=error)
+            self._services.log.unforeseen("queue", message=group.first.message, error=error)
         except UnavailableError as error:
             await self._until_available(group, error)
         except Exception as error:  # noqa: BLE001 - whatever it is: the lease runs out and counts as a crash, then it is parked
-            self._metrics.failed(ErrorKind.QUEUE)
-            self._log.unforeseen("queue", message=group.first.message, error=error)
+            self._services.metrics.failed(ErrorKind.QUEUE)
+            self._services.log.unforeseen("queue", message=group.first.message, error=error)
         finally:
             self._keeper.let_go(set(group.claims) - {one.claim for one in late})
         for one in late:
@@ -247,12 +227,12 @@ class QueueRunner:
 
     async def _until_available(self, group: Group, error: UnavailableError) -> None:
         """The outcome could not be recorded, so it stays ours, not counted as a crash, until it can be given back."""
-        self._metrics.failed(ErrorKind.DATABASE)
-        self._log.unforeseen("queue", message=group.first.message, error=error)
+        self._services.metrics.failed(ErrorKind.DATABASE)
+        self._services.log.unforeseen("queue", message=group.first.message, error=error)
         while not self._stopping:
             await asyncio.sleep(self._poll)
             with contextlib.suppress(UnavailableError):
-                await self._queue.give_back(group.claims, due_at=self._clock() + MINUTE)
+                await self._services.queue.give_back(group.claims, due_at=self._services.clock() + MINUTE)
                 return
 
     # replies that come late
@@ -267,7 +247,7 @@ class QueueRunner:
         claims: Sequence[Claim] = ()
         while True:
             try:
-                claims = await self._queue.held(self._holder, [unit])
+                claims = await self._services.queue.held(self._holder, [unit])
                 break
             except UnavailableError:
                 await asyncio.sleep(self._poll)
@@ -281,15 +261,15 @@ class QueueRunner:
             outcome = await final
             await self._outcomes.settle(group, [outcome])
         except asyncio.CancelledError:
-            await self._give_back((claim,), due_at=self._clock() + AWAITED_ELSEWHERE)
+            await self._give_back((claim,), due_at=self._services.clock() + AWAITED_ELSEWHERE)
             raise
         except ConflictError as error:
-            self._log.unforeseen("queue", message=claim.message, error=error)
+            self._services.log.unforeseen("queue", message=claim.message, error=error)
         except UnavailableError as error:
             await self._until_available(group, error)
         except Exception as error:  # noqa: BLE001 - as in _carry_out
-            self._metrics.failed(ErrorKind.QUEUE)
-            self._log.unforeseen("queue", message=claim.message, error=error)
+            self._services.metrics.failed(ErrorKind.QUEUE)
+            self._services.log.unforeseen("queue", message=claim.message, error=error)
         finally:
             self._keeper.let_go((claim,))
         self._wake.set()
@@ -299,10 +279,10 @@ class QueueRunner:
             return
         self._keeper.let_go(claims)
         try:
-            await self._queue.give_back(claims, due_at=due_at)
+            await self._services.queue.give_back(claims, due_at=due_at)
         except UnavailableError as error:  # their leases run out by themselves
-            self._metrics.failed(ErrorKind.DATABASE)
-            self._log.unforeseen("queue", message=claims[0].message, error=error)
+            self._services.metrics.failed(ErrorKind.DATABASE)
+            self._services.log.unforeseen("queue", message=claims[0].message, error=error)
 
     # next hops
 
@@ -310,14 +290,14 @@ class QueueRunner:
         tenant, domain = lane
         if not tenant:
             return RESCAN_WINDOW
-        hops = self._routes.known(tenant, domain)
-        return self._forwarder.window(tenant, hops) if hops else UNKNOWN_ROUTE_WINDOW
+        hops = self._services.routes.known(tenant, domain)
+        return self._services.forwarder.window(tenant, hops) if hops else UNKNOWN_ROUTE_WINDOW
 
     def _hop_is_back(self, tenant: int, next_hop: NextHop) -> None:
         """What waited for a dead next hop need not wait any longer."""
         if self._stopping:
             return
-        for domain in self._routes.domains_of(tenant, next_hop):
+        for domain in self._services.routes.domains_of(tenant, next_hop):
             task = asyncio.create_task(self._hasten(domain))
             self._errands.add(task)
             task.add_done_callback(self._errands.discard)
@@ -325,9 +305,9 @@ class QueueRunner:
     async def _hasten(self, domain: str) -> None:
         self._outcomes.is_back(domain)
         try:
-            while await self._queue.hasten_domain(domain, limit=1_000) >= 1_000:
+            while await self._services.queue.hasten_domain(domain, limit=1_000) >= 1_000:
                 pass
         except UnavailableError as error:  # they are due anyhow, some time later
-            self._metrics.failed(ErrorKind.DATABASE)
-            self._log.unforeseen("queue", error=error)
+            self._services.metrics.failed(ErrorKind.DATABASE)
+            self._services.log.unforeseen("queue", error=error)
         self._wake.set()

@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
@@ -68,6 +68,27 @@ class _Capture:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> bool:
         self._job.error = error
+        return True
+
+
+class _Survive:
+    """Reports what is a defect of ours, fails the jobs it happened to, and lets the thread go on."""
+
+    __slots__ = ("_jobs",)
+
+    def __init__(self, jobs: Sequence[Job[Any]]) -> None:
+        self._jobs = jobs
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if kind is not None and error is not None:
+            for job in self._jobs:
+                job.error = error
+            threading.excepthook(threading.ExceptHookArgs((kind, error, traceback, threading.current_thread())))
         return True
 
 
@@ -136,40 +157,49 @@ class Writer:
                 taken = [self._jobs.popleft() for _ in range(min(len(self._jobs), self._group))]
             if not taken:
                 return
-            self._commit([job for job, _ in taken])
+            waited: float | None = None
+            jobs = [job for job, _ in taken]
+            with _Survive(jobs):
+                waited = self._commit(jobs)
+            with _Survive([]):
+                if waited is not None and self._on_commit is not None:
+                    self._on_commit(waited)
             _hand_over(taken)
 
-    def _commit(self, jobs: list[Job[Any]]) -> None:
-        """Commit all that can be; afterwards each job has its result or its error."""
+    def _commit(self, jobs: list[Job[Any]]) -> float | None:
+        """Commit all that can be; afterwards each job has its result or its error.
+
+        Returns the seconds that the oldest has waited, None when nothing was committed.
+        """
         try:
-            self._transact(jobs)
+            return self._transact(jobs)
         except _TransactionLost as lost:
             # Either the server was restarted since the last group, or a deadlock was broken in favour of another process.
             if is_deadlock(lost.cause):
-                for job in jobs:
-                    self._commit_alone(job)
-            elif is_lost(lost.cause):
-                self._commit_once(jobs)
-            else:
-                _fail(jobs, lost.cause)
+                return max((waited for job in jobs if (waited := self._commit_alone(job)) is not None), default=None)
+            if is_lost(lost.cause):
+                return self._commit_once(jobs)
+            _fail(jobs, lost.cause)
+            return None
 
-    def _commit_once(self, jobs: list[Job[Any]]) -> None:
+    def _commit_once(self, jobs: list[Job[Any]]) -> float | None:
         try:
-            self._transact(jobs)
+            return self._transact(jobs)
         except _TransactionLost as lost:
             _fail(jobs, lost.cause)
+            return None
 
-    def _commit_alone(self, job: Job[Any]) -> None:
+    def _commit_alone(self, job: Job[Any]) -> float | None:
         for _ in range(_DEADLOCKS):
             try:
-                self._transact([job])
-                return
+                return self._transact([job])
             except _TransactionLost as lost:
                 _fail([job], lost.cause)
                 if not is_deadlock(lost.cause):
-                    return
+                    break
+        return None
 
-    def _transact(self, jobs: list[Job[Any]]) -> None:
+    def _transact(self, jobs: list[Job[Any]]) -> float | None:
         try:
             connection = self._engine.connect()
         except DRIVER_ERRORS as error:
@@ -189,10 +219,9 @@ class Writer:
                 connection.commit()
             except DRIVER_ERRORS as error:
                 _fail(jobs, error)  # never run again: it may have been committed
-                return
+                return None
             addresses.settle(connection, committed=True)
-        if self._on_commit is not None:
-            self._on_commit(time.perf_counter() - jobs[0].arrived)
+        return time.perf_counter() - jobs[0].arrived
 
 
 def _run_one(connection: Connection, job: Job[Any]) -> None:
@@ -203,14 +232,18 @@ def _run_one(connection: Connection, job: Job[Any]) -> None:
     if job.error is None:
         cursor.execute("RELEASE SAVEPOINT work")
         return
-    if isinstance(job.error, DRIVER_ERRORS):
-        if is_deadlock(job.error) or is_lost(job.error):
-            raise job.error
-        if is_away(job.error):
-            job.error = unavailable(job.error)
+    broken = isinstance(job.error, DRIVER_ERRORS)
+    if broken and (is_deadlock(job.error) or is_lost(job.error)):
+        raise job.error
     addresses.settle(connection, committed=False)
-    cursor.execute("ROLLBACK TO SAVEPOINT work")  # fails when SQLite has undone it all by itself (disk full)
+    try:
+        cursor.execute("ROLLBACK TO SAVEPOINT work")
+    except DRIVER_ERRORS as error:
+        # SQLite has undone the whole transaction by itself (disk full, I/O error), which is then the cause.
+        raise (job.error if broken else error) from None
     cursor.execute("RELEASE SAVEPOINT work")
+    if is_away(job.error):
+        job.error = unavailable(job.error)
 
 
 def _fail(jobs: list[Job[Any]], error: BaseException) -> None:

@@ -290,3 +290,18 @@ async def test_a_deadlock_of_two_groups_is_broken_and_both_are_done(postgres: Po
     for database in databases:
         await database.close()
     postgres.drop(url)
+
+
+async def test_a_defect_in_the_callback_does_not_end_the_writer(
+    open_db: OpenDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
+
+    def broken(seconds: float) -> None:
+        raise ZeroDivisionError
+
+    db = open_db(on_commit=broken)
+    assert await db.write(add("k1")) == "k1"
+    assert await db.write(add("k2")) == "k2"
+    assert {args.exc_type for args in reported} == {ZeroDivisionError}

@@ -1,0 +1,90 @@
+"""What goes into the ledger, as values: new messages and units, moves, places in the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mailguard.core.decision import Decision, Reason
+from mailguard.core.envelope import MailOptions, Recipient, Session
+from mailguard.core.events import State
+from mailguard.core.verdict import Findings, ScoredSymbol
+
+Fences = Mapping[str, int]
+"""Of units that were put in the queue: the fence of their row, for one who holds it from the start."""
+QUEUED = frozenset({State.SPOOLED, State.HELD})
+"""States in which a unit has a row in the queue; in all others it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """A unit's place in the queue. `purpose`: forward, release, dsn or rescan. Times in milliseconds UTC.
+
+    With `holder` and `lease_until` the one who enqueues it holds it from the start (it still awaits a reply).
+    """
+
+    purpose: str
+    due_at: int
+    expires_at: int
+    holder: str = ""
+    lease_until: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message on its way into the ledger. `blob`: its body is already in the blob store under `id`."""
+
+    id: str
+    received_at: int
+    session: Session
+    mail_from: str
+    options: MailOptions
+    size: int
+    sha256: str
+    header_message_id: str = ""
+    header_from: str = ""
+    subject: str = ""
+    findings: Findings = field(default_factory=Findings)
+    blob: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NewUnit:
+    """One recipient of a new message, and where it starts. `headers`: the block put on top when it is delivered.
+
+    `holder` is the worker's instance while FORWARDING; `queue` is given when, and only when, `state` is SPOOLED or HELD.
+    """
+
+    number: int
+    recipient: Recipient
+    state: State
+    reason: Reason
+    decision: Decision
+    score: float = 0.0
+    symbols: Sequence[ScoredSymbol] = ()
+    headers: str = ""
+    holder: str = ""
+    queue: QueueEntry | None = None
+    detail: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One unit to another state.
+
+    `size` in octets counts for the bill, 0: the message's. `queue` is given when, and only when, `to_state` is SPOOLED or
+    HELD; its body must then be in the blob store, as for every state that keeps it. A unit that leaves such a state leaves
+    the queue by itself; `dequeue` demands that it was there. `expected`: only from this state. `fence`: only while the
+    queue row has it, that is while the caller's claim is good.
+    """
+
+    unit: str
+    to_state: State
+    reason: Reason
+    actor: str = ""
+    detail: Mapping[str, object] = field(default_factory=dict)
+    size: int = 0
+    queue: QueueEntry | None = None
+    dequeue: bool = False
+    expected: State | None = None
+    fence: int | None = None

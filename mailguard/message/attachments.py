@@ -8,16 +8,19 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections import deque
 from dataclasses import dataclass
 
 from mailguard.core.verdict import Attachment
-from mailguard.message.message import DECODE_LIMIT, Part
+from mailguard.message.message import Part
 from mailguard.message.zip_directory import ZipDirectory, read_zip_directory
 
 HEAD = 4_096
 """Octets by which a type is told."""
 NAME_LIMIT = 255
 """Characters of a name that are kept."""
+ZIP_TAIL = 4 * 1024 * 1024
+"""Octets from the end of a zip archive in which its directory must lie to be read."""
 UNKNOWN = "application/octet-stream"
 
 EXECUTABLE_TYPES = frozenset(
@@ -248,7 +251,8 @@ def inspect(part: Part) -> Inspection:
     digest = hashlib.sha256()
     size = 0
     head = b""
-    kept: list[bytes] = []
+    tail: deque[bytes] = deque()
+    tail_size = 0
     is_zip = False
     for chunk in part.chunks():
         if not size:
@@ -256,10 +260,13 @@ def inspect(part: Part) -> Inspection:
             is_zip = head.startswith(b"PK")
         digest.update(chunk)
         size += len(chunk)
-        if is_zip and size <= DECODE_LIMIT:
-            kept.append(chunk)
+        if is_zip:
+            tail.append(chunk)
+            tail_size += len(chunk)
+            while tail_size - len(tail[0]) > ZIP_TAIL:
+                tail_size -= len(tail.popleft())
     kind = type_of(head[:HEAD] if not head.startswith(b"CD001", 32769) else head)
-    directory = read_zip_directory(kept[0] if len(kept) == 1 else b"".join(kept)) if is_zip else None
+    directory = read_zip_directory(tail[0] if len(tail) == 1 else b"".join(tail)) if is_zip else None
     if directory and kind == "application/zip":
         kind = _type_of_zip(directory)
     names = tuple(name[:NAME_LIMIT] for name in part.names)

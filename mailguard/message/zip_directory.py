@@ -36,7 +36,7 @@ class ZipDirectory:
 
 
 def read_zip_directory(data: bytes) -> ZipDirectory:
-    """The directory of an archive that is wholly in memory. Never raises."""
+    """The directory of an archive, from the whole of it or from an end that holds the directory. Never raises."""
     end = data.rfind(b"PK\x05\x06", max(0, len(data) - _END_REACH))
     if end < 0 or end + _END.size > len(data):
         return ZipDirectory(complete=False)

@@ -141,6 +141,16 @@ def test_a_zip_with_octets_before_it_and_a_comment_after() -> None:
     assert directory.members[0].size == 13
 
 
+def test_the_directory_of_a_large_archive_is_read_from_its_end() -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("big.bin", b"x" * 6_000_000)
+        archive.writestr("b.exe", b"MZ")
+    inspection = inspect(attached(file.getvalue(), "a.zip"))
+    assert inspection.zip is not None
+    assert [member.name for member in inspection.zip.members] == ["big.bin", "b.exe"]
+
+
 def test_encrypted_members() -> None:
     data = bytearray(zipped("secret.txt"))
     at = data.index(b"PK\x01\x02")

@@ -75,7 +75,8 @@ class QueueRunner:
         """`holder` names this worker in claims. `concurrency`: groups under way at a time; `memory`: octets of messages
         under way. In seconds: `poll`, how often the queue is looked at when nobody notifies; `drain`, how long `stop`
         waits for what is under way; `grace`, how long after the database was away every worker leaves the queue alone,
-        so that each can first bring in from its journal what it has delivered meanwhile. `compose` replaces the usual way of putting headers on top.
+        so that each can first bring in from its journal what it has delivered meanwhile. `compose` replaces the usual
+        way of putting headers on top.
         """
         services = Services(
             db=db,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import smtplib
 import time
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 SETTLE = 10.0
 """Seconds to wait until each mail has come to a state that the table can show."""
 ON_THE_WAY = frozenset({State.FORWARDING.value, State.SPOOLED.value})
+_ID = re.compile(r" \([0-9A-Z]{26}\)$")  # of the message, at the end of a reply: the table is wide enough without
 STYLES = {
     State.DELIVERED.value: "green",
     State.QUARANTINED.value: "yellow",
@@ -138,11 +140,11 @@ def _unit(cli: Cli, sent: Sent) -> TracedUnit | None:
 
 def _print_fates(fates: Sequence[Fate]) -> None:
     print_table(
-        ("MAIL", "THE SENDER HEARD", "IT IS", "SINCE", "IN THE MAILBOX"),
+        ("MAIL", "THE SENDER HEARD", "IT IS", "BECAUSE", "IN THE MAILBOX"),
         [
             (
                 fate.sent.mail.what,
-                fate.sent.reply,
+                _ID.sub("", fate.sent.reply),
                 Cell(fate.state, STYLES.get(fate.state, "")),
                 fate.unit.explanation if fate.unit else "the relay takes mail for its tenants' domains alone",
                 "yes" if fate.in_mailbox else "no",

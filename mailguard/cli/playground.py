@@ -37,6 +37,8 @@ SYSTEM_SIGNATURES = Path("/var/lib/clamav")
 SIGNATURE_WAIT = 300.0
 """Seconds that clamd may take to load all of ClamAV's signatures."""
 RELAY_WAIT = 60.0
+DRAIN = 10.0
+"""Seconds that open sessions have to end in at Ctrl-C; who tries things out does not want to wait."""
 
 EICAR_SIGNATURE = (
     "58354f2150254041505b345c505a58353428505e2937434329377d2445494341522d5354414e444152442d414e544956495255532d544553"
@@ -125,7 +127,7 @@ async def _run(settings: Settings, place: Place, *, config: Path | None) -> int:
         if stopping.is_set():
             return 0
         arguments = [sys.executable, "-m", "mailguard", *(["--config", str(config)] if config else []), "serve"]
-        relay = await _start(stack, "the relay", arguments, environment=environment, patience=30.0)
+        relay = await _start(stack, "the relay", arguments, environment=environment, patience=DRAIN + 15.0)
         if not await _until_ready(settings, relay, stopping):
             say("the relay did not start; its last lines above say why", style="red")
             return 0 if stopping.is_set() else 1
@@ -258,7 +260,7 @@ def _end_with_parent() -> None:
 
 def _environment(settings: Settings, place: Place) -> dict[str, str]:
     """What the relay gets besides the settings: the demo's name server, unless another is set, and a log for people."""
-    extra = {"MAILGUARD_LOG__FORMAT": "console"}
+    extra = {"MAILGUARD_LOG__FORMAT": "console", "MAILGUARD_SERVER__DRAIN_SECONDS": f"{DRAIN:g}"}
     if not settings.dns.nameservers:
         extra["MAILGUARD_DNS__NAMESERVERS"] = f'["{place.dns}"]'
     return extra | dict(os.environ)

@@ -87,7 +87,7 @@ def configure(*, level: str = "info", form: str = "auto", stream: TextIO | None 
         make_safe,
     ]
     render: Processor = (
-        structlog.dev.ConsoleRenderer(colors=out.isatty(), timestamp_key="at", pad_event_to=24)
+        structlog.dev.ConsoleRenderer(colors=out.isatty(), timestamp_key="at", pad_event_to=24, sort_keys=False)
         if console
         else structlog.processors.JSONRenderer()
     )

@@ -44,28 +44,7 @@ def _list_app(kind: ListKind, description: str) -> typer.Typer:
         ] = None,
         actor: Annotated[str, typer.Option("--actor", help="Who adds it. Default: the user.")] = "",
     ) -> None:
-        from mailguard.store import forms, tenants
-
-        cli = cli_of(context)
-        form = forms.list_pattern(sender)
-
-        def work(conn: Connection) -> int:
-            now = cli.now(conn)
-            until = point(expires, option="--expires", now=now, ahead=True) if expires else 0
-            tenants.add_list_entry(
-                conn,
-                tenant=forms.tenant_name(tenant),
-                kind=kind,
-                pattern=form,
-                now=now,
-                author=actor_name(actor),
-                reason=reason,
-                expires_at=until,
-            )
-            return until
-
-        until = cli.write(work)
-        say(f"{form} is now on {tenant}'s {kind} list" + (f" until {shown(until)}" if until else ""))
+        _add(context, kind, tenant, sender, reason=reason, expires=expires, author=actor_name(actor))
 
     @app.command("remove", help=f"Remove an entry from a tenant's {kind} list.")
     def remove(context: typer.Context, *, tenant: TenantName, sender: Pattern) -> None:
@@ -98,6 +77,26 @@ def _list_app(kind: ListKind, description: str) -> typer.Typer:
         )
 
     return app
+
+
+def _add(
+    context: typer.Context, kind: ListKind, tenant: str, sender: str, *, reason: str, expires: str | None, author: str
+) -> None:
+    from mailguard.store import forms, tenants
+
+    cli = cli_of(context)
+    name, form = forms.tenant_name(tenant), forms.list_pattern(sender)
+
+    def work(conn: Connection) -> int:
+        now = cli.now(conn)
+        until = point(expires, option="--expires", now=now, ahead=True) if expires else 0
+        tenants.add_list_entry(
+            conn, tenant=name, kind=kind, pattern=form, now=now, author=author, reason=reason, expires_at=until
+        )
+        return until
+
+    until = cli.write(work)
+    say(f"{form} is now on {name}'s {kind} list" + (f" until {shown(until)}" if until else ""))
 
 
 def entry_json(entry: ListEntry) -> dict[str, object]:

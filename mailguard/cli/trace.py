@@ -38,7 +38,7 @@ def trace(
 
     Mail that was refused is shown too. Without any option: the newest mail.
     """
-    from mailguard.cli.mail import print_refusal, print_unit, refusal_json, unit_json
+    from mailguard.cli.mail import refusal_json, unit_json
     from mailguard.store import trace as store
     from mailguard.store.matching import id_condition
     from mailguard.store.tenants import tenant_names
@@ -68,14 +68,21 @@ def trace(
             [unit_json(row, names) if isinstance(row, store.TracedUnit) else refusal_json(row, names) for row in rows]
         )
         return
+    _print(rows, names)
+    if len(rows) == limit:
+        say(f"these are the newest {limit}; narrow the search or raise --limit for more")
+    if unnamed:
+        say(f"{unnamed} more refused at that time without their addresses kept; it may be among them")
+
+
+def _print(rows: list[TraceRow], names: dict[int, str]) -> None:
+    from mailguard.cli.mail import print_refusal, print_unit
+    from mailguard.store.trace import TracedUnit
+
     for row in rows:
-        if isinstance(row, store.TracedUnit):
+        if isinstance(row, TracedUnit):
             print_unit(row, names)
         else:
             print_refusal(row, names)
     if not rows:
         say("nothing found")
-    if len(rows) == limit:
-        say(f"these are the newest {limit}; narrow the search or raise --limit for more")
-    if unnamed:
-        say(f"{unnamed} more refused at that time without their addresses kept; it may be among them")

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from sqlalchemy import URL, Connection, Engine, inspect, text
 
 from mailguard.core.errors import ConfigError, Problem
@@ -35,7 +32,7 @@ def upgrade(url: str) -> None:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             if _revision(connection) < HEAD:
-                command.upgrade(_config(connection), "head")
+                _run_steps(connection)
     except DRIVER_ERRORS as error:
         if is_away(error):
             raise unavailable(error) from error
@@ -87,11 +84,14 @@ def _not_migrated(revision: str) -> ConfigError:
 def _revision(connection: Connection) -> str:
     if not inspect(connection).has_table("alembic_version"):
         return ""
-    return MigrationContext.configure(connection).get_current_revision() or ""
+    return connection.scalar(text("SELECT version_num FROM alembic_version")) or ""
 
 
-def _config(connection: Connection) -> Config:
+def _run_steps(connection: Connection) -> None:
+    from alembic import command  # here, since every command line call would pay for it
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.attributes["connection"] = connection
-    return config
+    command.upgrade(config, "head")

@@ -135,16 +135,6 @@ class MailLog:
             listener=session.listener,
         )
 
-    def disconnected(self, session: Session, *, messages: int, seconds: float) -> None:
-        """It has gone, after so many messages."""
-        self._log.debug(
-            "disconnected", session=session.id, client=session.client_ip, messages=messages, seconds=seconds
-        )
-
-    def tls_failed(self, session: Session, *, error: str) -> None:
-        """A STARTTLS handshake with a sender came to nothing."""
-        self._log.info("tls_failed", session=session.id, client=session.client_ip, error=error)
-
     def refused(
         self, session: Session, *, reply: Reply, reason: Reason, mail_from: str | None = None, recipient: str = ""
     ) -> None:
@@ -257,10 +247,6 @@ class MailLog:
         """Durable in the queue."""
         self._log.info("spooled", **_unit(unit, reason=reason.value, due_at=_time(due_at)))
 
-    def held(self, unit: str, *, reason: Reason) -> None:
-        """Durable, until it is scanned again."""
-        self._log.warning("held", **_unit(unit, reason=reason.value))
-
     def quarantined(self, unit: str, *, reason: Reason) -> None:
         """In quarantine."""
         self._log.info("quarantined", **_unit(unit, reason=reason.value))
@@ -268,14 +254,6 @@ class MailLog:
     def rejected(self, unit: str, *, reason: Reason, reply: Reply) -> None:
         """The sender heard 5yz after the data; nothing is kept."""
         self._log.info("rejected", **_unit(unit, reason=reason.value, reply=str(reply)))
-
-    def deferred(self, unit: str, *, reason: Reason, reply: Reply) -> None:
-        """The sender heard 4yz after the data; nothing is kept."""
-        self._log.info("deferred", **_unit(unit, reason=reason.value, reply=str(reply)))
-
-    def discarded(self, unit: str, *, reason: Reason) -> None:
-        """Taken and dropped, as its policy says."""
-        self._log.info("discarded", **_unit(unit, reason=reason.value))
 
     def bounced(self, unit: str, *, reason: Reason, dsn: str) -> None:
         """Given up; the sender is told by the message `dsn`."""
@@ -285,17 +263,9 @@ class MailLog:
         """Given up and kept: the sender may not be told."""
         self._log.warning("undeliverable", **_unit(unit, reason=reason.value))
 
-    def expired(self, unit: str, *, reason: Reason) -> None:
-        """Its time in the queue or in quarantine is over."""
-        self._log.info("expired", **_unit(unit, reason=reason.value))
-
     def parked(self, unit: str, *, crashes: int) -> None:
         """Out of the queue after crashes on it."""
         self._log.error("parked", unit=unit, crashes=crashes)
-
-    def interrupted(self, unit: str) -> None:
-        """A worker died between intent and outcome."""
-        self._log.warning("interrupted", unit=unit)
 
     def next_hop_refuses_us(self, unit: str, *, tenant: str, next_hop: str, stage: str, reply: Reply) -> None:
         """A 5xx before any recipient was named: the client's server refuses us, whatever the mail."""
@@ -303,21 +273,7 @@ class MailLog:
             "next_hop_refuses_us", unit=unit, tenant=tenant, next_hop=next_hop, stage=stage, reply=str(reply)
         )
 
-    # people
-
-    def released(self, unit: str, *, actor: str, forced: bool = False, again: bool = False) -> None:
-        """An admin let it out of quarantine; it is in the queue."""
-        self._log.info("released", unit=unit, actor=actor, forced=forced, again=again)
-
-    def deleted(self, unit: str, *, actor: str) -> None:
-        """An admin deleted it."""
-        self._log.info("deleted", unit=unit, actor=actor)
-
     # our own side
-
-    def policies_reloaded(self, *, profiles: int) -> None:
-        """Changed policies are in force."""
-        self._log.info("policies_reloaded", profiles=profiles)
 
     def policies_invalid(self, problems: Sequence[Problem]) -> None:
         """Changed policies are wrong; the last good ones stay."""

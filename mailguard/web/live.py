@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from cryptography import x509
 from sqlalchemy.engine import Connection
 
 from mailguard.core.clock import SECOND
@@ -24,8 +23,9 @@ from mailguard.web.state import KeptMail, QueueDepth, RelayState, ScannerState
 class LiveState:
     """`read` is the StateReader that the composition root hands to the endpoints.
 
-    `scanner_version` asks clamd and raises UnavailableError when it is away; None: no scanner is used. `certificate` is a
-    PEM file, or None. Counting what is kept reads every unit that is, so it is done at most every `kept_every` seconds.
+    `scanner_version` asks clamd and raises UnavailableError when it is away; None: no scanner is used.
+    `certificate_expires` is in seconds since 1970. Counting what is kept reads every unit that is, so it is done at most every
+    `kept_every` seconds.
     """
 
     def __init__(
@@ -34,14 +34,14 @@ class LiveState:
         *,
         storage: Path,
         scanner_version: Callable[[], Awaitable[ClamdVersion]] | None,
-        certificate: Path | None = None,
+        certificate_expires: Callable[[], float | None] = lambda: None,
         kept_every: float = 30.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._db = db
         self._storage = storage
         self._scanner_version = scanner_version
-        self._certificate = certificate
+        self._certificate_expires = certificate_expires
         self._kept_every = kept_every
         self._monotonic = monotonic
         self._kept: tuple[KeptMail, ...] = ()
@@ -53,7 +53,7 @@ class LiveState:
             self._database(),
             self._scanner(),
             asyncio.to_thread(free_space, self._storage),
-            asyncio.to_thread(certificate_expiry, self._certificate),
+            asyncio.to_thread(self._certificate_expires),
         )
         return RelayState(
             now=time.time(),
@@ -106,14 +106,4 @@ def free_space(path: Path) -> int | None:
     try:
         return shutil.disk_usage(path).free
     except OSError:
-        return None
-
-
-def certificate_expiry(path: Path | None) -> float | None:
-    """When the first certificate in a PEM file expires, in seconds since 1970; None when there is none to read."""
-    if path is None:
-        return None
-    try:
-        return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp()
-    except (OSError, ValueError):
         return None

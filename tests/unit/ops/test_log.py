@@ -70,8 +70,8 @@ def test_the_level_filters() -> None:
     log = MailLog()
     log.connected(SESSION)
     log.quarantined("U-1", reason=Reason.MALWARE)
-    log.held("U-2", reason=Reason.SCANNER_FAILED)
-    assert [line["event"] for line in lines(stream)] == ["held"]
+    log.undeliverable("U-2", reason=Reason.SENDER_UNAUTHENTICATED)
+    assert [line["event"] for line in lines(stream)] == ["undeliverable"]
 
 
 def test_secrets_are_hidden_by_key_and_in_urls() -> None:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from sqlalchemy import insert, update
 from sqlalchemy.engine import Connection
 
@@ -20,7 +16,7 @@ from mailguard.core.events import State
 from mailguard.net.clamd import ClamdVersion
 from mailguard.store import migrations, schema, tenants
 from mailguard.store.db import Database
-from mailguard.web.live import LiveState, certificate_expiry, free_space
+from mailguard.web.live import LiveState, free_space
 from mailguard.web.state import KeptMail, ScannerState
 
 NOW = 1_790_000_000_000
@@ -92,7 +88,7 @@ async def no_version() -> ClamdVersion:
 
 
 async def test_reads_queue_kept_mail_scanner_and_disk(db: Database, tmp_path: Path) -> None:
-    state = await LiveState(db, storage=tmp_path, scanner_version=version).read()
+    state = await LiveState(db, storage=tmp_path, scanner_version=version, certificate_expires=lambda: 5.0).read()
     assert state.queue is not None
     (depth,) = state.queue
     assert (depth.tenant, depth.purpose, depth.mails, depth.oldest_age) == ("acme", "forward", 1, 90.0)
@@ -102,7 +98,7 @@ async def test_reads_queue_kept_mail_scanner_and_disk(db: Database, tmp_path: Pa
     ]
     assert state.scanner == ScannerState(up=True, signature_version=27_500, signatures_at=1_789_000_000.0)
     assert state.storage_free is not None and state.storage_free > 0
-    assert state.certificate_expires is None
+    assert state.certificate_expires == 5.0
 
 
 async def test_a_scanner_that_is_away_hides_nothing_else(db: Database, tmp_path: Path) -> None:
@@ -133,25 +129,5 @@ async def test_kept_mail_is_counted_now_and_then(db: Database, tmp_path: Path) -
     assert (await live.read()).kept == ()
 
 
-def test_the_certificate_tells_when_it_expires(tmp_path: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mx.test")])
-    expires = datetime(2030, 1, 2, tzinfo=UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(expires - timedelta(days=90))
-        .not_valid_after(expires)
-        .sign(key, hashes.SHA256())
-    )
-    file = tmp_path / "cert.pem"
-    file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    assert certificate_expiry(file) == expires.timestamp()
-    file.write_text("not a certificate")
-    assert certificate_expiry(file) is None
-    assert certificate_expiry(tmp_path / "missing.pem") is None
-    assert certificate_expiry(None) is None
+def test_a_disk_that_is_not_there_has_no_free_space(tmp_path: Path) -> None:
     assert free_space(tmp_path / "missing") is None

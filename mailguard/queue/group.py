@@ -14,6 +14,9 @@ RESCAN = "rescan"
 RELEASE = "release"
 DSN = "dsn"
 
+LaneKey = tuple[int, str]
+"""A tenant and a domain; tenant 0 and RESCAN for held mail."""
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -27,7 +30,7 @@ class Group:
         return self.claims[0]
 
     @property
-    def lane(self) -> tuple[int, str]:
+    def lane(self) -> LaneKey:
         """Whose mail to where: what shares a next hop's patience."""
         return (0, RESCAN) if self.first.purpose == RESCAN else (self.first.tenant, self.first.domain)
 
@@ -51,7 +54,7 @@ def grouped(claims: Iterable[Claim]) -> list[Group]:
     for claim in claims:
         key: tuple[object, ...] = (claim.message, RESCAN)
         if claim.purpose != RESCAN:
-            key = (claim.message, claim.tenant, claim.domain, claim.purpose, claim.headers)
+            key = (claim.message, claim.tenant, claim.domain, claim.purpose, claim.headers, claim.subject_tag)
         groups.setdefault(key, []).append(claim)
     return [Group(tuple(group)) for group in groups.values()]
 
@@ -61,11 +64,12 @@ Compose = Callable[[Claim, bytes], Sequence[bytes]]
 
 
 def composer(authserv_id: str) -> Compose:
-    """Puts the unit's header block on top of the original, and takes out what claims to be ours."""
+    """Puts the unit's header block on top of the original and its tag before the Subject; takes out what claims to be ours."""
 
     def compose(claim: Claim, original: bytes) -> Sequence[bytes]:
         if not claim.headers:
             return (original,)  # a message of our own
-        return outgoing(original, claim.headers.encode("utf-8", "surrogateescape"), authserv_id=authserv_id)
+        block = claim.headers.encode("utf-8", "surrogateescape")
+        return outgoing(original, block, authserv_id=authserv_id, subject_tag=claim.subject_tag)
 
     return compose

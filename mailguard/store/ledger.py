@@ -142,6 +142,7 @@ def _unit_row(message: NewMessage, unit: NewUnit, ids: Mapping[str, int], at: in
         "explanation": clean(unit.decision.explanation),
         "symbols": to_json([[symbol.name, symbol.points] for symbol in unit.symbols]),
         "headers": clean(unit.headers),
+        "subject_tag": clean(unit.decision.subject_tag, 64),
         "holder": unit.holder,
         "received_at": message.received_at,
         "changed_at": at,

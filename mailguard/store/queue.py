@@ -56,6 +56,7 @@ class Claim:
     mail_options: MailOptions
     rcpt_options: RcptOptions
     headers: str
+    subject_tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,7 @@ def _claims(connection: Connection, units: Sequence[str], *conditions: ColumnEle
             of_unit.recipient_raw,
             of_unit.options.label("rcpt_options"),
             of_unit.headers,
+            of_unit.subject_tag,
             of_message.received_at,
             of_message.size,
             of_message.mail_from_raw,
@@ -221,6 +223,7 @@ def _claim(row: Any) -> Claim:
         mail_options=mail_options_from_json(row.mail_options),
         rcpt_options=rcpt_options_from_json(row.rcpt_options),
         headers=row.headers,
+        subject_tag=row.subject_tag,
     )
 
 

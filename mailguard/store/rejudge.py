@@ -50,6 +50,7 @@ def rejudge_in(connection: Connection, message: str, findings: Findings, rejudge
             explanation=bindparam("new_explanation"),
             symbols=bindparam("new_symbols"),
             headers=bindparam("new_headers"),
+            subject_tag=bindparam("new_tag"),
         )
     )
     connection.execute(
@@ -64,6 +65,7 @@ def rejudge_in(connection: Connection, message: str, findings: Findings, rejudge
                 "new_explanation": clean(one.decision.explanation),
                 "new_symbols": to_json([[symbol.name, symbol.points] for symbol in one.symbols]),
                 "new_headers": clean(one.headers),
+                "new_tag": clean(one.decision.subject_tag, 64),
             }
             for one in rejudged
         ],

@@ -139,6 +139,7 @@ units = Table(
         "symbols", Text, nullable=False, server_default="[]"
     ),  # JSON: [[name, points], …] as this tenant scored them
     Column("headers", Text, nullable=False, server_default=""),  # the block we put on top when it is delivered
+    Column("subject_tag", String(64), nullable=False, server_default=""),  # put before its Subject when it is delivered
     Column("holder", String(64), nullable=False, server_default=""),  # the worker instance, while forwarding
     Column("received_at", BigInteger, nullable=False),
     Column("changed_at", BigInteger, nullable=False),

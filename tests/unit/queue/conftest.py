@@ -143,6 +143,7 @@ class Queue:
         holder: str = "",
         lease: int = 0,
         blob: bool = True,
+        subject_tag: str = "",
     ) -> list[str]:
         """A message in the queue, one unit for each address; returns the units."""
         message = new_message_id(self.clock())
@@ -158,7 +159,7 @@ class Queue:
                     recipient=recipient,
                     state=state,
                     reason=Reason.NEXT_HOP_UNAVAILABLE,
-                    decision=Decision(number, Action.DELIVER, Reason.CLEAN, "", "default", "", OK),
+                    decision=Decision(number, Action.DELIVER, Reason.CLEAN, "", "default", "", OK, subject_tag),
                     headers="X-MailGuard-Id: x\r\n",
                     queue=QueueEntry(purpose, now, now + retention, holder, now + lease if lease else 0),
                 )

@@ -52,6 +52,16 @@ async def test_recipients_of_one_message_travel_together_and_settle_apart(queue:
         assert len(sink.messages) == 1
 
 
+async def test_subject_tag_is_put_on_what_was_spooled(queue: Queue) -> None:
+    async with SmtpSink() as sink:
+        queue.hops["client.test"] = (sink.hop,)
+        (unit,) = await queue.spool(subject_tag="[SPAM]")
+        await queue.runner().start()
+        await queue.reached(unit, State.DELIVERED)
+        (received,) = sink.messages
+        assert received.content == b"X-MailGuard-Id: x\r\n" + ORIGINAL.replace(b"Hello", b"[SPAM] Hello")
+
+
 async def test_notify_wakes_it(queue: Queue) -> None:
     async with SmtpSink() as sink:
         queue.hops["client.test"] = (sink.hop,)
@@ -139,6 +149,24 @@ async def test_its_return_drains_the_queue(queue: Queue) -> None:
         for unit in units:  # the clock stands still: all the others were pulled forward
             await queue.reached(unit, State.DELIVERED)
         assert sink.most_open <= 20
+
+
+async def test_return_of_the_smarthost_drains_our_own_mail(queue: Queue) -> None:
+    async with SmtpSink() as sink:
+        queue.smarthost = sink.hop
+        await sink.stop()
+        units = [(await queue.spool(f"a@remote{i}.test", purpose="dsn", mail_from="", tenant=1))[0] for i in range(5)]
+        await queue.runner().start()
+
+        async def postponed() -> bool:
+            rows = [await queue.row(unit) for unit in units]
+            return all(row.holder == "" and row.due_at > queue.clock() for row in rows)
+
+        await until(postponed)
+        await sink.start()
+        queue.clock.now = min([(await queue.row(unit)).due_at for unit in units])
+        for unit in units:
+            await queue.reached(unit, State.DELIVERED)
 
 
 async def test_another_tenant_is_not_held_up(queue: Queue) -> None:

@@ -165,6 +165,7 @@ def upgrade() -> None:
         sa.Column("explanation", sa.Text(), server_default="", nullable=False),
         sa.Column("symbols", sa.Text(), server_default="[]", nullable=False),
         sa.Column("headers", sa.Text(), server_default="", nullable=False),
+        sa.Column("subject_tag", sa.String(length=64), server_default="", nullable=False),
         sa.Column("holder", sa.String(length=64), server_default="", nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
         sa.Column("changed_at", sa.BigInteger(), nullable=False),

@@ -6,9 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from mailguard.queue.group import RESCAN, Group
-
-LaneKey = tuple[int, str]
+from mailguard.queue.group import RESCAN, Group, LaneKey
 
 
 @dataclass(slots=True)

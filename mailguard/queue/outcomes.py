@@ -14,7 +14,7 @@ from mailguard.delivery.backoff import Backoff
 from mailguard.delivery.outcome import Outcome, OutcomeKind
 from mailguard.ops.metrics import AttemptPurpose, AttemptResult, ErrorKind
 from mailguard.queue.bounce import Bouncer, Failure
-from mailguard.queue.group import DSN, RELEASE, Group
+from mailguard.queue.group import DSN, RELEASE, Group, LaneKey
 from mailguard.queue.services import Services
 from mailguard.store.journal import Journal
 from mailguard.store.ledger import Move
@@ -22,6 +22,8 @@ from mailguard.store.queue import Claim
 
 PROBE_MARGIN = 2 * MINUTE
 """Milliseconds after the next probe of a dead next hop at which its other mail is due, should the probe not have run."""
+DOWN_LIMIT = 10_000
+"""Domains with a dead next hop that are remembered; strangers can name any number of them (MX)."""
 BUSY_WAIT = 5 * SECOND
 """Milliseconds after which mail for a next hop that was busy with others of ours is due again."""
 
@@ -41,7 +43,7 @@ class Outcomes:
         self._services = services
         self._bouncer = bouncer
         self._backoff = backoff
-        self._down_until: dict[str, int] = {}
+        self._down_until: dict[LaneKey, int] = {}
 
     async def settle(self, group: Group, outcomes: Sequence[Outcome]) -> list[Late]:
         """Record an outcome per claim; those that are still to come are returned. Raises UnavailableError: nothing was recorded, or not all."""
@@ -68,9 +70,13 @@ class Outcomes:
             await self._wait(group, waiting, now)
         return late
 
-    def is_back(self, domain: str) -> None:
-        """The next hop of a domain answers again."""
-        self._down_until.pop(domain, None)
+    def down_domains(self, tenant: int) -> list[str]:
+        """Domains of which a tenant's mail was postponed with its next hop's last failure."""
+        return [domain for owner, domain in self._down_until if owner == tenant]
+
+    def is_back(self, tenant: int, domain: str) -> None:
+        """The next hop of a tenant's domain answers again."""
+        self._down_until.pop((tenant, domain), None)
 
     async def _record_delivered(self, delivered: Sequence[tuple[Claim, Outcome]], now: int) -> None:
         """From here on it counts as delivered, whatever fails on our side: by the journal, if need be."""
@@ -161,26 +167,35 @@ class Outcomes:
 
     async def _wait(self, group: Group, waiting: Sequence[tuple[Claim, Outcome]], now: int) -> None:
         """To be tried again: the attempt counted, or not when nobody was asked. A dead next hop's other mail waits too."""
+        queue, lane = self._services.queue, group.lane
         if waiting[0][1].postponed:
-            down = self._down_until.get(group.first.domain, 0)
-            due_at = max(now + BUSY_WAIT, down) if self._is_closed(group) else now + BUSY_WAIT
-            for claim, _ in waiting:
-                await self._services.queue.give_back((claim,), due_at=max(now, min(due_at, claim.expires_at)))
+            down = self._down_until.get(lane, 0) if self._is_closed(group) else 0
+            due_at = max(now + BUSY_WAIT, down)
+            await asyncio.gather(
+                *(queue.give_back((claim,), due_at=max(now, min(due_at, claim.expires_at))) for claim, _ in waiting)
+            )
             return
         attempts = 1 + max(claim.attempts for claim, _ in waiting)
         due_at = self._backoff.next_attempt(attempts, now=now)
         if all(outcome.hop_failed for _, outcome in waiting):
-            until = due_at + PROBE_MARGIN
-            self._down_until[group.first.domain] = until
-            await self._services.queue.postpone_domain(group.first.domain, until=until)
+            self._note_down(lane, due_at + PROBE_MARGIN, now)
+            await queue.postpone_domain(group.first.domain, until=due_at + PROBE_MARGIN)
         else:
-            self._down_until.pop(group.first.domain, None)
-        for claim, outcome in waiting:
-            due = max(now, min(due_at, claim.expires_at))
-            await self._services.queue.reschedule(
-                (claim,), due_at=due, reply=outcome.text, events=[_attempt(claim, outcome, now)]
+            self._down_until.pop(lane, None)
+        dues = [max(now, min(due_at, claim.expires_at)) for claim, _ in waiting]
+        await asyncio.gather(
+            *(
+                queue.reschedule((claim,), due_at=due, reply=outcome.text, events=[_attempt(claim, outcome, now)])
+                for (claim, outcome), due in zip(waiting, dues, strict=True)
             )
+        )
+        for (claim, outcome), due in zip(waiting, dues, strict=True):
             self._tell_failed(claim, outcome, due)
+
+    def _note_down(self, lane: LaneKey, until: int, now: int) -> None:
+        if len(self._down_until) >= DOWN_LIMIT:
+            self._down_until = {key: at for key, at in self._down_until.items() if at > now}
+        self._down_until[lane] = until
 
     def _is_closed(self, group: Group) -> bool:
         hops = self._services.routes.known(group.first.tenant, group.first.domain)

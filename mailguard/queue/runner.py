@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from mailguard.core.clock import MINUTE, SECOND, Clock
 from mailguard.core.envelope import NextHop
 from mailguard.core.errors import ConflictError, UnavailableError
-from mailguard.core.tenant import Directory
+from mailguard.core.tenant import SYSTEM_TENANT, Directory
 from mailguard.delivery.backoff import Backoff
 from mailguard.delivery.forward import Forwarder
 from mailguard.delivery.outcome import Outcome
@@ -19,9 +19,9 @@ from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import ErrorKind, Metrics
 from mailguard.queue.attempt import Attempts, AttemptSettings, Rescan
 from mailguard.queue.bounce import Bouncer
-from mailguard.queue.group import Compose, Group, composer, grouped
+from mailguard.queue.group import Compose, Group, LaneKey, composer, grouped
 from mailguard.queue.keeper import Keeper
-from mailguard.queue.lanes import LaneKey, Lanes
+from mailguard.queue.lanes import Lanes
 from mailguard.queue.outcomes import Late, Outcomes
 from mailguard.queue.services import Services
 from mailguard.store.blobs import BlobStore
@@ -298,13 +298,16 @@ class QueueRunner:
         """What waited for a dead next hop need not wait any longer."""
         if self._stopping:
             return
-        for domain in self._services.routes.domains_of(tenant, next_hop):
+        domains = set(self._services.routes.domains_of(tenant, next_hop))
+        if tenant == SYSTEM_TENANT:  # mail of our own: whatever waited may go by the same smarthost or exchanger
+            domains.update(self._outcomes.down_domains(tenant))
+        for domain in domains:
+            self._outcomes.is_back(tenant, domain)
             task = asyncio.create_task(self._hasten(domain))
             self._errands.add(task)
             task.add_done_callback(self._errands.discard)
 
     async def _hasten(self, domain: str) -> None:
-        self._outcomes.is_back(domain)
         try:
             while await self._services.queue.hasten_domain(domain, limit=1_000) >= 1_000:
                 pass

@@ -7,8 +7,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailguard.queue.group import RESCAN, Group, grouped, number_of
-from mailguard.queue.lanes import LaneKey, Lanes
+from mailguard.queue.group import RESCAN, Group, LaneKey, grouped, number_of
+from mailguard.queue.lanes import Lanes
 from tests.unit.queue.claims import a_claim
 
 

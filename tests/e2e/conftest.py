@@ -56,7 +56,7 @@ def new_sink() -> Iterator[Callable[..., SinkThread]]:
 
 @pytest.fixture
 def new_relay(tmp_path: Path, clamd: Clamd, dns_server: DnsServer) -> Iterator[Callable[..., Relay]]:
-    """Makes relays, not yet started; all are stopped at the test's end."""
+    """Makes relays, not yet started; all are stopped at the test's end, and their ledgers must hold."""
     made: list[Relay] = []
 
     def make(**options: Any) -> Relay:
@@ -68,6 +68,8 @@ def new_relay(tmp_path: Path, clamd: Clamd, dns_server: DnsServer) -> Iterator[C
     yield make
     for relay in made:
         relay.stop()
+    for relay in made:
+        relay.cli("ledger", "check")
 
 
 @pytest.fixture
@@ -82,3 +84,22 @@ def relay(new_relay: Callable[..., Relay], sink: SinkThread) -> Relay:
     made = new_relay()
     made.add_tenant("acme", "client.test", sink.port)
     return made.start()
+
+
+@pytest.fixture(scope="module")
+def shared_sink() -> Iterator[SinkThread]:
+    """The next hop behind `shared_relay`."""
+    with running_sink() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared_relay(
+    tmp_path_factory: pytest.TempPathFactory, clamd: Clamd, dns_server: DnsServer, shared_sink: SinkThread
+) -> Iterator[Relay]:
+    """As `relay`, once for a file of tests that do not change it and look at mails of their own only."""
+    made = Relay(tmp_path_factory.mktemp("relay"), clamd=clamd.address, dns=dns_server.address)
+    made.add_tenant("acme", "client.test", shared_sink.port)
+    yield made.start()
+    made.stop()
+    made.cli("ledger", "check")

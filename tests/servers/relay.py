@@ -216,6 +216,13 @@ class Relay:
         """A connection to its door."""
         return smtplib.SMTP("127.0.0.1", self.port, local_hostname="mail.sender.test", timeout=90, **options)
 
+    def takes(self, recipient: str) -> bool:
+        """Whether it accepts mail for an address now, as far as RCPT tells."""
+        with self.client() as smtp:
+            smtp.ehlo()
+            smtp.mail("a@sender.test")
+            return smtp.rcpt(recipient)[0] == 250
+
     def send(
         self, message: bytes, recipients: Sequence[str] = ("u@client.test",), sender: str = "a@sender.test"
     ) -> tuple[int, str]:

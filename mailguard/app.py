@@ -49,6 +49,7 @@ from mailguard.pipeline.process import Pipeline, PipelineSettings
 from mailguard.pipeline.rescan import Rescan
 from mailguard.policy.files import PolicyFiles
 from mailguard.quarantine.expire import Expiry, Retention
+from mailguard.queue.attempt import AttemptSettings
 from mailguard.queue.runner import QueueRunner
 from mailguard.scan import Scanner
 from mailguard.smtp.door import SmtpSettings
@@ -203,7 +204,7 @@ class Relay:
         self.filter = build_filter(settings, directory=self._current, metrics=self.metrics, log=self.log, clock=clock)
         self.forwarder = _forwarder(settings, self.filter.resolver, self.metrics)
         outbound = _outbound(settings, self.filter.resolver)
-        tls = TlsMode(settings.outbound.tls)
+        first_rescan = round(settings.queue.first_rescan * SECOND)
         self.queue = QueueRunner(
             QueueStore(self.db),
             ledger,
@@ -228,6 +229,7 @@ class Relay:
             hostname=settings.server.hostname,
             from_domain=settings.outbound.from_domain,
             backoff=Backoff(round(settings.queue.first_retry * SECOND), round(settings.queue.max_retry * SECOND)),
+            settings=AttemptSettings(rescan_backoff=Backoff(first_rescan, 10 * first_rescan)),
             concurrency=settings.queue.concurrency,
             journal=self.journal,
             log=self.log,
@@ -242,7 +244,6 @@ class Relay:
                 attempt=settings.outbound.attempt_timeout,
                 retention=retention,
                 first_retry=round(settings.queue.first_retry * SECOND),
-                tls=tls,
             ),
             forwarder=self.forwarder,
             routes=Routes(self._current, outbound),
@@ -251,6 +252,7 @@ class Relay:
             journal=self.journal,
             blobs=blobs,
             awaits=self.queue.awaits,
+            due_now=self.queue.notify,
             log=self.log,
             metrics=self.metrics,
             clock=clock,
@@ -261,6 +263,7 @@ class Relay:
                 authserv_id=settings.server.authserv_id,
                 instance=instance,
                 retention=retention,
+                first_rescan=first_rescan,
             ),
             judge=self.filter.judge,
             carry_out=carry_out,
@@ -387,6 +390,7 @@ def _forwarder(settings: Settings, resolver: Resolver, metrics: Metrics) -> Forw
         health=HopHealth(widest=settings.queue.per_next_hop),
         metrics=metrics,
         listen=[(listener.host, listener.port) for listener in listeners(settings)],
+        tls=TlsMode(outbound.tls),
     )
 
 

@@ -261,6 +261,9 @@ class QueueSection(Section):
         60, description="Seconds from the first failure to the next attempt; doubles from there."
     )
     max_retry: Seconds = Field(3600, description="Seconds between attempts at most.")
+    first_rescan: Seconds = Field(
+        60, description="Seconds until held mail is scanned again; doubles from there, to ten times as much."
+    )
     concurrency: int = Field(20, ge=1, le=1000, description="Deliveries at the same time, per worker.")
     per_next_hop: int = Field(
         20, ge=1, le=1000, description="Connections at a time to one next hop of a tenant, per worker."

@@ -23,7 +23,6 @@ from mailguard.delivery.forward import Forwarder, Job
 from mailguard.delivery.outcome import FirstMove, Outcome, OutcomeKind, RecipientMove, Stage, merge_outcomes
 from mailguard.delivery.route import Routes
 from mailguard.message.stamps import outgoing
-from mailguard.net.smtp_client import TlsMode
 from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import AttemptPurpose, AttemptResult, ErrorKind, Metrics
 from mailguard.store.blobs import BlobStore
@@ -33,11 +32,16 @@ from mailguard.store.ledger import Fences, Ledger, Move, NewUnit, QueueEntry
 AWAITED = 11 * MINUTE
 """Milliseconds that a reply which did not come in time is still awaited under our lease: RFC 5321 §4.5.3.2.6 and a bit."""
 
+PAST_RETURN = frozenset({OutcomeKind.DELIVERED, OutcomeKind.UNKNOWN})
+"""After these a 451 would double the mail."""
+
 KEEPS = frozenset({FirstMove.SPOOL, FirstMove.AWAIT, FirstMove.FAILED})
 """Moves after which the body is still needed."""
 
 Awaits = Callable[[str, asyncio.Future[Outcome]], None]
 """Takes over a unit, spooled under this worker's lease, whose reply has not come yet."""
+DueNow = Callable[[], None]
+"""Tells the queue that something in it is due at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,6 @@ class CarryOutSettings:
     attempt: float
     retention: int
     first_retry: int
-    tls: TlsMode
 
 
 class CarryOut:
@@ -66,6 +69,7 @@ class CarryOut:
         journal: Journal,
         blobs: BlobStore,
         awaits: Awaits,
+        due_now: DueNow,
         log: MailLog,
         metrics: Metrics,
         clock: Clock,
@@ -78,6 +82,7 @@ class CarryOut:
         self._journal = journal
         self._blobs = blobs
         self._awaits = awaits
+        self._due_now = due_now
         self._log = log
         self._metrics = metrics
         self._clock = clock
@@ -97,16 +102,15 @@ class CarryOut:
         `elsewhere` counts the recipients that were accepted without a next hop. Raises when nothing was delivered and
         something went wrong on our side: then nothing is kept, and the sender is told 451.
         """
-        outcomes: list[Outcome] = []
+        outcomes: Sequence[Outcome] = ()
         try:
             outcomes = await self._attempt(envelope, content, units, intent)
             await intent
             return await self._settle(envelope, content, findings, outcomes, elsewhere)
         except BaseException:
-            if not intent.done():
-                await asyncio.wait([intent])
-            delivered = {outcome.recipient for outcome in outcomes if outcome.kind is OutcomeKind.DELIVERED}
-            await self._abandon(envelope, [unit for unit in units if unit.number not in delivered])
+            await asyncio.wait([intent])
+            recorded = not intent.cancelled() and intent.exception() is None
+            await self._abandon(envelope, units, outcomes, recorded=recorded)
             raise
 
     async def _attempt(
@@ -118,8 +122,20 @@ class CarryOut:
             key = (unit.recipient.tenant, unit.recipient.domain, unit.headers, unit.decision.subject_tag)
             groups.setdefault(key, []).append(unit)
         attempts = [self._attempt_group(envelope, content, group, intent) for group in groups.values()]
-        results = await asyncio.gather(*attempts)
-        return [outcome for outcomes in results for outcome in outcomes]
+        # All of them end before anything is settled: one that fails must not hide that another has delivered.
+        results = await asyncio.gather(*attempts, return_exceptions=True)
+        failures = [result for result in results if isinstance(result, BaseException)]
+        outcomes = [outcome for result in results if not isinstance(result, BaseException) for outcome in result]
+        if not failures:
+            return outcomes
+        if not any(outcome.kind in PAST_RETURN for outcome in outcomes):
+            raise failures[0]
+        for group, result in zip(groups.values(), results, strict=True):
+            if isinstance(result, BaseException):
+                self._metrics.failed(ErrorKind.PIPELINE)
+                self._log.unforeseen("carry_out", message=envelope.message_id, error=result)
+                outcomes += [_not_tried(unit, "a failure of ours") for unit in group]
+        return outcomes
 
     async def _attempt_group(
         self, envelope: Envelope, content: bytes, units: Sequence[NewUnit], intent: asyncio.Task[Fences]
@@ -132,10 +148,7 @@ class CarryOut:
             kind = OutcomeKind.TEMPORARY if error.reply.transient else OutcomeKind.PERMANENT
             return [Outcome(one.number, one.tenant, kind, Stage.ROUTE, error.reply, error.reason) for one in recipients]
         if route is None:
-            detail = "the domain has no next hop any more"
-            return [
-                Outcome(one.number, one.tenant, OutcomeKind.TEMPORARY, Stage.ROUTE, detail=detail) for one in recipients
-            ]
+            return [_not_tried(unit, "the domain has no next hop any more") for unit in units]
         job = Job(
             tenant=first.recipient.tenant,
             next_hops=route.next_hops,
@@ -148,7 +161,6 @@ class CarryOut:
                 subject_tag=first.decision.subject_tag,
             ),
             options=envelope.options,
-            tls=self._settings.tls,
             public_only=route.public_only,
         )
 
@@ -179,6 +191,8 @@ class CarryOut:
             if move.move is FirstMove.AWAIT:
                 assert move.outcome.final is not None
                 self._awaits(recorded.unit, move.outcome.final)
+        if any(move.move is FirstMove.FAILED for move in first.moves):
+            self._due_now()
         return first.reply
 
     def _move(self, envelope: Envelope, move: RecipientMove, now: int) -> Move:
@@ -226,17 +240,28 @@ class CarryOut:
             else:
                 self._metrics.journal_writes.inc(len(moves))
 
-    async def _abandon(self, envelope: Envelope, units: Sequence[NewUnit]) -> None:
-        """Nothing came of these, and the sender is told to come again: say so in the ledger, or at least in the journal."""
-        moves = [Move(unit_id(envelope.message_id, unit.number), State.DEFERRED, Reason.LOCAL_ERROR) for unit in units]
-        if not moves:
-            return
+    async def _abandon(
+        self, envelope: Envelope, units: Sequence[NewUnit], outcomes: Sequence[Outcome], *, recorded: bool
+    ) -> None:
+        """The sender is told to come again: say so in the ledger, or at least in the journal; what was delivered, was.
+
+        `recorded`: the intent was committed. If not, it most likely never will be, and the ledger need not be asked.
+        """
+        delivered = {outcome.recipient: outcome for outcome in outcomes if outcome.kind is OutcomeKind.DELIVERED}
+        moves = [
+            Move(unit, State.DELIVERED, Reason.NEXT_HOP_ACCEPTED, detail=outcome.facts())
+            if (outcome := delivered.get(number))
+            else Move(unit, State.DEFERRED, Reason.LOCAL_ERROR)
+            for number, unit in ((unit.number, unit_id(envelope.message_id, unit.number)) for unit in units)
+        ]
         try:
-            await self._ledger.move(moves)
-        except MailGuardError:
-            self._log.journalled([move.unit for move in moves], error="deferred by a failure of ours")
-            with contextlib.suppress(UnavailableError):  # then its lease runs out and it becomes interrupted: as good
-                await asyncio.to_thread(self._journal.append, moves)
+            if recorded:
+                await self._ledger.move(moves)
+                return
+        except MailGuardError as error:
+            self._log.journalled([move.unit for move in moves], error=str(error))
+        with contextlib.suppress(UnavailableError):  # then its lease runs out and it becomes interrupted: as good
+            await asyncio.to_thread(self._journal.append, moves)
 
     def _tell(self, envelope: Envelope, move: RecipientMove, recorded: Move, size: int) -> None:
         """Tell the log and the metrics."""
@@ -274,3 +299,8 @@ class CarryOut:
                 stage=outcome.stage.value,
                 reply=outcome.reply,
             )
+
+
+def _not_tried(unit: NewUnit, why: str) -> Outcome:
+    recipient = unit.recipient
+    return Outcome(recipient.number, recipient.tenant, OutcomeKind.TEMPORARY, Stage.ROUTE, detail=why)

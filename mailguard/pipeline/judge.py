@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from mailguard.checks.base import CheckContext
 from mailguard.checks.runner import Runner
 from mailguard.core.clock import Clock
-from mailguard.core.decision import Decision
+from mailguard.core.decision import Action, Decision, Reason
 from mailguard.core.envelope import Envelope, Recipient, Session
 from mailguard.core.tenant import Directory, Tenant
 from mailguard.core.verdict import Findings, Verdict
@@ -35,6 +35,14 @@ class Judgement:
     def settled(self, decision: Decision) -> Judgement:
         """The same, with the decision as it stands beside those for the other recipients."""
         return replace(self, decision=decision)
+
+    def routed(self) -> Judgement:
+        """The same, or quarantine for the provider's own postmaster when nobody has said where that is."""
+        decision = self.decision
+        if self.recipient.domain or decision.action not in (Action.DELIVER, Action.TAG):
+            return self
+        why = f"{decision.explanation}; outbound.postmaster is not set"
+        return self.settled(replace(decision, action=Action.QUARANTINE, reason=Reason.NO_ROUTE, explanation=why))
 
 
 class Judge:

@@ -27,7 +27,7 @@ from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import ErrorKind, Metrics
 from mailguard.pipeline.carry_out import CarryOut
 from mailguard.pipeline.judge import Judge, Judgement
-from mailguard.pipeline.units import FIRST_STATE, headers_block, new_message, new_unit
+from mailguard.pipeline.units import headers_block, new_message, new_unit
 from mailguard.policy.decide import settle
 from mailguard.store.blobs import BlobStore
 from mailguard.store.ledger import Ledger, NewUnit
@@ -38,12 +38,16 @@ MAIL_LOOP = Reply(554, "5.4.6", "Mail loop: this message has been here before, o
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineSettings:
-    """`instance` names this worker process in the ledger. `retention` is how long mail may wait in the queue, in ms."""
+    """`instance` names this worker process in the ledger.
+
+    In milliseconds: `retention` is how long mail may wait in the queue; held mail is scanned again after `first_rescan`.
+    """
 
     hostname: str
     authserv_id: str
     instance: str
     retention: int
+    first_rescan: int
 
 
 class Pipeline:
@@ -133,7 +137,7 @@ class Pipeline:
     ) -> tuple[list[Judgement], Reply]:
         """The judgements as they will be carried out, and the reply unless a next hop is asked first."""
         judgements = self._judge.conclude(session, envelope, findings)
-        standing_alone = [self._routed(self._unless_looping(judgement, message)) for judgement in judgements]
+        standing_alone = [self._unless_looping(judgement, message).routed() for judgement in judgements]
         settlement = settle([judgement.decision for judgement in standing_alone], message_id=envelope.message_id)
         settled = [
             judgement.settled(decision)
@@ -155,15 +159,6 @@ class Pipeline:
         )
         return judgement.settled(refusal)
 
-    @staticmethod
-    def _routed(judgement: Judgement) -> Judgement:
-        """The judgement, or quarantine for the provider's own postmaster when nobody has said where that is."""
-        decision = judgement.decision
-        if judgement.recipient.domain or FIRST_STATE[decision.action] is not State.FORWARDING:
-            return judgement
-        why = f"{decision.explanation}; outbound.postmaster is not set"
-        return judgement.settled(replace(decision, action=Action.QUARANTINE, reason=Reason.NO_ROUTE, explanation=why))
-
     def _unit(
         self, session: Session, envelope: Envelope, findings: Findings, judgement: Judgement, received_at: int
     ) -> NewUnit:
@@ -181,6 +176,7 @@ class Pipeline:
             headers_block=block,
             received_at=received_at,
             retention=self._settings.retention,
+            first_rescan=self._settings.first_rescan,
             instance=self._settings.instance,
         )
 

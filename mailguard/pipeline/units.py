@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from mailguard.core.clock import MINUTE
 from mailguard.core.decision import Action
 from mailguard.core.envelope import Envelope, Session
 from mailguard.core.events import State
@@ -14,6 +13,7 @@ from mailguard.core.verdict import Findings
 from mailguard.message import headers
 from mailguard.message.message import Message
 from mailguard.pipeline.judge import Judgement
+from mailguard.queue.group import RESCAN
 from mailguard.store.ledger import NewMessage, NewUnit, QueueEntry
 
 FIRST_STATE: Mapping[Action, State] = MappingProxyType(
@@ -28,9 +28,6 @@ FIRST_STATE: Mapping[Action, State] = MappingProxyType(
     }
 )
 """Where a unit begins, by what was decided for it."""
-
-RESCAN_AFTER = MINUTE
-"""Milliseconds until held mail is scanned again for the first time."""
 
 
 def new_message(
@@ -53,8 +50,19 @@ def new_message(
     )
 
 
-def new_unit(judgement: Judgement, *, headers_block: bytes, received_at: int, retention: int, instance: str) -> NewUnit:
-    """One recipient's unit as it begins. `retention` in milliseconds is how long it may wait in the queue."""
+def new_unit(
+    judgement: Judgement,
+    *,
+    headers_block: bytes,
+    received_at: int,
+    retention: int,
+    first_rescan: int,
+    instance: str,
+) -> NewUnit:
+    """One recipient's unit as it begins.
+
+    In milliseconds: `retention` is how long it may wait in the queue; after `first_rescan` it is scanned again, if held.
+    """
     decision = judgement.decision
     state = FIRST_STATE[decision.action]
     return NewUnit(
@@ -67,14 +75,9 @@ def new_unit(judgement: Judgement, *, headers_block: bytes, received_at: int, re
         symbols=judgement.verdict.symbols,
         headers=headers_block.decode("utf-8", "surrogateescape"),
         holder=instance if state is State.FORWARDING else "",
-        queue=rescan_entry(received_at, expires_at=received_at + retention) if state is State.HELD else None,
+        queue=QueueEntry(RESCAN, received_at + first_rescan, received_at + retention) if state is State.HELD else None,
         detail={"reply": str(decision.reply)} if not decision.action.accepts else {},
     )
-
-
-def rescan_entry(now: int, *, expires_at: int) -> QueueEntry:
-    """The queue row of held mail."""
-    return QueueEntry("rescan", due_at=now + RESCAN_AFTER, expires_at=expires_at)
 
 
 def headers_block(

@@ -166,7 +166,7 @@ class AiodnsResolver(Lookups):
             async with asyncio.timeout(self._timeout):
                 if not _HOSTNAME.match(name):
                     return self._keep(key, await self._unusual.look_up(name, rdtype))
-                result = await self._channel().query_dns(name, rdtype)
+                result = await self._ask(name, rdtype)
         except TimeoutError:
             return self._keep(key, DnsTemporaryError(f"{name} {rdtype}: no answer within {self._timeout:g} s"))
         except dns_error.DNSError as error:
@@ -174,6 +174,19 @@ class AiodnsResolver(Lookups):
             rcode = _NEGATIVE.get(code)
             return self._keep(key, DnsTemporaryError(f"{name} {rdtype}: {text}") if rcode is None else Answer(rcode))
         return self._keep(key, _answer(result, rdtype))
+
+    async def _ask(self, name: str, rdtype: str) -> pycares.DNSResult:
+        """One question, again and again until it is answered. The caller sets the time.
+
+        c-ares measures its servers: where one mostly answers from its cache, it gives up on a slow name after 0.6 s,
+        whatever timeout it was told. By then the server may have the answer.
+        """
+        while True:
+            try:
+                return await self._channel().query_dns(name, rdtype)
+            except dns_error.DNSError as error:
+                if error.args[:1] != (dns_error.ARES_ETIMEOUT,):
+                    raise
 
     def _keep(self, key: _Key, outcome: _Outcome) -> _Outcome:
         if isinstance(outcome, DnsTemporaryError):

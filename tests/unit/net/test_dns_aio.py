@@ -110,6 +110,17 @@ async def test_one_who_gives_up_does_not_take_the_answer_from_the_others(resolve
     assert first.cancelled() or first.cancelling()
 
 
+async def test_a_slow_name_has_its_time_at_a_server_that_is_fast_for_others(server: DnsServer) -> None:
+    resolver = AiodnsResolver([server.address], timeout=5.0, cache_size=0)
+    for _ in range(200):
+        await resolver.a("a.test")
+    asked = asyncio.create_task(resolver.txt("slow.test"))
+    await asyncio.sleep(1.0)
+    server.update({"slow.test": {"TXT": ["at last"]}})
+    assert await asked == (b"at last",)
+    await resolver.close()
+
+
 async def test_closing_ends_what_is_under_way(server: DnsServer) -> None:
     resolver = AiodnsResolver([server.address], timeout=30.0)
     waiting = asyncio.create_task(resolver.a("slow.test"))

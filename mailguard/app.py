@@ -41,6 +41,7 @@ from mailguard.net.dns import Resolver
 from mailguard.net.dns_aio import AiodnsResolver
 from mailguard.net.smtp_client import Handshake, Timeouts, TlsMode
 from mailguard.net.smtp_pool import ConnectionPool
+from mailguard.ops import log as logs
 from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import ErrorKind, Metrics
 from mailguard.pipeline.carry_out import CarryOut, CarryOutSettings
@@ -173,7 +174,11 @@ def _zones(settings: Settings) -> list[Zone]:
 async def build_scanner(
     settings: Settings, *, checks: Sequence[str], tenant: Tenant, budget: float
 ) -> AsyncIterator[Scanner]:
-    """What `mailguard scan` judges with; no database. `budget` in seconds is what the checks of one message may take."""
+    """What `mailguard scan` judges with; no database. `budget` in seconds is what the checks of one message may take.
+
+    Of the log only errors are shown: that a check could not be done stands in the report.
+    """
+    logs.configure(level="error", form="console")
     limited = settings.model_copy(update={"checks": settings.checks.model_copy(update={"budget": budget})})
     directory = Directory.of([tenant], [])
     made = build_filter(limited, directory=lambda: directory, checks=checks)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -67,11 +68,12 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """One file: its report, or what went wrong with it."""
+    """One file: its report, or what went wrong with it; and how many seconds that took."""
 
     path: str
     report: Report | None = None
     problem: str = ""
+    seconds: float = 0.0
 
 
 ScanOne = Callable[[bytes], "asyncio.Task[Report]"]
@@ -259,6 +261,7 @@ async def _scan_one(path: str, start: ScanOne, seconds: float) -> Scanned:
         raw = await asyncio.to_thread(Path(path).read_bytes)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         return Scanned(path, problem=f"cannot be read: {getattr(error, 'strerror', None) or error}")
+    began = time.perf_counter()
     task = start(as_sent(raw))
     done, _ = await asyncio.wait({task}, timeout=seconds)
     if not done:
@@ -268,7 +271,7 @@ async def _scan_one(path: str, start: ScanOne, seconds: float) -> Scanned:
     bug = task.exception()
     if bug is not None:  # told with the file that shows it, and the others are still scanned
         return Scanned(path, problem=f"failed: {type(bug).__name__}: {bug}")
-    return Scanned(path, task.result())
+    return Scanned(path, task.result(), seconds=time.perf_counter() - began)
 
 
 def as_sent(raw: bytes) -> bytes:
@@ -311,6 +314,7 @@ def report_json(scanned: Scanned) -> dict[str, object]:
     verdict, decision = report.verdict, report.decision
     return {
         "path": scanned.path,
+        "seconds": round(scanned.seconds, 4),
         "score": round(verdict.score, 4),
         "action": decision.action,
         "reason": decision.reason,

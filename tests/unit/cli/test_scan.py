@@ -104,6 +104,7 @@ def test_json_is_a_line_for_each_file(mailguard: Run, scanner: FakeScanner, mail
     lines = [json.loads(line) for line in done.out.splitlines()]
     assert [line["path"] for line in lines] == [str(mail)] * 2
     assert lines[0]["action"] == "tag"
+    assert 0 <= lines[0]["seconds"] < 5
     assert lines[0]["symbols"][0]["name"] == "LONG"
     assert lines[0]["score"] == pytest.approx(5.0)
     assert lines[0]["findings"]["from_address"] == "eve@evil.test"

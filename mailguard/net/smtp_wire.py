@@ -120,11 +120,15 @@ class Wire(asyncio.Protocol):
             self._transport.write(data)
 
     async def drained(self, patience: float) -> None:
-        """Wait until the connection takes more bytes. Raises WireError, WireTimeout after `patience` seconds."""
+        """Let others run, and wait until the connection takes more bytes.
+
+        Raises WireError, WireTimeout after `patience` seconds.
+        """
+        await asyncio.sleep(0)
         if self._drain is not None and not self.failure:
             await self._wait(self._drain, patience)
-        if self.failure:
-            raise WireError(self.failure)
+        if self.failure or self.closing:
+            raise WireError(self.failure or "connection lost")
 
     async def reply(self, patience: float, deadline: float = inf) -> ServerReply:
         """The next reply. Raises WireError when none can come any more, WireTimeout as `received` does."""

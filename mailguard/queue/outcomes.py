@@ -169,11 +169,15 @@ class Outcomes:
         """To be tried again: the attempt counted, or not when nobody was asked. A dead next hop's other mail waits too."""
         queue, lane = self._services.queue, group.lane
         if waiting[0][1].postponed:
-            down = self._down_until.get(lane, 0) if self._is_closed(group) else 0
-            due_at = max(now + BUSY_WAIT, down)
+            due_at = now + BUSY_WAIT
+            if closed := self._is_closed(group):
+                due_at = max(due_at, self._down_until.get(lane, 0))
+                self._note_down(lane, due_at, now)
             await asyncio.gather(
                 *(queue.give_back((claim,), due_at=max(now, min(due_at, claim.expires_at))) for claim, _ in waiting)
             )
+            if closed and lane not in self._down_until:  # it came back just now, while this was not waiting yet
+                await queue.hasten_domain(lane[1])
             return
         attempts = 1 + max(claim.attempts for claim, _ in waiting)
         due_at = self._backoff.next_attempt(attempts, now=now)

@@ -228,7 +228,7 @@ async def test_large_message_still_on_its_way_when_time_is_up_is_awaited() -> No
 @pytest.mark.parametrize(
     ("midst", "stage", "code"),
     [
-        (Say("552 5.3.4 Too big after all", hang_up=True), Stage.CONTENT, 552),
+        ("552 5.3.4 Too big after all", Stage.CONTENT, 552),
         ("250 2.0.0 Premature", Stage.DATA, None),
         (HANG_UP, Stage.DATA, None),
     ],

@@ -164,7 +164,10 @@ async def test_return_of_the_smarthost_drains_our_own_mail(queue: Queue) -> None
 
         await until(postponed)
         await sink.start()
-        queue.clock.now = min([(await queue.row(unit)).due_at for unit in units])
+        queue.clock.now = max(
+            queue.clock() + 6_000,  # the first probe's time
+            min([(await queue.row(unit)).due_at for unit in units]),
+        )
         for unit in units:
             await queue.reached(unit, State.DELIVERED)
 

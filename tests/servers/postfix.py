@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.servers.ports import accepts, free_port, wait_until
 
@@ -100,6 +104,21 @@ class Postfix:
 USERS = ("u", "v", "postmaster", "abuse", *(f"u{n}" for n in range(10)))
 
 
+@contextmanager
+def running_postfix(**options: Any) -> Iterator[Postfix]:
+    """A Postfix that is stopped in the end; `options` as of `start_postfix`."""
+    # Not pytest's folder: that is private to one user, and every new run of pytest makes sure that it is.
+    root = Path(tempfile.mkdtemp(prefix="mg-postfix-", dir="/tmp"))
+    server = None
+    try:
+        server = start_postfix(root, **options)
+        yield server
+    finally:
+        if server:
+            stop_postfix(server)
+        shutil.rmtree(root, ignore_errors=True)
+
+
 def start_postfix(
     root: Path,
     *,
@@ -109,16 +128,13 @@ def start_postfix(
     relay_to: int = 0,
     more: str = "",
 ) -> Postfix:
-    """Start a Postfix under `root`: the mail server of `users` at `domains`, or with `relay_to` a sender to that port."""
+    """Start a Postfix under `root`, which everybody must be able to enter: the mail server of `users` at `domains`, or with `relay_to` a sender to that port."""
     port = free_port()
     etc = root / "etc"
     shutil.copytree("/etc/postfix", etc, dirs_exist_ok=True)
     for folder in ("spool", "data", "mail"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    for parent in (root, *root.parents):  # pytest's folders are private; Postfix's users must pass through
-        if parent == Path("/tmp"):
-            break
-        parent.chmod(0o755)
+    root.chmod(0o755)  # Postfix's users must pass through
     shutil.chown(root / "data", "postfix")
     shutil.chown(root / "mail", "nobody", "nogroup")
     if relay_to:

@@ -82,16 +82,20 @@ class Filter:
     rules: RulesFiles
     scanner: ClamdClient
     resolver: Resolver
+    on_reload: Callable[[], None]
+    """Called after each good reload; a bad one is told by `on_problems` of the files."""
 
     def reload(self) -> None:
         """Read profiles and rules again; of what is wrong the last good version stays."""
-        self.policies.reload()
-        self.rules.reload()
+        for files in (self.policies, self.rules):
+            if not files.reload():
+                self.on_reload()
 
     def reload_if_changed(self) -> None:
-        """The same, when a file has changed."""
-        self.policies.reload_if_changed()
-        self.rules.reload_if_changed()
+        """The same, of what has changed."""
+        for files in (self.policies, self.rules):
+            if files.changed and not files.reload():
+                self.on_reload()
 
 
 def build_filter(
@@ -114,6 +118,11 @@ def build_filter(
         log.policies_invalid(problems)
         if metrics:
             metrics.policy_reloads.labels("error").inc()
+
+    def on_reload() -> None:
+        log.policies_reloaded()
+        if metrics:
+            metrics.policy_reloads.labels("ok").inc()
 
     def on_timing(check: str, status: CheckStatus, seconds: float) -> None:
         if metrics:
@@ -158,7 +167,7 @@ def build_filter(
         authserv_id=settings.server.authserv_id,
         clock=clock,
     )
-    return Filter(judge, policies, rules, scanner, resolver)
+    return Filter(judge, policies, rules, scanner, resolver, on_reload)
 
 
 def _zones(settings: Settings) -> list[Zone]:
@@ -198,7 +207,11 @@ class Relay:
         clock = system_clock
         self.metrics = Metrics(REGISTRY)
         self.log = MailLog()
-        self.db = Database.open(settings.database.url, on_commit=self.metrics.event_commit_duration.observe)
+        self.db = Database.open(
+            settings.database.url,
+            on_commit=self.metrics.event_commit_duration.observe,
+            busy_timeout=settings.database.lock_timeout,
+        )
         self.leases = Leases(self.db)
         self.directory = DirectoryCache(self.db)
         self._journals = settings.storage.path / "journal"
@@ -322,6 +335,9 @@ class Relay:
             UpkeepJob("bodies", 30.0, partial(release_bodies, self.db, blobs), single=True, error=ErrorKind.STORAGE),
             UpkeepJob(
                 "orphans", 86_400.0, partial(sweep_orphans, self.db, blobs), single=True, error=ErrorKind.STORAGE
+            ),
+            UpkeepJob(
+                "temporary", 3600.0, partial(asyncio.to_thread, blobs.clean_up), single=True, error=ErrorKind.STORAGE
             ),
             UpkeepJob("workers", 3600.0, partial(self.leases.forget_workers, older_ms=DAY), single=True),
         ]

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import sys
-import time
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import uvloop
 from prometheus_client import CollectorRegistry
-from sqlalchemy import Connection, func, select
+from sqlalchemy import select
 
 from mailguard.app import build_filter, certificate_files
 from mailguard.config import Settings
 from mailguard.config.load import FILE_VARIABLE
 from mailguard.config.values import split_host_port
 from mailguard.core.errors import ConfigError, Problem, UnavailableError
-from mailguard.core.events import KEEPS_BODY
 from mailguard.core.tenant import Directory
 from mailguard.net.clamd import ClamdClient
 from mailguard.net.clamd_probe import probe
@@ -31,19 +28,13 @@ from mailguard.ops.clamd_conf import clamd_problems
 from mailguard.ops.health import Health, storage_probe
 from mailguard.ops.metrics import MULTIPROCESS_VARIABLE, Metrics
 from mailguard.smtp.tls import TlsCertificate, certificate_expiry
-from mailguard.store import schema
 from mailguard.store.db import Database
 from mailguard.store.leases import Leases
 from mailguard.store.migrations import upgrade
-from mailguard.store.queue import QueueStore
-from mailguard.store.tenants import tenant_names
 from mailguard.supervisor import Supervisor
 from mailguard.web.app import Endpoints, make_app
+from mailguard.web.live import LiveState
 from mailguard.web.server import HttpServer
-from mailguard.web.state import KeptMail, QueueDepth, RelayState, ScannerState
-
-KEPT_STATES = tuple(sorted(state.value for state in KEEPS_BODY if state.value not in ("spooled", "released")))
-"""States of kept mail that /metrics shows; what is spooled shows as the queue's depth."""
 
 SCANNER_RETRY = 30.0
 """Seconds until a clamd that did not answer at start is asked again how it is configured."""
@@ -79,9 +70,8 @@ class _Parent:
         shared_metrics.share(self._shared)
         self._metrics = Metrics(CollectorRegistry())
         self._log = logs.get_logger("serve")
-        self._db = Database.open(settings.database.url, readers=2)
+        self._db = Database.open(settings.database.url, readers=2, busy_timeout=settings.database.lock_timeout)
         self._leases = Leases(self._db)
-        self._queue = QueueStore(self._db)
         self._clamd = ClamdClient(settings.clamav.address, timeout=3.0, connections=1, connect_timeout=2.0)
         self._endings: set[asyncio.Task[bool]] = set()
         environment = dict(os.environ) | {MULTIPROCESS_VARIABLE: str(self._shared)}
@@ -183,7 +173,15 @@ class _Parent:
             }
         )
         host, port = split_host_port(self._settings.http.listen)
-        endpoints = Endpoints(health=health, read_state=self._state, shared=self._shared)
+        certificate, _ = certificate_files(self._settings)
+        scanned = "clamav" in self._settings.checks.enabled
+        state = LiveState(
+            self._db,
+            storage=storage.path,
+            scanner_version=self._clamd.version if scanned else None,
+            certificate_expires=partial(certificate_expiry, certificate),
+        )
+        endpoints = Endpoints(health=health, read_state=state.read, shared=self._shared)
         return HttpServer(make_app(endpoints), host=host, port=port)
 
     async def _database_answers(self) -> str:
@@ -201,44 +199,3 @@ class _Parent:
         if not ready:
             raise UnavailableError(f"0 of {wanted} workers ready")
         return f"{ready} of {wanted} workers ready"
-
-    async def _state(self) -> RelayState:
-        now = time.time()
-        depths = await self._queue.depth()
-        names = await self._db.read(tenant_names)
-        kept = await self._db.read(_kept_in)
-        return RelayState(
-            now=now,
-            queue=tuple(
-                QueueDepth(names.get(one.tenant, ""), one.purpose, one.count, max(0.0, now - one.oldest_at / 1000))
-                for one in depths
-            ),
-            kept=tuple(
-                KeptMail(names.get(tenant, ""), state, mails, size) for (tenant, state), (mails, size) in kept.items()
-            ),
-            scanner=await self._scanner_state(),
-            storage_free=shutil.disk_usage(self._settings.storage.path).free,
-            certificate_expires=certificate_expiry(certificate_files(self._settings)[0]),
-        )
-
-    async def _scanner_state(self) -> ScannerState | None:
-        if "clamav" not in self._settings.checks.enabled:
-            return None
-        try:
-            version = await self._clamd.version()
-        except UnavailableError:
-            return ScannerState(up=False)
-        made_at = version.database_at.timestamp() if version.database_at else 0.0
-        return ScannerState(up=True, signature_version=version.database or 0, signatures_at=made_at)
-
-
-def _kept_in(connection: Connection) -> Mapping[tuple[int, str], tuple[int, int]]:
-    """Count and octets of kept mail, by tenant and state."""
-    units, messages = schema.units, schema.messages
-    rows = connection.execute(
-        select(units.c.tenant, units.c.state, func.count(), func.sum(messages.c.size))
-        .join(messages, messages.c.id == units.c.message)
-        .where(units.c.state.in_(KEPT_STATES))
-        .group_by(units.c.tenant, units.c.state)
-    )
-    return {(tenant, state): (mails, int(size or 0)) for tenant, state, mails, size in rows}

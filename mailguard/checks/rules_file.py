@@ -5,9 +5,8 @@ Matching is in `rules`.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mailguard.checks.rules import PLACES, Rule, Rules, options
 from mailguard.config.problems import Location, nearest, problems_of
+from mailguard.config.reloading import OnProblems, ReloadedFiles, ignore_problems
 from mailguard.config.yaml_source import Source, read
 from mailguard.core.errors import ConfigError, Problem
 
@@ -199,54 +199,21 @@ def _try_examples(table: RuleTable, patterns: Sequence[Any], problem: OnProblem)
             problem("no example in `hits` matches it", "patterns", i)
 
 
-class RulesFiles:
-    """The current rules of `path`. A change that does not pass leaves the last good ones; `on_problems` hears of it."""
+class RulesFiles(ReloadedFiles):
+    """The current rules of `path`: a file, or a directory of `*.yaml`."""
 
-    def __init__(self, path: Path, *, on_problems: Callable[[Sequence[Problem]], None] = lambda problems: None) -> None:
+    def __init__(self, path: Path, *, on_problems: OnProblems = ignore_problems) -> None:
+        super().__init__(on_problems=on_problems)
         self._path = path
-        self._on_problems = on_problems
         self._rules = Rules()
-        self._signature: tuple[tuple[str, int, int, int], ...] = ()
 
     @property
     def current(self) -> Rules:
         """The last good rules; none before `load`."""
         return self._rules
 
-    def load(self) -> Rules:
-        """Read them. Raises ConfigError with every problem; those before stay."""
-        self._signature = self._look()
+    def _paths(self) -> Iterable[Path]:
+        return self._path.glob("*.yaml") if self._path.is_dir() else [self._path]
+
+    def _take(self) -> None:
         self._rules = load_rules(self._path)
-        return self._rules
-
-    def reload(self) -> tuple[Problem, ...]:
-        """Read them again; what is wrong with them, told to `on_problems` too, or nothing when they were taken."""
-        try:
-            self.load()
-        except ConfigError as error:
-            self._on_problems(error.problems)
-            return error.problems
-        return ()
-
-    def reload_if_changed(self) -> bool:
-        """Reload when a file was changed, added or removed since the last look. Cheap."""
-        if self._look() == self._signature:
-            return False
-        self.reload()
-        return True
-
-    async def watch(self, *, interval: float = 2.0) -> None:
-        """Reload on change, looking every `interval` seconds, until it is cancelled."""
-        while True:
-            await asyncio.sleep(interval)
-            await asyncio.to_thread(self.reload_if_changed)
-
-    def _look(self) -> tuple[tuple[str, int, int, int], ...]:
-        seen = []
-        for path in sorted(self._path.glob("*.yaml")) if self._path.is_dir() else [self._path]:
-            try:
-                stat = path.stat()
-            except OSError:
-                continue  # gone between the listing and here; the next look sees it gone
-            seen.append((str(path), stat.st_mtime_ns, stat.st_size, stat.st_ino))
-        return tuple(seen)

@@ -65,7 +65,9 @@ def list_(context: typer.Context, *, json: Json = False) -> None:
     """List the profiles: their names, the start of their hash as in the trace, what they are for."""
     from mailguard.policy.files import PolicyFiles
 
-    profiles = PolicyFiles(cli_of(context).settings.policies.path).load()
+    files = PolicyFiles(cli_of(context).settings.policies.path)
+    files.load()
+    profiles = {name: files.find(name) for name in files.names}
     if json:
         print_json(
             [

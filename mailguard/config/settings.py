@@ -156,6 +156,9 @@ class DatabaseSection(Section):
         description="`sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/DATABASE`; may be a secret reference.",
         json_schema_extra={"default": "sqlite:///STORAGE/mailguard.db, in storage.path", "secret": True},
     )
+    lock_timeout: Seconds = Field(
+        10, description="Seconds that the relay waits for another process's lock before it tells the sender 451."
+    )
 
 
 class StorageSection(Section):

@@ -275,6 +275,10 @@ class MailLog:
 
     # our own side
 
+    def policies_reloaded(self) -> None:
+        """Profiles or rules were changed, and the new ones are in force."""
+        self._log.info("policies_reloaded")
+
     def policies_invalid(self, problems: Sequence[Problem]) -> None:
         """Changed policies are wrong; the last good ones stay."""
         self._log.error("policies_invalid", problems=[str(problem) for problem in problems])

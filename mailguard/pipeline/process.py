@@ -106,6 +106,7 @@ class Pipeline:
         stage.ended("parse")
 
         findings = await self._judge.find(session, envelope, message)
+        self._found(findings)
         stage.ended("check")
 
         judgements, reply = self._decide(session, envelope, message, findings)
@@ -191,6 +192,12 @@ class Pipeline:
             size=len(message.raw),
             header_message_id=message.message_id,
         )
+
+    def _found(self, findings: Findings) -> None:
+        for auth in findings.auth:
+            self._metrics.authenticated(auth.method, auth.outcome)
+        if findings.malware:
+            self._metrics.malware_found.inc()
 
     def _began(self, envelope: Envelope, judgements: Sequence[Judgement], units: Sequence[NewUnit], size: int) -> None:
         """Tell the log and the metrics what was decided and recorded."""

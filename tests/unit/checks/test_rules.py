@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import time
 from pathlib import Path
@@ -225,7 +224,8 @@ def test_a_change_that_does_not_pass_leaves_the_last_good_rules(tmp_path: Path) 
     files = RulesFiles(tmp_path, on_problems=lambda found: heard.append(len(found)))
     path = tmp_path / "a.yaml"
     path.write_text(dedent(GOOD))
-    good = files.load()
+    files.load()
+    good = files.current
     assert not files.reload_if_changed()
     path.write_text("rules: [{name: XX}]")
     assert files.reload_if_changed()
@@ -234,17 +234,6 @@ def test_a_change_that_does_not_pass_leaves_the_last_good_rules(tmp_path: Path) 
     path.write_text(dedent(GOOD).replace("score: 1", "score: 2"))
     assert files.reload_if_changed()
     assert files.current.rules[0].score == 2
-
-
-async def test_a_change_is_seen_while_we_run(tmp_path: Path) -> None:
-    files = RulesFiles(tmp_path)
-    files.load()
-    watching = asyncio.create_task(files.watch(interval=0.01))
-    (tmp_path / "a.yaml").write_text(dedent(GOOD))
-    async with asyncio.timeout(5):
-        while not len(files.current):
-            await asyncio.sleep(0.01)
-    watching.cancel()
 
 
 # what we ship

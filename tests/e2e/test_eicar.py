@@ -10,7 +10,7 @@ import pytest
 from mailguard.smtp.data import normalise
 from tests.dns_server import DnsServer
 from tests.e2e.mails import arrived, with_attachment
-from tests.servers.clamd import Clamd, private_clamd
+from tests.servers.clamd import private_clamd
 from tests.servers.relay import ROOT, Relay
 from tests.servers.sink_thread import SinkThread
 

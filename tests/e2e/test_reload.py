@@ -1,0 +1,121 @@
+"""What is changed while the relay runs takes effect within seconds, without a restart; what is wrong changes nothing."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.mails import arrived, infected, mail
+from tests.servers.ports import wait_until
+from tests.servers.relay import ROOT, Relay
+from tests.servers.sink_thread import SinkThread
+
+SECONDS = 5
+
+
+@pytest.fixture
+def policies(tmp_path: Path) -> Path:
+    """The shipped policies, to be changed."""
+    return Path(shutil.copytree(ROOT / "policies", tmp_path / "policies"))
+
+
+@pytest.fixture
+def relay(new_relay: Callable[..., Relay], policies: Path, sink: SinkThread) -> Relay:
+    made = new_relay(policies=policies, workers=2)
+    made.add_tenant("acme", "client.test", sink.port)
+    return made.start()
+
+
+def everywhere(condition: Callable[[], bool], *, what: str) -> None:
+    """Wait until it holds for new connections, whichever worker gets them."""
+    wait_until(lambda: all(condition() for _ in range(8)), seconds=SECONDS, what=what)
+
+
+def test_tenants_domains_and_next_hops(relay: Relay, new_sink: Callable[..., SinkThread]) -> None:
+    other = new_sink()
+    assert not relay.takes("u@new.test")
+    relay.add_tenant("globex", "new.test", other.port)
+    everywhere(lambda: relay.takes("u@new.test"), what="the new tenant's domain being taken")
+    assert relay.send(mail("first"), ["u@new.test"])[0] == 250
+    assert len(arrived(other, "u@new.test")) == 1
+
+    relay.cli("tenant", "domain", "add", "globex", "second.test", "--next-hop", f"127.0.0.1:{other.port}")
+    everywhere(lambda: relay.takes("u@second.test"), what="the second domain being taken")
+
+    third = new_sink()
+    relay.cli("tenant", "set", "globex", "--next-hop", f"127.0.0.1:{third.port}")
+
+    def goes_to_the_third() -> bool:
+        before = len(third.messages)
+        relay.send(mail("where to"), ["u@new.test"])
+        return len(third.messages) > before
+
+    everywhere(goes_to_the_third, what="the new next hop being used")
+
+    relay.cli("tenant", "domain", "remove", "globex", "second.test")
+    everywhere(lambda: not relay.takes("u@second.test"), what="the removed domain being refused")
+    assert relay.takes("u@new.test")
+    relay.cli("tenant", "remove", "globex")
+    everywhere(lambda: not relay.takes("u@new.test"), what="the removed tenant's domain being refused")
+    assert relay.takes("u@client.test")
+
+
+def test_lists_and_profiles_of_a_tenant(relay: Relay) -> None:
+    relay.cli("tenant", "deny", "add", "acme", "sender.test")
+    everywhere(lambda: relay.send(mail("denied"))[0] == 550, what="the deny entry being used")
+    relay.cli("tenant", "set", "acme", "--policy", "tag-only")
+    everywhere(lambda: relay.send(mail("denied but tagged"))[0] == 250, what="the other profile being used")
+
+
+def test_a_changed_profile_is_used_and_a_broken_one_is_not(relay: Relay, policies: Path) -> None:
+    default = policies / "default.yaml"
+    assert relay.send(infected())[0] == 250
+
+    good = default.read_text().replace("malware: quarantine", "malware: reject")
+    default.write_text(good)
+    everywhere(lambda: relay.send(infected())[0] == 550, what="the changed profile being used")
+    wait_until(lambda: relay.metric('mailguard_policy_reloads_total{result="ok"}') == 2, what="both workers' reloads")
+    assert relay.metric('mailguard_policy_reloads_total{result="error"}') == 0
+
+    default.write_text(good.replace("malware: reject", "malware: tickle"))
+    wait_until(lambda: relay.metric('mailguard_policy_reloads_total{result="error"}') == 2, what="both being told")
+    assert "default.yaml" in relay.log
+    assert "tickle" in relay.log
+    assert {relay.send(infected())[0] for _ in range(8)} == {550}
+    assert relay.get("/readyz")[0] == 200
+    assert relay.cli("policy", "check", check=False).returncode == 2
+
+    default.write_text(good.replace("malware: reject", "malware: quarantine"))
+    everywhere(lambda: relay.send(infected())[0] == 250, what="the mended profile being used")
+
+
+def test_a_new_rule_is_used(relay: Relay, policies: Path, sink: SinkThread) -> None:
+    (policies / "rules/90-ours.yaml").write_text(
+        "rules:\n  - name: OURS_TULIPS\n    description: bulbs\n    score: 1.5\n    where: subject\n"
+        "    patterns: tulips\n    hits: [tulips]\n"
+    )
+
+    def is_seen() -> bool:
+        relay.send(mail("cheap tulips"))
+        return b"OURS_TULIPS(1.50)" in sink.messages[-1].content
+
+    everywhere(is_seen, what="the new rule being used")
+    (policies / "rules/90-ours.yaml").write_text("rules:\n  - name: OURS_TULIPS\n    patterns: '('\n")
+    wait_until(lambda: relay.metric('mailguard_policy_reloads_total{result="error"}') == 2, what="both being told")
+    everywhere(is_seen, what="the last good rules staying")
+
+
+def test_sighup_reads_the_policies_at_once(new_relay: Callable[..., Relay], policies: Path, sink: SinkThread) -> None:
+    relay = new_relay(policies=policies, environment={"MAILGUARD_POLICIES__POLL_SECONDS": "3600"})
+    relay.add_tenant("acme", "client.test", sink.port)
+    relay.start()
+    default = policies / "default.yaml"
+    default.write_text(default.read_text().replace("malware: quarantine", "malware: reject"))
+    assert relay.send(infected())[0] == 250
+    assert relay.process is not None
+    relay.process.send_signal(signal.SIGHUP)
+    everywhere(lambda: relay.send(infected())[0] == 550, what="the changed profile being used")

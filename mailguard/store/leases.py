@@ -48,8 +48,8 @@ class Leases:
         return await self.acquire(WORKER + instance, instance, lease_ms=lease_ms)
 
     async def leave(self, instance: str) -> bool:
-        """Say that a worker instance has ended."""
-        return await self.release(WORKER + instance, instance)
+        """Say that a worker instance has ended, whatever work it had; False when it was thought dead already."""
+        return await self._db.write(lambda connection: leave_in(connection, instance))
 
     async def workers(self) -> tuple[Lease, ...]:
         """The worker instances that live."""
@@ -85,6 +85,14 @@ def release_in(connection: Connection, name: str, holder: str) -> bool:
     at = now(connection)
     held = and_(leases.c.name == name, leases.c.holder == holder, leases.c.until > at)
     return connection.execute(update(leases).where(held).values(until=at)).rowcount == 1
+
+
+def leave_in(connection: Connection, instance: str) -> bool:
+    """`Leases.leave` inside a transaction: gives up all that the instance holds, so that others need not wait for it."""
+    at = now(connection)
+    held = and_(leases.c.holder == instance, leases.c.until > at)
+    given_up = connection.scalars(update(leases).where(held).values(until=at).returning(leases.c.name))
+    return WORKER + instance in given_up.all()
 
 
 def require_in(connection: Connection, lease: Lease) -> None:

@@ -53,6 +53,18 @@ async def test_it_can_be_given_up(leases: Leases) -> None:
     assert second.fence > first.fence
 
 
+async def test_worker_that_has_ended_leaves_its_work_to_others(leases: Leases) -> None:
+    await leases.beat("w1", lease_ms=1000)
+    await leases.beat("w2", lease_ms=1000)
+    assert await leases.acquire("upkeep:expiry", "w1", lease_ms=60_000)
+    assert await leases.acquire("upkeep:bodies", "w2", lease_ms=60_000)
+    assert await leases.leave("w1")
+    assert [lease.holder for lease in await leases.workers()] == ["w2"]
+    assert await leases.acquire("upkeep:expiry", "w2", lease_ms=60_000)
+    assert await leases.acquire("upkeep:bodies", "w1", lease_ms=60_000) is None
+    assert not await leases.leave("w1")
+
+
 async def test_of_many_at_once_one_gets_it(open_db: OpenDatabase) -> None:
     each = [Leases(open_db()), Leases(open_db())]
     attempts = (each[n % 2].acquire("upkeep", f"w{n}", lease_ms=1000) for n in range(20))

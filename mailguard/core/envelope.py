@@ -57,14 +57,26 @@ class RcptOptions:
 
 @dataclass(frozen=True, slots=True)
 class NextHop:
-    """Where mail of a domain goes on: a host name or address and a port; the lowest `priority` is tried first."""
+    """Where mail of a domain goes on: a host name or address and a port; the lowest `priority` is tried first.
+
+    With `lmtp` it is spoken to by LMTP (RFC 2033); `host` may then be the path of a socket, and the port is 0.
+    """
 
     host: str
     port: int = 25
     priority: int = 10
+    lmtp: bool = False
+
+    @property
+    def is_socket(self) -> bool:
+        """Whether it is a socket of this machine, not a host."""
+        return self.host.startswith("/")
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        if self.is_socket:
+            return f"lmtp:{self.host}"
+        text = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"lmtp://{text}" if self.lmtp else text
 
 
 @dataclass(frozen=True, slots=True)

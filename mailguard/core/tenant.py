@@ -8,6 +8,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from mailguard.core.envelope import NextHop
+from mailguard.core.transport import AS_SET_FOR_ALL, HopSecurity
 
 SYSTEM_TENANT = 1
 """The provider itself, named `system`: bare `postmaster`, and what we send ourselves (DSNs). Made by the first migration."""
@@ -18,6 +19,17 @@ class ListKind(StrEnum):
 
     ALLOW = "allow"
     DENY = "deny"
+
+
+class Verification(StrEnum):
+    """How it is known, at RCPT, whether a recipient exists."""
+
+    NONE = "none"
+    """It is not asked: every address of the domain is taken."""
+    LIST = "list"
+    """By the tenant's list of recipients."""
+    CALL_AHEAD = "call-ahead"
+    """By asking the next hop, whose answers are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +48,10 @@ class ListEntry:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A client of the provider. `profile` names a file in `policies/`; `soft_bounce`: the next hop's 5xx counts as 4xx."""
+    """A client of the provider. `profile` names a file in `policies/`; `soft_bounce`: the next hop's 5xx counts as 4xx.
+
+    Each character of `separators` parts a mailbox from what the sender adds to it (`joe+news`); empty: none does.
+    """
 
     id: int
     name: str
@@ -44,15 +59,26 @@ class Tenant:
     plan: str = ""
     soft_bounce: bool = False
     lists: tuple[ListEntry, ...] = ()
+    verification: Verification = Verification.NONE
+    separators: str = "+"
 
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A recipient domain: who it belongs to and where its mail goes, the lowest priority first."""
+    """A recipient domain: who it belongs to and where its mail goes, the lowest priority first.
+
+    `verification` is None when it is the tenant's. `alias_of` names the domain whose mailboxes an alias has too, next hops
+    included; `rewrite`: its recipients are given to the next hop as addresses of that domain.
+    """
 
     name: str
     tenant: int
     next_hops: tuple[NextHop, ...] = ()
+    verification: Verification | None = None
+    alias_of: str = ""
+    rewrite: bool = False
+    security: HopSecurity = AS_SET_FOR_ALL
+    """What is asked of its next hops: TLS, and our credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +101,13 @@ class Directory:
     def domain(self, name: str) -> Domain | None:
         """The domain by its look-up form (lower case, A-labels, no trailing dot); None: not ours, never relay."""
         return self.domains.get(name)
+
+    def mailboxes(self, domain: Domain) -> Domain:
+        """The domain that a domain's mailboxes belong to: itself, or what it is an alias of."""
+        return self.domains.get(domain.alias_of, domain) if domain.alias_of else domain
+
+    def verification(self, domain: Domain) -> Verification:
+        """How the recipients of a domain are verified: an alias as what it is an alias of, else as its tenant says."""
+        own = self.mailboxes(domain).verification
+        tenant = self.tenants.get(domain.tenant)
+        return own if own is not None else tenant.verification if tenant else Verification.NONE

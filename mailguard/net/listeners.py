@@ -50,6 +50,12 @@ def check_next_hops(
     problems = []
     ports = {port for _, port in listen}
     for hop in hops:
+        if hop.is_socket:
+            if not allow_private:
+                problems.append(
+                    Problem("next hop", f"{hop} is a socket of this machine; only the provider may set one")
+                )
+            continue
         if hop.port not in ports and allow_private:
             continue
         for address in _addresses(hop.host, addresses):

@@ -18,6 +18,9 @@ from mailguard.core.errors import ConfigError, Problem
 _TENANT_NAME = re.compile(r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")
 _LABEL = re.compile(r"^(?!-)[a-z0-9_-]{1,63}(?<!-)$")
 _DOMAIN_LIMIT = 253
+_SOCKET = re.compile(r"^lmtp:(?P<path>/(?!/)[^\s@]{1,100})(?:@(?P<priority>\d{1,5}))?$")
+LMTP_PORT = 24
+"""Where LMTP is found unless it is said (RFC 2033 §5 forbids 25)."""
 _NEXT_HOP = re.compile(
     r"^(?:\[(?P<literal>[^\]]*)\]|(?P<host>[^\[\]:@\s]+))(?::(?P<port>\d{1,5}))?(?:@(?P<priority>\d{1,5}))?$"
 )
@@ -76,20 +79,26 @@ def domain_name(text: str) -> str:
 def next_hop(text: str) -> NextHop:
     """A next hop from `HOST[:PORT][@PRIORITY]`: a host name, an IPv4 address or an IPv6 one in brackets.
 
-    Port 25 and priority 10 when not given. Raises ConfigError with what is wrong.
+    `lmtp://HOST[:PORT][@PRIORITY]` and `lmtp:/PATH[@PRIORITY]` mean an LMTP server. Port 25 (24 for LMTP) and priority 10 when
+    not given. Raises ConfigError with what is wrong.
     """
-    match = _NEXT_HOP.match(text.strip())
+    if match := _SOCKET.match(text.strip()):
+        return NextHop(match["path"], 0, _priority(text, match["priority"]), lmtp=True)
+    lmtp = text.strip().lower().startswith("lmtp://")
+    match = _NEXT_HOP.match(text.strip()[len("lmtp://") :] if lmtp else text.strip())
     if match is None:
         hint = (
-            "an IPv6 address goes in brackets, as [2001:db8::1]:25" if text.count(":") > 1 else "host, port, priority"
+            "an IPv6 address goes in brackets, as [2001:db8::1]:25"
+            if text.count(":") > 1 and not lmtp
+            else "host, port, priority; lmtp://HOST:PORT or lmtp:/PATH for LMTP"
         )
         raise ConfigError([Problem("next hop", f"{text!r} is not HOST[:PORT][@PRIORITY] ({hint})")])
-    port, priority = int(match["port"] or 25), int(match["priority"] or 10)
+    port = int(match["port"] or (LMTP_PORT if lmtp else 25))
     problems = []
     if not 1 <= port <= 65535:
         problems.append(Problem("next hop", f"{text!r}: port {port} is not within 1 to 65535"))
-    if priority > 65535:
-        problems.append(Problem("next hop", f"{text!r}: priority {priority} is not within 0 to 65535"))
+    if lmtp and port == 25:
+        problems.append(Problem("next hop", f"{text!r}: port 25 speaks SMTP, never LMTP (RFC 2033 §5)"))
     if match["literal"] is not None:
         host = _address_text(match["literal"])
         what = f"[{match['literal']}] is not an IP address"
@@ -98,9 +107,20 @@ def next_hop(text: str) -> NextHop:
         what = f"{match['host']!r} is neither a host name nor an IP address"
     if host is None:
         problems.append(Problem("next hop", f"{text!r}: {what}"))
+    try:
+        priority = _priority(text, match["priority"])
+    except ConfigError as error:
+        problems += error.problems
     if problems or host is None:
         raise ConfigError(problems)
-    return NextHop(host, port, priority)
+    return NextHop(host, port, priority, lmtp)
+
+
+def _priority(text: str, digits: str | None) -> int:
+    priority = int(digits or 10)
+    if priority > 65535:
+        raise ConfigError([Problem("next hop", f"{text!r}: priority {priority} is not within 0 to 65535")])
+    return priority
 
 
 def list_pattern(text: str) -> str:

@@ -51,6 +51,8 @@ tenants = Table(
     Column("soft_bounce", Boolean, nullable=False, server_default="0"),
     Column("created_at", BigInteger, nullable=False),
     Column("removed_at", BigInteger),  # rows stay: the ledger and the bill refer to them
+    Column("verification", String(16), nullable=False, server_default="none"),
+    Column("separators", String(8), nullable=False, server_default="+"),
     sqlite_autoincrement=True,
 )
 
@@ -59,6 +61,11 @@ domains = Table(
     metadata,
     Column("name", String(255), primary_key=True),
     Column("tenant", _Id, ForeignKey("tenants.id"), nullable=False, index=True),
+    # what is asked of its next hops (core.transport.HopSecurity); empty: as it is set for all
+    Column("tls", String(16), nullable=False, server_default=""),
+    Column("client_certificate", Text, nullable=False, server_default=""),  # path of a PEM file
+    Column("auth_username", String(255), nullable=False, server_default=""),
+    Column("auth_password", Text, nullable=False, server_default=""),  # a reference to a secret, never one
 )
 
 next_hops = Table(
@@ -69,6 +76,7 @@ next_hops = Table(
     Column("host", String(255), nullable=False),
     Column("port", Integer, nullable=False),
     Column("priority", Integer, nullable=False),
+    Column("lmtp", Boolean, nullable=False, server_default="0"),  # host may then be the path of a socket
 )
 
 list_entries = Table(

@@ -18,6 +18,7 @@ from mailguard.core.envelope import NextHop
 from mailguard.core.errors import ConflictError, NotFoundError
 from mailguard.core.events import State
 from mailguard.core.tenant import SYSTEM_TENANT, Directory, Domain, ListEntry, ListKind, Tenant
+from mailguard.core.transport import HopSecurity, TlsMode
 from mailguard.store import schema
 from mailguard.store.texts import clean
 
@@ -119,7 +120,7 @@ def add_tenant(
     ).scalar_one()
     for domain in domains:
         _insert_domain(conn, tenant, domain, next_hops)
-    _bump(conn)
+    bump(conn)
     return int(tenant)
 
 
@@ -171,7 +172,7 @@ def set_tenant(
         values["soft_bounce"] = soft_bounce
     if values:
         conn.execute(update(schema.tenants).where(schema.tenants.c.id == record.tenant.id).values(**values))
-        _bump(conn)
+        bump(conn)
     return tenant_by_name(conn, name)
 
 
@@ -193,7 +194,7 @@ def remove_tenant(conn: Connection, *, name: str, now: int, force: bool = False)
     conn.execute(update(schema.tenants).where(schema.tenants.c.id == record.tenant.id).values(removed_at=now))
     for domain in record.domains:
         _delete_domain(conn, domain.name)
-    _bump(conn)
+    bump(conn)
     return waiting
 
 
@@ -216,13 +217,13 @@ def add_domain(conn: Connection, *, tenant: str, domain: str, next_hops: Sequenc
     """Give a tenant one more domain. Raises NotFoundError, or ConflictError naming the domain's owner."""
     record = tenant_by_name(conn, tenant)
     _insert_domain(conn, record.tenant.id, domain, next_hops)
-    _bump(conn)
+    bump(conn)
 
 
 def remove_domain(conn: Connection, *, tenant: str, domain: str, force: bool = False) -> None:
     """Take a domain from a tenant. Raises NotFoundError, or ConflictError while mail for it is in flight."""
     record = tenant_by_name(conn, tenant)
-    _own_domain(record, domain)
+    own_domain(record, domain)
     waiting = in_flight(conn, record.tenant.id, domain=domain)
     if waiting and not force:
         raise ConflictError(
@@ -230,7 +231,7 @@ def remove_domain(conn: Connection, *, tenant: str, domain: str, force: bool = F
             "--force and they expire undelivered"
         )
     _delete_domain(conn, domain)
-    _bump(conn)
+    bump(conn)
 
 
 def set_next_hops(
@@ -240,10 +241,10 @@ def set_next_hops(
     record = tenant_by_name(conn, tenant)
     names = [domain.name for domain in record.domains] if domains is None else list(domains)
     for name in names:
-        _own_domain(record, name)
+        own_domain(record, name)
         conn.execute(delete(schema.next_hops).where(schema.next_hops.c.domain == name))
         _insert_next_hops(conn, name, next_hops)
-    _bump(conn)
+    bump(conn)
 
 
 # --- allow and deny entries ------------------------------------------------------------------------------------------
@@ -281,7 +282,7 @@ def add_list_entry(
             expires_at=expires_at,
         )
     )
-    _bump(conn)
+    bump(conn)
 
 
 def remove_list_entry(conn: Connection, *, tenant: str, kind: ListKind, pattern: str) -> None:
@@ -295,25 +296,28 @@ def remove_list_entry(conn: Connection, *, tenant: str, kind: ListKind, pattern:
     ).rowcount
     if not removed:
         raise NotFoundError(f"{pattern} is not on {tenant}'s {kind} list; see `mailguard tenant {kind} list {tenant}`")
-    _bump(conn)
+    bump(conn)
 
 
 # --- below: rows to values -------------------------------------------------------------------------------------------
 
 
-def _bump(conn: Connection) -> None:
+def bump(conn: Connection) -> None:
+    """Note that the directory changed, in the transaction that changes it."""
     value = cast(cast(schema.meta.c.value, BigInteger) + 1, Text)
     changed = conn.execute(update(schema.meta).where(schema.meta.c.key == _VERSION_KEY).values(value=value)).rowcount
     if not changed:
         conn.execute(insert(schema.meta).values(key=_VERSION_KEY, value="1"))
 
 
-def _own_domain(record: TenantRecord, domain: str) -> None:
-    names = [own.name for own in record.domains]
-    if domain not in names:
+def own_domain(record: TenantRecord, domain: str) -> Domain:
+    """A domain of a tenant. Raises NotFoundError, naming those it has."""
+    domains = {own.name: own for own in record.domains}
+    if domain not in domains:
         raise NotFoundError(
-            f"{domain} is not a domain of tenant {record.tenant.name!r}, which has: {', '.join(names) or 'none'}"
+            f"{domain} is not a domain of tenant {record.tenant.name!r}, which has: {', '.join(domains) or 'none'}"
         )
+    return domains[domain]
 
 
 def _owner_of(conn: Connection, domain: str) -> tuple[int, str] | None:
@@ -339,7 +343,7 @@ def _insert_domain(conn: Connection, tenant: int, domain: str, next_hops: Sequen
 
 def _insert_next_hops(conn: Connection, domain: str, next_hops: Sequence[NextHop]) -> None:
     rows = [
-        {"domain": domain, "host": hop.host, "port": hop.port, "priority": hop.priority}
+        {"domain": domain, "host": hop.host, "port": hop.port, "priority": hop.priority, "lmtp": hop.lmtp}
         for hop in dict.fromkeys(next_hops)
     ]
     if rows:
@@ -367,9 +371,13 @@ def _records(conn: Connection, *conditions: ColumnElement[bool]) -> list[TenantR
     if one is not None:
         hop_query = hop_query.join(domains, domains.c.name == hops.c.domain).where(domains.c.tenant == one)
     for row in conn.execute(hop_query):
-        hops_of.setdefault(row.domain, []).append(NextHop(row.host, row.port, row.priority))
+        hops_of.setdefault(row.domain, []).append(NextHop(row.host, row.port, row.priority, bool(row.lmtp)))
     for row in conn.execute(select(domains).where(*_of(domains.c.tenant, one)).order_by(domains.c.name)):
-        domains_of.setdefault(row.tenant, []).append(Domain(row.name, row.tenant, tuple(hops_of.get(row.name, ()))))
+        security = HopSecurity(
+            TlsMode(row.tls) if row.tls else None, row.client_certificate, row.auth_username, row.auth_password
+        )
+        domain = Domain(row.name, row.tenant, tuple(hops_of.get(row.name, ())), security)
+        domains_of.setdefault(row.tenant, []).append(domain)
     for row in conn.execute(select(entries).where(*_of(entries.c.tenant, one)).order_by(entries.c.id)):
         entry = ListEntry(ListKind(row.kind), row.pattern, row.author, row.reason, row.expires_at)
         lists_of.setdefault(row.tenant, []).append(entry)

@@ -71,6 +71,10 @@ def upgrade() -> None:
         "domains",
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("tenant", ID, nullable=False),
+        sa.Column("tls", sa.String(length=16), server_default="", nullable=False),
+        sa.Column("client_certificate", sa.Text(), server_default="", nullable=False),
+        sa.Column("auth_username", sa.String(length=255), server_default="", nullable=False),
+        sa.Column("auth_password", sa.Text(), server_default="", nullable=False),
         sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_domains_tenant")),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_domains")),
     )
@@ -143,6 +147,7 @@ def upgrade() -> None:
         sa.Column("host", sa.String(length=255), nullable=False),
         sa.Column("port", sa.Integer(), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("lmtp", sa.Boolean(), server_default="0", nullable=False),
         sa.ForeignKeyConstraint(["domain"], ["domains.name"], name=op.f("fk_next_hops_domain"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_next_hops")),
     )

@@ -62,6 +62,15 @@ def local_part_of(address: str) -> str:
     return address.rpartition("@")[0] if "@" in address else address
 
 
+SPECIAL_LOCAL_PARTS = frozenset({"postmaster", "abuse"})
+"""They must hear from everybody, about spam in particular (RFC 5321 §4.5.1, RFC 2142)."""
+
+
+def is_special(address: str) -> bool:
+    """Whether `address` is postmaster or abuse, of any domain or none."""
+    return local_part_of(address).strip('"').lower() in SPECIAL_LOCAL_PARTS
+
+
 def normalise(address: str) -> str:
     """The form in which addresses are compared and counted: lower case, no trailing dot in the domain."""
     local, at, domain = address.rpartition("@")

@@ -46,6 +46,8 @@ class Reason(StrEnum):
     # the door
     UNKNOWN_DOMAIN = "unknown_domain"
     UNKNOWN_RECIPIENT = "unknown_recipient"
+    UNVERIFIED_RECIPIENT = "unverified_recipient"
+    """Nobody could say whether the recipient exists: deferred."""
     MAIL_LOOP = "mail_loop"
     TOO_LARGE = "too_large"
     UNSUPPORTED_BY_NEXT_HOP = "unsupported_by_next_hop"

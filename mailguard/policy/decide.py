@@ -10,16 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from mailguard.core.address import local_part_of
+from mailguard.core.address import is_special, local_part_of
 from mailguard.core.decision import Action, Decision, Reason
 from mailguard.core.envelope import Recipient
 from mailguard.core.reply import LOCAL_ERROR, Reply
 from mailguard.core.verdict import Verdict
 from mailguard.policy.conditions import CONDITIONS, STRICTNESS, gravity
 from mailguard.policy.profile import IGNORE, Policy
-
-SPECIAL_LOCAL_PARTS = frozenset({"postmaster", "abuse"})
-"""They must hear from everybody, about spam in particular (RFC 5321 §4.5.1, RFC 2142)."""
 
 ACCEPTED = Reply(250, "2.0.0", "Ok: message accepted")
 REJECTIONS: Mapping[Reason, Reply] = MappingProxyType(
@@ -41,11 +38,6 @@ def reply_for(action: Action, reason: Reason) -> Reply:
     if action.accepts:
         return ACCEPTED
     return LOCAL_ERROR if action is Action.DEFER else REJECTIONS.get(reason, REFUSED)
-
-
-def is_special(address: str) -> bool:
-    """Whether `address` is postmaster or abuse, of any domain or none."""
-    return local_part_of(address).strip('"').lower() in SPECIAL_LOCAL_PARTS
 
 
 def decide(verdict: Verdict, policy: Policy, recipient: Recipient) -> Decision:

@@ -1,7 +1,7 @@
 """The tables, as SQLAlchemy Core; migrations/ brings a database to this shape. No queries live here.
 
-Times are BIGINT milliseconds UTC. Addresses stand in `addresses` alone, behind surrogate ids, so that one person's can be
-erased without touching events or counts.
+Times are BIGINT milliseconds UTC. Addresses of mail stand in `addresses` alone, behind surrogate ids, so that one person's can
+be erased without touching events or counts; `list_entries`, `recipients` and `verifications` are erased by their rows.
 """
 
 from __future__ import annotations
@@ -61,6 +61,9 @@ domains = Table(
     metadata,
     Column("name", String(255), primary_key=True),
     Column("tenant", _Id, ForeignKey("tenants.id"), nullable=False, index=True),
+    Column("verification", String(16)),  # null: the tenant's
+    Column("alias_of", String(255), ForeignKey("domains.name")),
+    Column("rewrite", Boolean, nullable=False, server_default="0"),  # an alias's recipients become those of its domain
     # what is asked of its next hops (core.transport.HopSecurity); empty: as it is set for all
     Column("tls", String(16), nullable=False, server_default=""),
     Column("client_certificate", Text, nullable=False, server_default=""),  # path of a PEM file
@@ -92,6 +95,28 @@ list_entries = Table(
     Column("expires_at", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("tenant", "kind", "pattern"),
 )
+
+recipients = Table(
+    "recipients",
+    metadata,
+    Column("tenant", _Id, ForeignKey("tenants.id"), primary_key=True, autoincrement=False),
+    Column("address", String(320), primary_key=True),  # store.mailboxes.key; `@domain` for all of a domain
+    Column("added_at", BigInteger, nullable=False),
+)
+"""The static lists of recipients."""
+
+verifications = Table(
+    "verifications",
+    metadata,
+    Column("tenant", _Id, ForeignKey("tenants.id"), primary_key=True, autoincrement=False),
+    Column("address", String(320), primary_key=True),  # `@domain`: of the domain's server, whether it accepts anything
+    Column("result", String(16), nullable=False),
+    Column("checked_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),  # asked again from then on; a known one counts until its row goes
+    Column("forget_at", BigInteger, nullable=False, index=True),
+    Column("reply", Text, nullable=False, server_default=""),  # the server's
+)
+"""What next hops said about recipients: a cache that all workers share, whose known addresses outlive the server's outage."""
 
 addresses = Table(
     "addresses",

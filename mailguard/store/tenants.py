@@ -6,18 +6,18 @@ which the relay's processes notice within seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import BigInteger, ColumnElement, Text, cast, delete, func, insert, select, update
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Row
 
 from mailguard.core.clock import to_datetime
 from mailguard.core.envelope import NextHop
 from mailguard.core.errors import ConflictError, NotFoundError
 from mailguard.core.events import State
-from mailguard.core.tenant import SYSTEM_TENANT, Directory, Domain, ListEntry, ListKind, Tenant
+from mailguard.core.tenant import SYSTEM_TENANT, Directory, Domain, ListEntry, ListKind, Tenant, Verification
 from mailguard.core.transport import HopSecurity, TlsMode
 from mailguard.store import schema
 from mailguard.store.texts import clean
@@ -160,10 +160,16 @@ def set_tenant(
     profile: str | None = None,
     plan: str | None = None,
     soft_bounce: bool | None = None,
+    verification: Verification | None = None,
+    separators: str | None = None,
 ) -> TenantRecord:
     """Change what is given, keep the rest. Raises NotFoundError."""
     record = tenant_by_name(conn, name)
     values: dict[str, str | bool] = {}
+    if verification is not None:
+        values["verification"] = str(verification)
+    if separators is not None:
+        values["separators"] = separators
     if profile is not None:
         values["profile"] = profile
     if plan is not None:
@@ -192,8 +198,10 @@ def remove_tenant(conn: Connection, *, name: str, now: int, force: bool = False)
             f"--tenant {name}`); wait until they are delivered, or use --force and they expire undelivered"
         )
     conn.execute(update(schema.tenants).where(schema.tenants.c.id == record.tenant.id).values(removed_at=now))
-    for domain in record.domains:
+    for domain in sorted(record.domains, key=lambda one: not one.alias_of):  # aliases first: they refer to the others
         _delete_domain(conn, domain.name)
+    for table in (schema.recipients, schema.verifications):
+        conn.execute(delete(table).where(table.c.tenant == record.tenant.id))
     bump(conn)
     return waiting
 
@@ -224,6 +232,9 @@ def remove_domain(conn: Connection, *, tenant: str, domain: str, force: bool = F
     """Take a domain from a tenant. Raises NotFoundError, or ConflictError while mail for it is in flight."""
     record = tenant_by_name(conn, tenant)
     own_domain(record, domain)
+    aliases = [one.name for one in record.domains if one.alias_of == domain]
+    if aliases:
+        raise ConflictError(f"{', '.join(aliases)} has its mailboxes from {domain}; remove the alias first")
     waiting = in_flight(conn, record.tenant.id, domain=domain)
     if waiting and not force:
         raise ConflictError(
@@ -237,11 +248,15 @@ def remove_domain(conn: Connection, *, tenant: str, domain: str, force: bool = F
 def set_next_hops(
     conn: Connection, *, tenant: str, next_hops: Sequence[NextHop], domains: Sequence[str] | None = None
 ) -> None:
-    """Replace the next hops of some of a tenant's domains, of all by default. Raises NotFoundError."""
+    """Replace the next hops of some of a tenant's domains, of all by default. Raises NotFoundError.
+
+    Raises ConflictError for an alias, whose next hops are those of its domain.
+    """
     record = tenant_by_name(conn, tenant)
-    names = [domain.name for domain in record.domains] if domains is None else list(domains)
+    names = [domain.name for domain in record.domains if not domain.alias_of] if domains is None else list(domains)
     for name in names:
-        own_domain(record, name)
+        if own_domain(record, name).alias_of:
+            raise ConflictError(f"{name} is an alias, whose mail goes where that of its domain goes; set it there")
         conn.execute(delete(schema.next_hops).where(schema.next_hops.c.domain == name))
         _insert_next_hops(conn, name, next_hops)
     bump(conn)
@@ -372,21 +387,46 @@ def _records(conn: Connection, *conditions: ColumnElement[bool]) -> list[TenantR
         hop_query = hop_query.join(domains, domains.c.name == hops.c.domain).where(domains.c.tenant == one)
     for row in conn.execute(hop_query):
         hops_of.setdefault(row.domain, []).append(NextHop(row.host, row.port, row.priority, bool(row.lmtp)))
-    for row in conn.execute(select(domains).where(*_of(domains.c.tenant, one)).order_by(domains.c.name)):
-        security = HopSecurity(
-            TlsMode(row.tls) if row.tls else None, row.client_certificate, row.auth_username, row.auth_password
-        )
-        domain = Domain(row.name, row.tenant, tuple(hops_of.get(row.name, ())), security)
-        domains_of.setdefault(row.tenant, []).append(domain)
+    found = {row.name: row for row in conn.execute(select(domains).where(*_of(domains.c.tenant, one)))}
+    for name in sorted(found):
+        domain = _domain(found[name], found.get(found[name].alias_of, found[name]), hops_of)
+        domains_of.setdefault(domain.tenant, []).append(domain)
     for row in conn.execute(select(entries).where(*_of(entries.c.tenant, one)).order_by(entries.c.id)):
         entry = ListEntry(ListKind(row.kind), row.pattern, row.author, row.reason, row.expires_at)
         lists_of.setdefault(row.tenant, []).append(entry)
     return [
         TenantRecord(
-            Tenant(row.id, row.name, row.profile, row.plan, bool(row.soft_bounce), tuple(lists_of.get(row.id, ()))),
+            Tenant(
+                row.id,
+                row.name,
+                row.profile,
+                row.plan,
+                bool(row.soft_bounce),
+                tuple(lists_of.get(row.id, ())),
+                Verification(row.verification),
+                row.separators,
+            ),
             tuple(domains_of.get(row.id, ())),
             row.created_at,
             row.removed_at or 0,
         )
         for row in rows
     ]
+
+
+def _domain(row: Row[Any], source: Row[Any], hops_of: Mapping[str, Sequence[NextHop]]) -> Domain:
+    """A domain from its row and that of the domain whose next hops it has: its own, or what it is an alias of."""
+    return Domain(
+        row.name,
+        row.tenant,
+        tuple(hops_of.get(source.name, ())),
+        verification=Verification(row.verification) if row.verification else None,
+        alias_of=row.alias_of or "",
+        rewrite=bool(row.rewrite),
+        security=HopSecurity(
+            TlsMode(source.tls) if source.tls else None,
+            source.client_certificate,
+            source.auth_username,
+            source.auth_password,
+        ),
+    )

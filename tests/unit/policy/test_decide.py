@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailguard.core.address import is_special
 from mailguard.core.decision import Action, Decision, Reason
 from mailguard.core.verdict import DmarcPolicy, ListMatch, ScoredSymbol, Verdict
 from mailguard.policy.conditions import CONDITIONS, STRICTNESS
-from mailguard.policy.decide import decide, is_special
+from mailguard.policy.decide import decide
 from mailguard.policy.profile import IGNORE, Policy, SymbolRule, Threshold
 from tests.unit.policy.building import to
 

@@ -63,6 +63,8 @@ def upgrade() -> None:
         sa.Column("soft_bounce", sa.Boolean(), server_default="0", nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("removed_at", sa.BigInteger(), nullable=True),
+        sa.Column("verification", sa.String(length=16), server_default="none", nullable=False),
+        sa.Column("separators", sa.String(length=8), server_default="+", nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tenants")),
         sa.UniqueConstraint("name", name=op.f("uq_tenants_name")),
         sqlite_autoincrement=True,
@@ -71,10 +73,14 @@ def upgrade() -> None:
         "domains",
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("tenant", ID, nullable=False),
+        sa.Column("verification", sa.String(length=16), nullable=True),
+        sa.Column("alias_of", sa.String(length=255), nullable=True),
+        sa.Column("rewrite", sa.Boolean(), server_default="0", nullable=False),
         sa.Column("tls", sa.String(length=16), server_default="", nullable=False),
         sa.Column("client_certificate", sa.Text(), server_default="", nullable=False),
         sa.Column("auth_username", sa.String(length=255), server_default="", nullable=False),
         sa.Column("auth_password", sa.Text(), server_default="", nullable=False),
+        sa.ForeignKeyConstraint(["alias_of"], ["domains.name"], name=op.f("fk_domains_alias_of")),
         sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_domains_tenant")),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_domains")),
     )
@@ -93,6 +99,27 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_list_entries")),
         sa.UniqueConstraint("tenant", "kind", "pattern", name=op.f("uq_list_entries_tenant_kind_pattern")),
     )
+    op.create_table(
+        "recipients",
+        sa.Column("tenant", ID, autoincrement=False, nullable=False),
+        sa.Column("address", sa.String(length=320), nullable=False),
+        sa.Column("added_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_recipients_tenant")),
+        sa.PrimaryKeyConstraint("tenant", "address", name=op.f("pk_recipients")),
+    )
+    op.create_table(
+        "verifications",
+        sa.Column("tenant", ID, autoincrement=False, nullable=False),
+        sa.Column("address", sa.String(length=320), nullable=False),
+        sa.Column("result", sa.String(length=16), nullable=False),
+        sa.Column("checked_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("forget_at", sa.BigInteger(), nullable=False),
+        sa.Column("reply", sa.Text(), server_default="", nullable=False),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_verifications_tenant")),
+        sa.PrimaryKeyConstraint("tenant", "address", name=op.f("pk_verifications")),
+    )
+    op.create_index(op.f("ix_verifications_forget_at"), "verifications", ["forget_at"])
     op.create_table(
         "messages",
         sa.Column("id", sa.String(length=26), nullable=False),

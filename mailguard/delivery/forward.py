@@ -60,6 +60,14 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What a next hop (`next_hop`, empty when none was reached) said to each recipient, in their order."""
+
+    answers: tuple[Answer, ...]
+    next_hop: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class _Attempt:
     """A job on its way: its transaction, the loop's time by which it must end, and the hook before the content."""
 
@@ -118,9 +126,19 @@ class Forwarder:
         """
         started = asyncio.get_running_loop().time()
         transaction = Transaction(job.mail_from, job.recipients, job.content, job.options)
-        attempt = _Attempt(job, transaction, started + budget, _once(go_ahead))
+        trial = await self._trial(_Attempt(job, transaction, started + budget, _once(go_ahead)))
+        return self._outcomes(job, trial, started)
+
+    async def ask(self, job: Job, *, budget: float) -> Asked:
+        """What the next hops say to the recipients of a job, in `budget` seconds at most; nothing is sent (a call-ahead)."""
+        transaction = Transaction(job.mail_from, job.recipients, job.content, job.options, asking=True)
+        trial = await self._trial(_Attempt(job, transaction, asyncio.get_running_loop().time() + budget, None))
+        return Asked(_of_each(trial, job), str(trial.next_hop) if trial.next_hop else "")
+
+    async def _trial(self, attempt: _Attempt) -> _Trial:
+        """Ask one next hop after the other, as long as that makes sense; the trial that counts."""
         trials: list[_Trial] = []
-        hops = self._in_order(job.next_hops)
+        hops = self._in_order(attempt.job.next_hops)
         for position, hop in enumerate(hops):
             trial = await self._try(attempt, hop, len(hops) - position)
             if trial is None:
@@ -128,7 +146,7 @@ class Forwarder:
             trials.append(trial)
             if not _goes_on(trial) or asyncio.get_running_loop().time() >= attempt.deadline:
                 break
-        return self._outcomes(job, _telling(trials), started)
+        return _telling(trials)
 
     def refusal(
         self, next_hops: Sequence[NextHop], *, size: int = 0, eight_bit: bool = False, smtputf8: bool = False
@@ -264,7 +282,7 @@ class Forwarder:
     def _outcomes(self, job: Job, trial: _Trial, started: float) -> list[Outcome]:
         loop = asyncio.get_running_loop()
         elapsed = loop.time() - started
-        answers = trial.answers if len(trial.answers) == len(job.recipients) else trial.answers * len(job.recipients)
+        answers = _of_each(trial, job)
         unknown = trial.sent.unknown if trial.sent else ()
         outcomes = []
         for position, (recipient, answer) in enumerate(zip(job.recipients, answers, strict=True)):
@@ -286,6 +304,11 @@ class Forwarder:
                 outcome = replace(outcome, final=loop.create_task(_finally(trial.sent.pending, outcome, started)))
             outcomes.append(outcome)
         return outcomes
+
+
+def _of_each(trial: _Trial, job: Job) -> tuple[Answer, ...]:
+    """An answer for each recipient, also where one stands for all."""
+    return trial.answers if len(trial.answers) == len(job.recipients) else trial.answers * len(job.recipients)
 
 
 def _priority(hop: NextHop) -> int:

@@ -138,6 +138,9 @@ class SmtpConnection:
                 return Sent(
                     _filled(answers, Answer(Stage.DATA, envelope.farewell, envelope.broken)), stale=dead and not first
                 )
+            if job.asking:
+                self._open_transaction = True  # whatever it came to: RSET does no harm
+                return Sent(_asked(answers, envelope.rcpts))
             assert envelope.mail and envelope.data
             if envelope.data.code != 354:
                 self._open_transaction = envelope.mail.code < 400
@@ -162,13 +165,16 @@ class SmtpConnection:
     async def _envelope(self, job: Transaction, deadline: float) -> _Envelope:
         commands = [mail_command(job, self.capabilities)]
         commands += [rcpt_command(recipient, self.capabilities) for recipient in job.recipients]
-        commands.append(data_command())
+        if not job.asking:
+            commands.append(data_command())
         reset, self._open_transaction = self._open_transaction, False
         if self.capabilities.pipelining:
-            return await self._in_one_flight(commands, reset=reset, deadline=deadline)
-        return await self._step_by_step(commands, reset=reset, deadline=deadline)
+            return await self._in_one_flight(commands, len(job.recipients), reset=reset, deadline=deadline)
+        return await self._step_by_step(commands, len(job.recipients), reset=reset, deadline=deadline)
 
-    async def _in_one_flight(self, commands: Sequence[bytes], *, reset: bool, deadline: float) -> _Envelope:
+    async def _in_one_flight(
+        self, commands: Sequence[bytes], recipients: int, *, reset: bool, deadline: float
+    ) -> _Envelope:
         wire, envelope = self._wire, _Envelope()
         wire.write((b"RSET\r\n" if reset else b"") + b"".join(commands))
         try:
@@ -185,7 +191,7 @@ class SmtpConnection:
                 break
             if position == 0:
                 envelope.mail = reply
-            elif position < len(commands) - 1:
+            elif position <= recipients:
                 envelope.rcpts.append(reply)
             else:
                 envelope.data = reply
@@ -194,7 +200,9 @@ class SmtpConnection:
                 break
         return envelope
 
-    async def _step_by_step(self, commands: Sequence[bytes], *, reset: bool, deadline: float) -> _Envelope:
+    async def _step_by_step(
+        self, commands: Sequence[bytes], recipients: int, *, reset: bool, deadline: float
+    ) -> _Envelope:
         wire, times, envelope = self._wire, self._timeouts, _Envelope()
 
         async def ask(command: bytes, patience: float) -> ServerReply:
@@ -206,12 +214,13 @@ class SmtpConnection:
             if reset:
                 await ask(b"RSET\r\n", first)
             envelope.mail = await ask(commands[0], first)
-            for command in commands[1:-1]:
+            for command in commands[1 : 1 + recipients]:
                 if envelope.broken or envelope.mail.code >= 300:
                     break
                 envelope.rcpts.append(await ask(command, times.rcpt))
             if any(reply.code < 300 for reply in envelope.rcpts) and not envelope.broken:
-                envelope.data = await ask(commands[-1], times.data)
+                for data in commands[1 + recipients :]:
+                    envelope.data = await ask(data, times.data)
             else:  # what a server would say to DATA now
                 envelope.data = ServerReply(503, ("503 5.5.1 No valid recipients",))
         except WireError as error:
@@ -313,6 +322,14 @@ def _envelope_answers(envelope: _Envelope, count: int) -> list[Answer | None]:
         None if reply.code < 300 else Answer(Stage.RCPT, reply.reply) for reply in envelope.rcpts
     ]
     return answers + [Answer(Stage.RCPT, envelope.farewell, envelope.broken)] * (count - len(answers))
+
+
+def _asked(answers: Sequence[Answer | None], rcpts: Sequence[ServerReply]) -> tuple[Answer, ...]:
+    """The answers of a transaction that ends after RCPT: those that stand get the reply that they stand by."""
+    return tuple(
+        Answer(Stage.RCPT, rcpts[position].reply) if answer is None else answer
+        for position, answer in enumerate(answers)
+    )
 
 
 def _filled(answers: Sequence[Answer | None], rest: Answer) -> tuple[Answer, ...]:

@@ -33,23 +33,15 @@ class Stage(StrEnum):
     """After the final dot."""
 
 
-class TlsMode(StrEnum):
-    """Whether a next hop is met with TLS."""
-
-    OFF = "off"
-    OPPORTUNISTIC = "opportunistic"
-    """When it is offered, unverified; in plaintext when that fails (RFC 7435)."""
-    REQUIRED = "required"
-
-
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """In seconds, per step: the minimum times of RFC 5321 §4.5.3.2."""
+    """In seconds, per step: the minimum times of RFC 5321 §4.5.3.2; `auth` of RFC 4954 §4."""
 
     connect: float = 30.0
     banner: float = 300.0
     ehlo: float = 300.0
     starttls: float = 120.0
+    auth: float = 180.0
     mail: float = 300.0
     rcpt: float = 300.0
     data: float = 120.0
@@ -59,7 +51,10 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a server's EHLO offers. `size` is its limit in octets, 0 for none known; all False after a HELO."""
+    """What a server's EHLO offers. `size` is its limit in octets, 0 for none known; all False after a HELO.
+
+    `auth` are the mechanisms of AUTH, in capitals.
+    """
 
     esmtp: bool = False
     pipelining: bool = False
@@ -70,6 +65,7 @@ class Capabilities:
     starttls: bool = False
     dsn: bool = False
     chunking: bool = False
+    auth: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, ehlo: ServerReply) -> Capabilities:
@@ -89,6 +85,7 @@ class Capabilities:
             starttls="STARTTLS" in words,
             dsn="DSN" in words,
             chunking="CHUNKING" in words,
+            auth=tuple(words.get("AUTH", "").upper().split()),
         )
 
     def shortfall(self, *, size: int = 0, eight_bit: bool = False, smtputf8: bool = False) -> Reply | None:
@@ -104,12 +101,16 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Transaction:
-    """One message for one next hop. `content` is the message in chunks, every line ended by CRLF, not dot-stuffed."""
+    """One message for one next hop. `content` is the message in chunks, every line ended by CRLF, not dot-stuffed.
+
+    With `asking` it ends after RCPT: only the answers to the recipients are wanted (a call-ahead).
+    """
 
     mail_from: str
     recipients: tuple[Recipient, ...]
     content: Sequence[bytes]
     options: MailOptions = NO_OPTIONS
+    asking: bool = False
 
     def __post_init__(self) -> None:
         for address in (self.mail_from, *(recipient.address for recipient in self.recipients)):
@@ -185,13 +186,13 @@ class Sent:
     """What became of a transaction: an answer per recipient, in their order.
 
     `pending` is set when the server was silent after the final dot (or still reads the content) when the time was up: it
-    resolves to the answer of every recipient in `unknown` (positions). `stale` says that a connection used before turned
+    resolves to the answers of the recipients in `unknown` (positions), in their order. `stale` says that a connection used before turned
     out to be dead before it answered MAIL: nothing happened, try on a fresh one.
     """
 
     answers: tuple[Answer, ...]
     unknown: tuple[int, ...] = ()
-    pending: asyncio.Task[Answer] | None = field(default=None, compare=False, repr=False)
+    pending: asyncio.Task[tuple[Answer, ...]] | None = field(default=None, compare=False, repr=False)
     stale: bool = False
 
 

@@ -14,7 +14,8 @@ from mailguard.delivery.outcome import Outcome, OutcomeKind, Stage
 from mailguard.net.dns import StaticResolver
 from mailguard.net.smtp_client import Handshake, Timeouts
 from mailguard.net.smtp_pool import ConnectionPool
-from tests.servers.smtp_sink import HANG_UP, SILENCE, Say, SmtpSink
+from tests.servers.ports import free_port
+from tests.servers.smtp_sink import HANG_UP, SILENCE, Say, Script, SmtpSink
 
 CONTENT = (b"X-MailGuard-Id: 1\r\n", b"Subject: x\r\n\r\nbody\r\n")
 
@@ -325,3 +326,52 @@ async def test_unable_hop_passes_to_one_that_is_able() -> None:
         assert (unable.kind, unable.local) == (OutcomeKind.PERMANENT, True)
         assert str(unable.reply).startswith("554 5.6.3")
         relay.close()
+
+
+async def ask(relay: Forwarder, *hops: NextHop, to: Sequence[str]) -> list[tuple[Stage, int]]:
+    asked = await relay.ask(job(*hops, to=to, content=()), budget=5.0)
+    return [(answer.stage, answer.reply.code if answer.reply else 0) for answer in asked.answers]
+
+
+@pytest.mark.parametrize("offers", [("PIPELINING", "SIZE 1000"), ()], ids=["pipelined", "step by step"])
+async def test_asking_about_recipients_sends_nothing_and_leaves_the_connection_usable(offers: tuple[str, ...]) -> None:
+    refuse_b: Callable[[str], str] = lambda line: "550 5.1.1 Who?" if "<b@" in line else "250 2.1.5 Ok"  # noqa: E731
+    async with SmtpSink(script={"rcpt": refuse_b}, offers=offers) as sink:
+        relay = forwarder()
+        assert await ask(relay, sink.hop, to=["a@client.test", "b@client.test"]) == [
+            (Stage.RCPT, 250),
+            (Stage.RCPT, 550),
+        ]
+        assert await ask(relay, sink.hop, to=["b@client.test"]) == [(Stage.RCPT, 550)]
+        assert one(await relay.deliver(job(sink.hop))).kind is OutcomeKind.DELIVERED
+        verbs = [line.split(" ")[0].upper() for _, line in sink.commands]
+        assert verbs == ["EHLO", "MAIL", "RCPT", "RCPT", "RSET", "MAIL", "RCPT", "RSET", "MAIL", "RCPT", "DATA"]
+        assert (sink.connections, len(sink.messages)) == (1, 1)
+        relay.close()
+
+
+@pytest.mark.parametrize(
+    ("script", "answers"),
+    [
+        ({"mail": "550 5.7.1 No null senders"}, [(Stage.MAIL, 550)] * 2),
+        ({"rcpt": "421 4.3.2 Closing"}, [(Stage.RCPT, 421)] * 2),
+        ({"banner": "554 5.7.1 Go away"}, [(Stage.BANNER, 554)] * 2),
+        ({"rcpt": ["250 2.1.5 Ok", HANG_UP]}, [(Stage.DATA, 0), (Stage.RCPT, 0)]),
+    ],
+    ids=["MAIL", "421", "banner", "hang-up"],
+)
+async def test_asking_a_server_that_does_not_answer(
+    script: dict[str, Script], answers: list[tuple[Stage, int]]
+) -> None:
+    async with SmtpSink(script=script) as sink:
+        relay = forwarder()
+        assert await ask(relay, sink.hop, to=["a@client.test", "b@client.test"]) == answers
+        relay.close()
+
+
+async def test_a_next_hop_known_to_be_down_is_not_asked() -> None:
+    relay = forwarder()
+    down = NextHop("127.0.0.1", free_port())
+    assert await ask(relay, down, to=["a@client.test"]) == [(Stage.CONNECT, 0)]
+    assert await ask(relay, down, to=["a@client.test"]) == [(Stage.ROUTE, 0)]
+    relay.close()

@@ -93,8 +93,12 @@ class Town:
         return unit
 
     def reached(self, recipient: str, state: str, *, seconds: float = 20) -> Unit:
-        """The only mail for an address, once it is in a state."""
-        wait_until(lambda: self.unit(recipient)["state"] == state, seconds=seconds, what=f"{recipient} {state}")
+        """The only mail for an address, once it is there and in a state."""
+
+        def there() -> bool:
+            return [unit["state"] for unit in self.units(recipient)] == [state]
+
+        wait_until(there, seconds=seconds, what=f"{recipient} being {state}")
         return self.unit(recipient)
 
     # what is on the disk

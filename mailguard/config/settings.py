@@ -98,6 +98,27 @@ class ServerSection(Section):
     strict_pipelining: bool = Field(
         True, description="Turn away clients that talk before the greeting, or on behind EHLO, HELO or DATA."
     )
+    greeting_delay: float = Field(
+        0,
+        ge=0,
+        le=60,
+        description="Seconds to wait before the greeting, to catch clients that talk first. 0: greet at once.",
+    )
+    dsn: bool = Field(
+        True, description="Offer DSN (RFC 3461): what senders ask for by NOTIFY, RET, ENVID, ORCPT counts."
+    )
+    chunking: bool = Field(True, description="Offer CHUNKING (RFC 3030): messages by BDAT.")
+    memory_limit: int = Field(
+        1_048_576,
+        ge=65_536,
+        le=2_147_483_647,
+        description="Octets of a message held in memory while it comes in; a larger one waits in a file of storage.path.",
+    )
+    memory_budget: int = Field(
+        134_217_728,
+        ge=1_048_576,
+        description="Octets of messages over memory_limit that a worker carries out at a time; more of them wait.",
+    )
     recipients_per_message: int = Field(
         100, ge=100, le=100_000, description="Recipients of one message; more are told 452 (RFC 5321 §4.5.3.1.8)."
     )
@@ -145,6 +166,33 @@ class ServerSection(Section):
         if not proxy and info.data.get("listen") == ():
             raise ValueError("must not be empty when listen is empty too")
         return proxy
+
+
+class LimitsSection(Section):
+    """How much a client may send, counted by all workers of this machine together. 0: as much as it likes."""
+
+    client_messages_per_minute: int = Field(
+        0, ge=0, description="Messages from one client, an IPv4 address or IPv6 /64, in bursts of as many; then 450."
+    )
+    client_messages_per_hour: int = Field(0, ge=0, description="The same by the hour.")
+    client_recipients_per_minute: int = Field(0, ge=0, description="Recipients asked for by one client; then 450.")
+    client_recipients_per_hour: int = Field(0, ge=0, description="The same by the hour.")
+    tenant_messages_per_minute: int = Field(
+        0, ge=0, description="Messages for one tenant, whoever sends them; then 451."
+    )
+    greylist_delay: Seconds = Field(
+        300,
+        description="Seconds before a sender that is new to a tenant with greylisting may come again; until then 451.",
+    )
+    greylist_hours: float = Field(
+        24, gt=0, le=240, description="Hours in which it must have come again; later it counts as new."
+    )
+    greylist_days: float = Field(
+        35, gt=0, le=400, description="Days that a sender is remembered after its last mail, once it has come again."
+    )
+    greylist_auto_allow: Count = Field(
+        5, description="Senders of one network (IPv4 /24, IPv6 /64) that came again: then all of it is let in."
+    )
 
 
 class DatabaseSection(Section):
@@ -267,10 +315,33 @@ class QueueSection(Section):
     first_rescan: Seconds = Field(
         60, description="Seconds until held mail is scanned again; doubles from there, to ten times as much."
     )
+    delay_notice_hours: float = Field(
+        0,
+        ge=0,
+        le=720,
+        description="Hours after which a sender is told, once, that mail still waits (4 is usual). 0: never.",
+    )
     concurrency: int = Field(20, ge=1, le=1000, description="Deliveries at the same time, per worker.")
     per_next_hop: int = Field(
         20, ge=1, le=1000, description="Connections at a time to one next hop of a tenant, per worker."
     )
+
+
+class VerificationSection(Section):
+    """How long answers about recipients count, for clients whose recipients are verified by call-ahead."""
+
+    positive_days: float = Field(7, gt=0, le=365, description="Days after which a known recipient is asked for again.")
+    remember_days: float = Field(
+        90, gt=0, le=3650, description="Days that a known recipient is accepted while its server is down."
+    )
+    negative_ttl: Seconds = Field(300, description="Seconds that a recipient counts as unknown.")
+    accepts_any_ttl: Seconds = Field(
+        3600, description="Seconds until a server that accepts any address is asked again whether it still does."
+    )
+    timeout: Seconds = Field(20, description="Seconds that a call-ahead may take, while the sender waits.")
+    per_tenant: int = Field(20, ge=1, le=1000, description="Call-aheads at a time for one tenant, per worker.")
+    per_next_hop: int = Field(5, ge=1, le=1000, description="Those to one next hop, on connections of their own.")
+    cache_size: int = Field(20_000, ge=1, le=10_000_000, description="Answers kept in memory, per worker.")
 
 
 class BillingSection(Section):
@@ -292,6 +363,7 @@ class Settings(Section):
     """All of mailguard.toml. A section that is not given is built of its defaults."""
 
     server: ServerSection
+    limits: LimitsSection
     database: DatabaseSection
     storage: StorageSection
     clamav: ClamavSection
@@ -302,6 +374,7 @@ class Settings(Section):
     dnsbl: DnsblSection
     outbound: OutboundSection
     queue: QueueSection
+    verification: VerificationSection
     billing: BillingSection
     log: LogSection
 

@@ -1,12 +1,13 @@
-"""A message's data between 354 and the final dot: reading it in large chunks, and making it clean CRLF text.
+"""A message's octets on their way in: where DATA ends, and how any chunks of them become clean CRLF text.
 
-Only CRLF.CRLF ends it. Anything looser lets a sender hide a second transaction in a message ("SMTP smuggling").
+Only CRLF.CRLF ends DATA. Anything looser lets a sender hide a second transaction in a message ("SMTP smuggling").
 """
 
 from __future__ import annotations
 
 import re
-from asyncio import LimitOverrunError, StreamReader
+from asyncio import IncompleteReadError, LimitOverrunError, StreamReader
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 END = b"\r\n.\r\n"
@@ -17,6 +18,9 @@ OVERRUN = 2
 
 _CRS_BEFORE_LF = re.compile(rb"(?<!\r)\r++\n")  # tried once a run of CRs, not at each of them
 _STUFFED = re.compile(rb"\r\n\.(?!\r\n)")
+
+Take = Callable[[bytes], Awaitable[None]]
+"""Takes the next octets of a message."""
 
 
 class OverrunError(Exception):
@@ -30,47 +34,100 @@ class Progress:
     octets: int = 0
 
 
-async def read_data(reader: StreamReader, *, limit: int, progress: Progress) -> bytes | None:
-    """The data up to and without the final dot, dots still stuffed; None when it is clearly over `limit` octets.
+async def read_data(reader: StreamReader, take: Take, *, limit: int, progress: Progress) -> None:
+    """Give the data up to and without the final dot to `take`, dots still stuffed.
 
-    A message over the limit by no more than the dots that transparency adds comes through: measure what is unstuffed.
-
-    Raises IncompleteReadError when the client goes away in its midst, OverrunError when it never seems to end.
+    Raises IncompleteReadError when the client goes away in its midst, OverrunError when it goes on for OVERRUN times
+    `limit` octets.
     """
     # The CRLF that ended the DATA command begins the first line too: put back, it lets one search find every end,
     # the empty message's included. (StreamReader has no public way to unread.)
     reader._buffer[:0] = b"\r\n"  # type: ignore[attr-defined]
-    chunks: list[bytes] = []
-    too_large = False
-    stuffed = 0  # dots that transparency adds do not count (RFC 1870 §5)
-    while True:
+    skip = 2
+    ended = False
+    while not ended:
         try:
             chunk = await reader.readuntil(END)
             ended = True
         except LimitOverrunError as overrun:
             chunk = await reader.read(overrun.consumed)
-            ended = False
         progress.octets += len(chunk)
-        if progress.octets > limit + len(END):
-            stuffed += _stuffed_in(chunk) if stuffed else sum(map(_stuffed_in, [*chunks, chunk]))
-            too_large = too_large or progress.octets - stuffed > limit + len(END)
-        if not too_large:
-            chunks.append(chunk)
-        else:
-            chunks.clear()  # refused at its end: nothing of it is worth its memory
-            if progress.octets > OVERRUN * limit and not ended:
-                raise OverrunError
-        if ended and too_large:
-            return None
-        if ended:
-            chunks[0] = chunks[0][2:]  # trimmed before they are joined: a slice of the whole would be one more copy
-            chunks[-1] = chunks[-1][:-3]
-            return b"".join(chunks)
+        if progress.octets > OVERRUN * limit and not ended:
+            raise OverrunError
+        await take(chunk[skip:-3] if ended else chunk[skip:])
+        skip = 0
 
 
-def _stuffed_in(chunk: bytes) -> int:
-    """How many dots of a chunk may be transparency's, with one that it may share with the chunk before it."""
-    return chunk.count(b"\r\n.") + 1
+async def read_octets(reader: StreamReader, take: Take, count: int, *, progress: Progress) -> None:
+    """Give the next `count` octets to `take`. Raises IncompleteReadError when the client goes away in their midst."""
+    left = count
+    while left:
+        chunk = await reader.read(min(left, CHUNK))
+        if not chunk:
+            raise IncompleteReadError(b"", left)
+        left -= len(chunk)
+        progress.octets += len(chunk)
+        await take(chunk)
+
+
+class Cleaner:
+    """Makes clean text of a message that comes in chunks cut anywhere: every line ended by CRLF, dots unstuffed.
+
+    `dots`: the client doubled dots at the start of lines (DATA does, BDAT does not). `bare` tells whether a CR or LF
+    stood alone so far. What it gives is what `unstuff(normalise(...))` makes of the whole.
+    """
+
+    def __init__(self, *, dots: bool) -> None:
+        self.bare = False
+        self._dots = dots
+        self._crs = 0  # held back: they may belong to an LF that is still to come
+        self._dot = False  # held back: the line may be nothing but a dot
+        self._line_start = True
+
+    def push(self, chunk: bytes) -> Iterator[bytes]:
+        """The clean text of one more chunk, as far as it is certain."""
+        text = chunk.rstrip(b"\r")
+        crs, self._crs = self._crs, len(chunk) - len(text)
+        if not text:
+            self._crs += crs
+            return
+        if crs:
+            follows = text.lstrip(b"\r")
+            crs, text = crs + len(text) - len(follows), follows
+            if text[0] == 10:
+                self.bare |= crs > 1
+                text = b"\r" + text
+            else:
+                yield from self._lone(crs)
+        if has_bare_newline(text):
+            self.bare = True
+            text = normalise(text)
+        yield self._unstuffed(text)
+
+    def end(self) -> Iterator[bytes]:
+        """What was held back. Text that does not end with a line end gets one: a message is made of lines."""
+        crs, self._crs = self._crs, 0
+        yield from self._lone(crs)
+        if not self._line_start:
+            self._line_start = True
+            yield b"\r\n"
+
+    def _lone(self, crs: int) -> Iterator[bytes]:
+        """CRs that no LF follows: a line end each. In pieces, since there may be millions."""
+        self.bare |= crs > 0
+        for at in range(0, crs, CHUNK):
+            yield self._unstuffed(b"\r\n" * min(CHUNK, crs - at))
+
+    def _unstuffed(self, text: bytes) -> bytes:
+        starts_line = self._line_start
+        self._line_start = text.endswith(b"\r\n")
+        if not self._dots:
+            return text
+        if self._dot:  # stood at the start of a line
+            self._dot, starts_line, text = False, True, b"." + text
+        if text.endswith(b"\r\n.") or (starts_line and text == b"."):
+            self._dot, self._line_start, text = True, True, text[:-1]
+        return unstuff(text) if starts_line else _unstuff_lines(text)
 
 
 def has_bare_newline(raw: bytes) -> bool:
@@ -96,6 +153,10 @@ def unstuff(data: bytes) -> bytes:
     """
     if data.startswith(b".") and not data.startswith(b".\r\n"):
         data = data[1:]
+    return _unstuff_lines(data)
+
+
+def _unstuff_lines(data: bytes) -> bytes:
     if b"\r\n." not in data:
         return data
     return _STUFFED.sub(b"\r\n", data) if b"\r\n.\r\n" in data else data.replace(b"\r\n.", b"\r\n")

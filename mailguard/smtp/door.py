@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 from mailguard.core.decision import Reason
@@ -84,8 +85,18 @@ class SmtpSettings:
     """A CR or LF that stands alone (RFC 5321 §2.3.8): made CRLF, or the message refused. Never passed on as it came."""
     strict_pipelining: bool = True
     """Whether to turn away clients that talk before the greeting or on behind EHLO, HELO or DATA (RFC 2920 §3.1)."""
-    dsn: bool = False
+    dsn: bool = True
     """Whether to offer DSN (RFC 3461); without it RET, ENVID, NOTIFY and ORCPT are unknown parameters."""
+    chunking: bool = True
+    """Whether to offer CHUNKING (RFC 3030); without it BDAT ends the connection. BINARYMIME is never offered."""
+    memory_limit: int = MEBIBYTE
+    """Octets of a message that are held in memory while it comes in; the rest goes to a file without a name."""
+    memory_budget: int = 128 * MEBIBYTE
+    """Octets of messages over `memory_limit` that are carried out at a time; more of them wait."""
+    memory_wait: float = 240
+    """How long such a message waits; then 452 4.3.1. RFC 5321 §4.5.3.2.6 gives the client 10 minutes for all."""
+    spool_directory: Path | None = None
+    """Where that file is made; None: where the system keeps temporary files."""
 
     command_line: int = 512
     """Longest command, with its CRLF (RFC 5321 §4.5.3.1.4)."""

@@ -15,13 +15,13 @@ from mailguard.core.tenant import SYSTEM_TENANT, Directory, Domain
 from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import ErrorKind, Metrics
 from mailguard.pipeline.process import Pipeline
+from mailguard.smtp.replies import NO_ROOM
 from mailguard.store.forms import lookup_form
 from mailguard.store.refusals import Refusals
 
 SENDER_OK = Reply(250, "2.1.0", "Sender ok")
 RECIPIENT_OK = Reply(250, "2.1.5", "Recipient ok")
 NO_RELAYING = Reply(550, "5.7.1", "Relaying denied: this domain is not served here")
-NO_ROOM = Reply(452, "4.3.1", "Not enough storage here at the moment; please try again")
 
 CapabilityRefusal = Callable[[Domain, MailOptions], Reply | None]
 """Whether a domain's next hop is known to be unable to take such a message: asked at RCPT rather than bounced later."""

@@ -39,7 +39,9 @@ def mail_options(parameters: str, *, esmtp: bool, size_limit: int, dsn: bool) ->
     if "SIZE" in given and not (size and _SIZE.fullmatch(size)):
         return _bad("SIZE is a number of octets")
     if "BODY" in given and (body or "").upper() == "BINARYMIME":
-        return _unknown("BODY=BINARYMIME")  # RFC 3030: only where CHUNKING is offered
+        return _unknown(
+            "BODY=BINARYMIME"
+        )  # RFC 3030 §3: it is not offered, and what cannot be converted must not be taken
     if "BODY" in given and (body or "").upper() not in ("7BIT", "8BITMIME"):
         return _bad("BODY is 7BIT or 8BITMIME")
     if given.get("SMTPUTF8") is not None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from functools import partial
 
 from mailguard.core.address import ADDRESS_LIMIT, LOCAL_PART_LIMIT, is_mailbox, local_part_of, split_path
 from mailguard.core.decision import Reason
@@ -14,8 +12,7 @@ from mailguard.core.envelope import Envelope, Recipient
 from mailguard.core.ids import new_message_id
 from mailguard.core.reply import Reply
 from mailguard.smtp import replies
-from mailguard.smtp.connection import Connection
-from mailguard.smtp.data import OverrunError, Progress, has_bare_newline, normalise, read_data, unstuff
+from mailguard.smtp.content import ContentReceiver
 from mailguard.smtp.params import mail_options, rcpt_options
 
 _HELO = re.compile(r"[A-Za-z0-9_.:\-\[\]+/~#=%!*?&$^{}|']{1,255}")
@@ -26,12 +23,8 @@ Command = Callable[["SmtpProtocol", str], Awaitable[Reply | None]]
 """Takes the argument; gives the reply, or None when it has answered by itself."""
 
 
-class SmtpProtocol(Connection):
+class SmtpProtocol(ContentReceiver):
     """One connection's commands. The transaction is the Envelope, from MAIL to the reply to its data."""
-
-    _envelope: Envelope | None = None
-    _rcpt_commands = 0
-    _accepted: frozenset[str] = frozenset()
 
     async def _command(self, line: bytes) -> None:
         """Take one command line, and answer it."""
@@ -41,35 +34,27 @@ class SmtpProtocol(Connection):
         end = self._budget.command(verb)
         if end is not None:
             self.close(end)
-        elif len(line) > (self.settings.path_line if verb in (b"MAIL", b"RCPT") else self.settings.command_line):
-            self.say(replies.LINE_TOO_LONG)
-        elif not line.endswith(b"\r\n") and self.settings.bare_newline == "refuse":
-            self.say(replies.BARE_NEWLINE_COMMAND)
-        elif self._turned_away and verb != b"QUIT":
-            self.say(replies.TURNED_AWAY)
-        else:
-            decoded = _decode(argument)
-            command = COMMANDS.get(verb)
-            if command is None:
-                reply: Reply | None = replies.UNKNOWN_COMMAND
-            elif decoded is None:
-                reply = replies.BAD_LINE
-            else:
-                reply = await command(self, decoded.strip(" "))
-            if reply is not None:
-                self.say(reply)
+            return
+        problem = self._problem_of(verb, line)
+        decoded = _decode(argument) if problem is None else None
+        if problem is not None or decoded is None:
+            self.say(problem or replies.BAD_LINE)
+            if verb.startswith(b"BDAT"):
+                self.close()  # its octets follow unasked, and must not be read as commands
+            return
+        reply = await COMMANDS[verb](self, decoded.strip(" "))
+        if reply is not None:
+            self.say(reply)
 
-    def _end_transaction(self) -> None:
-        """Forget the transaction, whatever became of it (RFC 5321 §4.1.1.5)."""
-        self._envelope = None
-        self._rcpt_commands = 0
-        self._accepted = frozenset()
-        self.in_transaction = False
-
-    def _refused(self, envelope: Envelope | None, address: str, reply: Reply, reason: Reason) -> Reply:
-        """Let the Door record a refusal that is the protocol's own."""
-        self.shared.door.refused(self.client, envelope, address, reply, reason)
-        return reply
+    def _problem_of(self, verb: bytes, line: bytes) -> Reply | None:
+        """Why a line is not even looked at."""
+        if len(line) > (self.settings.path_line if verb in (b"MAIL", b"RCPT") else self.settings.command_line):
+            return replies.LINE_TOO_LONG
+        if not line.endswith(b"\r\n") and self.settings.bare_newline == "refuse":
+            return replies.BARE_NEWLINE_COMMAND
+        if self._turned_away and verb != b"QUIT":
+            return replies.TURNED_AWAY
+        return None if verb in COMMANDS else replies.UNKNOWN_COMMAND
 
     # --- HELO, EHLO, STARTTLS
 
@@ -144,6 +129,8 @@ class SmtpProtocol(Connection):
         envelope = self._envelope
         if envelope is None:
             return replies.NEED_MAIL if self.client.helo else replies.NEED_HELO
+        if self._chunks is not None:
+            return replies.CHUNKS_BEGUN
         self._rcpt_commands += 1
         path = split_path(argument[3:]) if argument[:3].upper() == "TO:" else None
         if path is None:
@@ -189,99 +176,6 @@ class SmtpProtocol(Connection):
                 return end
         return self._refused(envelope, address, replies.TOO_MANY_RECIPIENTS, Reason.TOO_MANY_RECIPIENTS)
 
-    async def _data(self, argument: str) -> Reply | None:
-        problem = self._not_ready(argument)
-        if self.pipelined and (problem is not None or self.settings.strict_pipelining):
-            # What follows may be a message: as commands it must never be read (RFC 2920 §3.1).
-            self.say(problem or replies.OUT_OF_SYNC)
-            self.close()
-            return None
-        envelope = self._envelope
-        if problem is not None or envelope is None:
-            return problem
-        self.say(replies.SEND_DATA)
-        await self.flush()
-        raw = await self._receive()
-        if self._closing:
-            return None
-        content, refusal, reason = self._clean(raw)
-        if refusal is not None:
-            for recipient in envelope.recipients:
-                self._refused(envelope, recipient.address, refusal, reason)
-            self._end_transaction()
-            return refusal
-        reply = await self._carry_out(envelope, content)
-        self._end_transaction()
-        if reply.positive:
-            self._budget.accepted()
-        return reply
-
-    def _not_ready(self, argument: str) -> Reply | None:
-        """Why DATA cannot come now."""
-        if argument:
-            return replies.NO_ARGUMENT
-        if self._envelope is None:
-            return replies.NEED_MAIL if self.client.helo else replies.NEED_HELO
-        if not self._envelope.recipients:
-            return replies.NO_VALID_RECIPIENTS if self._rcpt_commands else replies.NEED_RCPT
-        return None
-
-    async def _receive(self) -> bytes | None:
-        """The data as it came; None when it is too large, or does not end (and the connection is closing)."""
-        progress = Progress()
-        end = self.loop.time() + self.settings.data_time
-        self._watch_data(progress, end, seen=0)
-        self._waiting = True
-        try:
-            return await read_data(self._reader, limit=self.settings.message_size, progress=progress)
-        except OverrunError:
-            self.close(replies.MESSAGE_TOO_LARGE)
-            return None
-        finally:
-            self._waiting = False
-            self._watch.rest()
-
-    def _watch_data(self, progress: Progress, end: float, *, seen: int) -> None:
-        now = self.loop.time()
-        if now >= end:
-            self._end(replies.DATA_TIMEOUT)
-            return
-        window_end = now + self.settings.data_window
-        self._watch.expect(min(window_end, end), partial(self._judge_pace, progress, end, window_end, seen))
-
-    def _judge_pace(self, progress: Progress, end: float, window_end: float, seen: int) -> None:
-        """A window of the data's time is over, or all of it: too slow a client holds its place no longer."""
-        octets = progress.octets + len(self._reader._buffer)  # type: ignore[attr-defined]
-        if window_end <= end and octets - seen < self.settings.data_window * self.settings.data_min_rate:
-            self._end(replies.DATA_TOO_SLOW)
-        else:
-            self._watch_data(progress, end, seen=octets)
-
-    def _clean(self, raw: bytes | None) -> tuple[bytes, Reply | None, Reason]:
-        """The message without dots and bare newlines; or why it is refused, and the reason to record."""
-        if raw is None:
-            return b"", replies.MESSAGE_TOO_LARGE, Reason.TOO_LARGE
-        if self.settings.bare_newline == "refuse" and has_bare_newline(raw):
-            return b"", replies.BARE_NEWLINE, Reason.BAD_SYNTAX
-        content = unstuff(normalise(raw))
-        if len(content) > self.settings.message_size:
-            return b"", replies.MESSAGE_TOO_LARGE, Reason.TOO_LARGE
-        return content, None, Reason.CLEAN
-
-    async def _carry_out(self, envelope: Envelope, content: bytes) -> Reply:
-        """Hand the message to the Door in a task of its own: if the client goes away, only the waiting ends."""
-        task = self.loop.create_task(self._hand_over(envelope, content))
-        self.shared.transactions.add(task)
-        task.add_done_callback(self.shared.transaction_done)
-        return await asyncio.shield(task)
-
-    async def _hand_over(self, envelope: Envelope, content: bytes) -> Reply:
-        reply = await self.ask(self.shared.door.data(self.client, envelope, content))
-        if reply is replies.UNFORESEEN:
-            for recipient in envelope.recipients:
-                self._refused(envelope, recipient.address, reply, Reason.LOCAL_ERROR)
-        return reply
-
     # --- the rest
 
     async def _rset(self, argument: str) -> Reply | None:
@@ -307,10 +201,6 @@ class SmtpProtocol(Connection):
 
     async def _not_implemented(self, _argument: str) -> Reply | None:
         return replies.NOT_IMPLEMENTED
-
-    async def _bdat(self, _argument: str) -> Reply | None:
-        self.close(replies.NO_CHUNKING)  # RFC 3030: its octets follow unasked, and must not be read as commands
-        return None
 
     async def _foreign(self, _argument: str) -> Reply | None:
         self.close(replies.NOT_SMTP)  # a web request that a browser or server was tricked into sending

@@ -12,7 +12,7 @@ RECIPIENT_OK = Reply(250, "2.1.5", "Recipient ok")
 BYE = Reply(221, "2.0.0", "Bye")
 SEND_DATA = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
 CANNOT_VRFY = Reply(252, "2.5.0", "Cannot VRFY user, but will accept message and attempt delivery")  # RFC 5321 §3.5.3
-HELP = Reply(214, "2.0.0", "Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP STARTTLS QUIT; see RFC 5321")
+HELP = Reply(214, "2.0.0", "Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP STARTTLS QUIT; see RFC 5321")
 START_TLS = Reply(220, "2.0.0", "Ready to start TLS")
 
 # syntax
@@ -22,6 +22,7 @@ BARE_NEWLINE_COMMAND = Reply(500, "5.5.2", "Commands end with <CR><LF> (RFC 5321
 LINE_TOO_LONG = Reply(500, "5.5.2", "Line too long")
 NOT_IMPLEMENTED = Reply(502, "5.5.1", "Command not implemented")
 NO_CHUNKING = Reply(502, "5.5.1", "CHUNKING is not offered here; closing, since data may follow")
+BDAT_SYNTAX = Reply(501, "5.5.4", "Syntax: BDAT size [LAST]; closing, since data may follow")
 NOT_SMTP = Reply(554, "5.5.1", "This is an SMTP server")
 NO_ARGUMENT = Reply(501, "5.5.4", "This command takes no argument")
 HELO_SYNTAX = Reply(501, "5.5.4", "Syntax: EHLO domain or address literal")
@@ -38,6 +39,7 @@ NEEDS_SMTPUTF8 = Reply(553, "5.6.7", "Non-ASCII addresses need the SMTPUTF8 para
 NEED_HELO = Reply(503, "5.5.1", "Send EHLO first")
 NEED_MAIL = Reply(503, "5.5.1", "Send MAIL first")
 NEED_RCPT = Reply(503, "5.5.1", "Send RCPT first")
+CHUNKS_BEGUN = Reply(503, "5.5.1", "The message is coming by BDAT: only BDAT, RSET or QUIT now")  # RFC 3030 §2
 NESTED_MAIL = Reply(503, "5.5.1", "A mail transaction is already under way")
 NO_VALID_RECIPIENTS = Reply(554, "5.5.1", "No valid recipients")  # RFC 5321 §3.3
 TLS_ACTIVE = Reply(503, "5.5.1", "TLS is already active")
@@ -46,6 +48,8 @@ OUT_OF_SYNC = Reply(554, "5.5.0", "Protocol synchronisation error: wait for the 
 
 # messages
 MESSAGE_TOO_LARGE = Reply(552, "5.3.4", "Message exceeds the size limit")
+NO_ROOM = Reply(452, "4.3.1", "Not enough storage here at the moment; please try again")
+TOO_BUSY = Reply(452, "4.3.1", "Too many large messages here at the moment; please try again")
 BARE_NEWLINE = Reply(554, "5.6.0", "Message has a bare <CR> or <LF> (RFC 5321 2.3.8)")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients in one message; send the rest in another")
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from mailguard.core.clock import Clock
 from mailguard.core.reply import Reply
 from mailguard.smtp.door import Door, Observer, SmtpSettings
+from mailguard.smtp.intake import Room
 from mailguard.smtp.limits import ConnectionLimits
 from mailguard.smtp.tls import TlsCertificate
 
@@ -40,12 +41,15 @@ class Shared:
     connections: set[Drainable] = field(default_factory=set)
     transactions: set[Task[Reply]] = field(default_factory=set)
     """Messages being carried out; they live on when their connection dies."""
+    room: Room = field(init=False)
+    """For the large messages that are being carried out."""
     greeting: bytes = field(init=False)
     ehlo: bytes = field(init=False)
     ehlo_with_tls: bytes = field(init=False)
     """EHLO's reply before and after STARTTLS (which is not offered twice); AUTH is never offered."""
 
     def __post_init__(self) -> None:
+        self.room = Room(self.settings.memory_budget)
         name = self.settings.hostname
         self.greeting = f"220 {name} ESMTP\r\n".encode("ascii")
         words = [
@@ -58,6 +62,8 @@ class Shared:
         ]
         if self.settings.dsn:
             words.append("DSN")
+        if self.settings.chunking:
+            words.append("CHUNKING")
         last = "HELP"
         self.ehlo_with_tls = _multiline([*words, last])
         self.ehlo = _multiline([*words, "STARTTLS", last]) if self.certificate else self.ehlo_with_tls

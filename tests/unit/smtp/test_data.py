@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailguard.smtp.data import CHUNK, OVERRUN, OverrunError, Progress, has_bare_newline, normalise, read_data, unstuff
+from mailguard.smtp.data import (
+    CHUNK,
+    OVERRUN,
+    Cleaner,
+    OverrunError,
+    Progress,
+    has_bare_newline,
+    normalise,
+    read_data,
+    read_octets,
+    unstuff,
+)
 
 SOUP = st.lists(
     st.sampled_from([b"\r", b"\n", b".", b"\r\n", b"\r\n.\r\n", b"a", b"..", b"\0", b" ", b"\r\n."]), max_size=40
@@ -19,8 +30,8 @@ SOUP = st.lists(
 
 async def read(
     stream: bytes, *, limit: int = 1 << 20, buffer: int = CHUNK, pieces: int = 1 << 20
-) -> tuple[bytes | None, bytes]:
-    """The data read from a stream that comes in pieces, and what is left in it."""
+) -> tuple[bytes, bytes]:
+    """The data read from a stream that comes in pieces, dots still stuffed, and what is left in it."""
     reader = asyncio.StreamReader(limit=buffer)
 
     async def feed() -> None:
@@ -29,11 +40,16 @@ async def read(
             await asyncio.sleep(0)
         reader.feed_eof()
 
+    taken: list[bytes] = []
+
+    async def take(chunk: bytes) -> None:
+        taken.append(chunk)
+
     feeding = asyncio.create_task(feed())
     try:
-        data = await read_data(reader, limit=limit, progress=Progress())
+        await read_data(reader, take, limit=limit, progress=Progress())
         await feeding
-        return data, await reader.read()
+        return b"".join(taken), await reader.read()
     finally:
         feeding.cancel()
 
@@ -75,19 +91,9 @@ def test_no_message_ends_another_when_it_is_sent_on(text: bytes) -> None:
     assert not re.search(rb"[^\r]\n|\r[^\n]", sent)
 
 
-async def test_message_at_the_limit_passes_one_clearly_over_does_not() -> None:
-    assert (await read(b"x" * 998 + b"\r\n.\r\n", limit=1000))[0] == b"x" * 998 + b"\r\n"
-    assert await read(b"x" * 1010 + b"\r\n.\r\nNOOP\r\n", limit=1000) == (None, b"NOOP\r\n")
-
-
-async def test_dots_of_transparency_do_not_count() -> None:
-    data, _ = await read(b"..\r\n" * 300 + b".\r\n", limit=900)
-    assert data is not None
-    assert len(unstuff(data)) == 900
-
-
 async def test_message_over_the_limit_is_read_to_its_end() -> None:
-    assert await read(b"x" * 1500 + b"\r\n.\r\nNOOP\r\n", limit=1000, buffer=64, pieces=100) == (None, b"NOOP\r\n")
+    data, rest = await read(b"x" * 1500 + b"\r\n.\r\nNOOP\r\n", limit=1000, buffer=64, pieces=100)
+    assert (data, rest) == (b"x" * 1500 + b"\r\n", b"NOOP\r\n")
 
 
 async def test_message_without_end_is_cut_off() -> None:
@@ -102,13 +108,19 @@ async def test_client_gone_in_the_midst() -> None:
 
 async def test_progress_tells_how_much_has_come() -> None:
     reader, progress = asyncio.StreamReader(limit=100), Progress()
-    reading = asyncio.create_task(read_data(reader, limit=10_000, progress=progress))
+    taken: list[bytes] = []
+
+    async def take(chunk: bytes) -> None:
+        taken.append(chunk)
+
+    reading = asyncio.create_task(read_data(reader, take, limit=10_000, progress=progress))
     reader.feed_data(b"x" * 1000)
     for _ in range(100):
         await asyncio.sleep(0)
     assert 900 <= progress.octets <= 1002
     reader.feed_data(b"\r\n.\r\n")
-    assert await reading == b"x" * 1000 + b"\r\n"
+    await reading
+    assert b"".join(taken) == b"x" * 1000 + b"\r\n"
 
 
 @given(SOUP)
@@ -121,3 +133,59 @@ def test_long_runs_of_cr_take_no_longer_than_other_text() -> None:
     start = time.perf_counter()
     assert normalise(hostile) == b"\r\n" * 2_000_000 + b"x\r\n" + b"\r\n" * 2_000_000
     assert time.perf_counter() - start < 2
+
+
+def cleaned(chunks: list[bytes], *, dots: bool) -> tuple[bytes, bool]:
+    cleaner = Cleaner(dots=dots)
+    pieces = [piece for chunk in chunks for piece in cleaner.push(chunk)]
+    return b"".join([*pieces, *cleaner.end()]), cleaner.bare
+
+
+def cut(text: bytes, places: list[int]) -> list[bytes]:
+    """`text` in chunks, cut at some places."""
+    ends = sorted({min(place, len(text)) for place in places} | {len(text)})
+    return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def whole(text: bytes) -> bytes:
+    """`text` with the line end that a message's last line must have."""
+    return text if not text or text.endswith(b"\r\n") else text + b"\r\n"
+
+
+@given(SOUP, st.lists(st.integers(0, 60), max_size=20), st.booleans())
+def test_cleaning_chunk_by_chunk_is_cleaning_the_whole(text: bytes, places: list[int], dots: bool) -> None:
+    expected = normalise(text)
+    assert cleaned(cut(text, places), dots=dots) == (
+        whole(unstuff(expected) if dots else expected),
+        has_bare_newline(text),
+    )
+
+
+def test_long_runs_of_cr_in_chunks_take_no_longer_than_other_text() -> None:
+    start = time.perf_counter()
+    text, bare = cleaned([b"\r" * CHUNK] * 40 + [b"x"], dots=True)
+    assert text == b"\r\n" * CHUNK * 40 + b"x\r\n"
+    assert bare
+    assert cleaned([b"x"] + [b"\r" * CHUNK] * 40 + [b"\n"], dots=True)[0] == b"x\r\n"
+    assert time.perf_counter() - start < 2
+
+
+@given(st.binary(max_size=300), st.integers(0, 300), st.integers(1, 50))
+def test_as_many_octets_are_read_as_a_chunk_has(stream: bytes, count: int, pieces: int) -> None:
+    async def run() -> tuple[bytes, bytes]:
+        reader, taken = asyncio.StreamReader(), bytearray()
+
+        async def take(chunk: bytes) -> None:
+            taken.extend(chunk)
+
+        for start in range(0, len(stream), pieces):
+            reader.feed_data(stream[start : start + pieces])
+        reader.feed_eof()
+        await read_octets(reader, take, count, progress=Progress())
+        return bytes(taken), await reader.read()
+
+    if count > len(stream):
+        with pytest.raises(asyncio.IncompleteReadError):
+            asyncio.run(run())
+    else:
+        assert asyncio.run(run()) == (stream[:count], stream[count:])

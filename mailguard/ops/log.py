@@ -150,6 +150,23 @@ class MailLog:
             reply=str(reply),
         )
 
+    def called_ahead(
+        self, address: str, *, result: str, next_hop: str, stage: str, reply: Reply | None, error: str, seconds: float
+    ) -> None:
+        """A next hop was asked whether it has a recipient."""
+        facts = {"next_hop": next_hop, "stage": stage, "reply": _text(reply), "error": error}
+        self._log.info(
+            "called_ahead",
+            recipient=address,
+            result=result,
+            **{name: fact for name, fact in facts.items() if fact},
+            seconds=seconds,
+        )
+
+    def accepts_any(self, domain: str, *, next_hop: str) -> None:
+        """A next hop accepts an address that cannot exist: recipients of the domain are not verified."""
+        self._log.warning("accepts_any", domain=domain, next_hop=next_hop)
+
     def received(
         self,
         message: str,

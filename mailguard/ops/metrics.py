@@ -68,6 +68,37 @@ class AttemptPurpose(StrEnum):
     DSN = "dsn"
 
 
+class VerificationResult(StrEnum):
+    """What came of verifying one recipient; the first six are accepted."""
+
+    KNOWN = "known"
+    REMEMBERED = "remembered"
+    """Known before, and its server cannot be asked now."""
+    ACCEPTS_ANY = "accepts_any"
+    """Its server accepts any address, so that its word is worth nothing."""
+    UNCLEAR = "unclear"
+    """Its server refused the question, or the address for another reason than that it does not exist."""
+    EXEMPT = "exempt"
+    """postmaster@ and abuse@."""
+    UNKNOWN = "unknown"
+    UNVERIFIED = "unverified"
+    """Nobody can tell now: deferred."""
+    ERROR = "error"
+    """A failure of ours: deferred."""
+
+
+class CallAheadResult(StrEnum):
+    """What came of asking a next hop about one recipient."""
+
+    KNOWN = "known"
+    UNKNOWN = "unknown"
+    UNCLEAR = "unclear"
+    ACCEPTS_ANY = "accepts_any"
+    FAILED = "failed"
+    BUSY = "busy"
+    """Not asked: too many of the tenant's were under way."""
+
+
 def share(directory: Path) -> None:
     """Keep the values of this process's metrics in `directory`, which all processes of one relay share.
 
@@ -137,6 +168,20 @@ class Metrics:
             registry=registry,
         )
         _start_at_zero(self.smtp_data_replies, ["2xx", "4xx", "5xx"])
+        self.verifications = Counter(
+            "mailguard_verifications",
+            "Recipients verified at RCPT, by the tenant's way of verifying and what came of it.",
+            ["mode", "result"],
+            registry=registry,
+        )
+        self.call_ahead_duration = Histogram(
+            "mailguard_call_ahead_duration_seconds",
+            "Time of asking a next hop about one recipient; what was answered from memory asked nobody.",
+            ["result"],
+            buckets=SLOW,
+            registry=registry,
+        )
+        _start_at_zero(self.call_ahead_duration, CallAheadResult)
 
     def _mail(self) -> None:
         registry = self.registry
@@ -323,6 +368,10 @@ class Metrics:
         self.delivery_duration.labels(result.value).observe(seconds)
 
     def failed(self, kind: ErrorKind) -> None:
+    def called_ahead(self, result: CallAheadResult, seconds: float) -> None:
+        """Count one question to a next hop and its time."""
+        self.call_ahead_duration.labels(result.value).observe(seconds)
+
         """Count a failure on our own side."""
         self.errors.labels(kind.value).inc()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -25,6 +26,7 @@ from mailguard.checks.rules_file import RulesFiles
 from mailguard.checks.runner import Runner
 from mailguard.checks.spf import SpfCheck
 from mailguard.config import Settings
+from mailguard.config.secrets import resolve_secret
 from mailguard.config.values import split_host_port
 from mailguard.core.clock import DAY, SECOND, Clock, system_clock
 from mailguard.core.envelope import MailOptions, NextHop
@@ -32,15 +34,19 @@ from mailguard.core.errors import ConfigError, Problem
 from mailguard.core.reply import Reply
 from mailguard.core.tenant import Directory, Domain, Tenant
 from mailguard.core.verdict import CheckStatus
+from mailguard.core.transport import AS_SET_FOR_ALL, HopSecurity, TlsMode
 from mailguard.delivery.backoff import Backoff
+from mailguard.delivery.dial import Dialler
 from mailguard.delivery.forward import Forwarder
 from mailguard.delivery.health import HopHealth
 from mailguard.delivery.route import OutboundRoutes, Routes
 from mailguard.net.clamd import ClamdClient
 from mailguard.net.dns import Resolver
 from mailguard.net.dns_aio import AiodnsResolver
-from mailguard.net.smtp_client import Handshake, Timeouts, TlsMode
+from mailguard.net.smtp_client import Handshake, Timeouts
 from mailguard.net.smtp_pool import ConnectionPool
+from mailguard.net.tls_contexts import TlsContexts, TlsSetupError
+from mailguard.net.tlsa import TlsaResolver
 from mailguard.ops import log as logs
 from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import ErrorKind, Metrics
@@ -403,24 +409,60 @@ class _HasRoom:
 
 
 def _forwarder(settings: Settings, resolver: Resolver, metrics: Metrics) -> Forwarder:
-    outbound = settings.outbound
-    return Forwarder(
-        ConnectionPool(per_hop=settings.queue.per_next_hop, idle=outbound.idle_timeout),
-        Handshake(helo=outbound.helo, timeouts=Timeouts(connect=outbound.connect_timeout)),
+    outbound, dns = settings.outbound, settings.dns
+    contexts = TlsContexts(ca_file=outbound.ca_file)
+    try:
+        contexts.get(verified=True, certificate=outbound.client_certificate)
+    except TlsSetupError as error:
+        raise ConfigError([Problem("outbound", str(error))]) from error
+    dialler = Dialler(
+        Handshake(helo=outbound.helo, timeouts=Timeouts(connect=outbound.connect_timeout), contexts=contexts),
         resolver,
-        health=HopHealth(widest=settings.queue.per_next_hop),
-        metrics=metrics,
-        listen=[(listener.host, listener.port) for listener in listeners(settings)],
         tls=TlsMode(outbound.tls),
+        certificate=outbound.client_certificate,
+        tlsa=TlsaResolver(dns.nameservers, timeout=dns.timeout) if dns.trust_ad else None,
+        secret=partial(resolve_secret, environ=os.environ),
+        listen=[(listener.host, listener.port) for listener in listeners(settings)],
+        metrics=metrics,
+    )
+    queue = settings.queue
+    pool = ConnectionPool(per_hop=queue.per_next_hop, idle=outbound.idle_timeout)
+    # A next hop that is down may be probed again before the queue tries the mail that found it down.
+    first, most = min(5.0, queue.first_retry / 2), min(300.0, queue.max_retry / 2)
+    questions = ConnectionPool(
+        per_hop=settings.verification.per_next_hop, idle=outbound.idle_timeout, wait=settings.verification.timeout
+    )
+    return Forwarder(
+        pool,
+        dialler,
+        questions=questions,
+        health=HopHealth(first=first, most=most, widest=queue.per_next_hop),
+        metrics=metrics,
     )
 
 
 def _outbound(settings: Settings, resolver: Resolver) -> OutboundRoutes:
-    smarthost = None
-    if settings.outbound.smarthost:
-        host, port = split_host_port(settings.outbound.smarthost)
+    outbound = settings.outbound
+    smarthost, security = None, AS_SET_FOR_ALL
+    if outbound.smarthost:
+        host, port = split_host_port(outbound.smarthost)
         smarthost = NextHop(host, port)
-    return OutboundRoutes(resolver, hostname=settings.server.hostname, smarthost=smarthost)
+        security = HopSecurity(username=outbound.smarthost_username, password=outbound.smarthost_password)
+    return OutboundRoutes(resolver, hostname=settings.server.hostname, smarthost=smarthost, security=security)
+
+
+def call_ahead_settings(settings: Settings) -> CallAheadSettings:
+    """How call-aheads are asked, and how long their answers count."""
+    verification = settings.verification
+    return CallAheadSettings(
+        positive=round(verification.positive_days * DAY),
+        negative=round(verification.negative_ttl * SECOND),
+        accepts_any=round(verification.accepts_any_ttl * SECOND),
+        remembered=round(verification.remember_days * DAY),
+        timeout=verification.timeout,
+        in_flight=verification.per_tenant,
+        memory=verification.cache_size,
+    )
 
 
 def listeners(settings: Settings) -> list[Listener]:

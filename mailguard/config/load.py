@@ -66,11 +66,12 @@ def fields() -> Iterator[tuple[str, str, FieldInfo]]:
 
 
 def shown(settings: Settings) -> dict[str, dict[str, Any]]:
-    """The settings as JSON-able data for display, without the passwords in URLs."""
+    """The settings as JSON-able data for display, without passwords."""
     data: dict[str, dict[str, Any]] = settings.model_dump(mode="json")
     for section, key, _ in fields():
         if _is_secret((section, key)):
-            data[section][key] = redact(data[section][key])
+            value = data[section][key]
+            data[section][key] = redact(value) if "://" in value else "***" if value else ""
     return data
 
 

@@ -238,6 +238,11 @@ class DnsSection(Section):
     )
     timeout: Seconds = Field(5, description="Seconds to wait for an answer, retries included.")
     cache_size: int = Field(20_000, ge=0, le=10_000_000, description="Answers kept in memory, per worker.")
+    trust_ad: bool = Field(
+        False,
+        description="Believe these servers that an answer is secure (the AD bit): they validate DNSSEC, and the way to them "
+        "is safe, as on loopback. DANE does nothing without.",
+    )
 
 
 class PoliciesSection(Section):
@@ -296,12 +301,38 @@ class OutboundSection(Section):
     postmaster: OptionalMailbox = Field(
         "", description="The provider's own address: gets what is sent to `postmaster` without a domain."
     )
-    tls: Literal["opportunistic", "off"] = Field(
-        "opportunistic", description="STARTTLS towards next hops that offer it."
+    smarthost_username: str = Field("", description="User name for AUTH to the smarthost, never sent without TLS.")
+    smarthost_password: str = Field(
+        "",
+        repr=False,
+        description="Its password; better a secret reference (`secret:file:PATH`, `secret:env:NAME`).",
+        json_schema_extra={"secret": True},
+    )
+    tls: Literal["off", "opportunistic", "required", "verified", "dane"] = Field(
+        "opportunistic",
+        description="TLS towards next hops whose domain has no mode of its own: when offered (`opportunistic`), always but "
+        "unverified (`required`), with a certificate of the host's name (`verified`), or by its TLSA records (`dane`; "
+        "without such records opportunistic).",
+    )
+    ca_file: OptionalPath = Field(
+        "", description="PEM file with the authorities that `verified` trusts. Empty: those of the system."
+    )
+    client_certificate: OptionalPath = Field(
+        "", description="PEM file with our certificate chain and its key, shown to next hops that ask for one."
+    )
+    mta_sts: bool = Field(
+        True, description="Heed the MTA-STS policies (RFC 8461) of domains that we reach by MX with mail of our own."
     )
     connect_timeout: Seconds = Field(30, description="Seconds to wait for a connection.")
     attempt_timeout: Seconds = Field(60, description="Seconds that the first attempt may take, while the sender waits.")
     idle_timeout: Seconds = Field(20, description="Seconds that an idle connection is kept for the next message.")
+
+    @field_validator("smarthost_password")
+    @classmethod
+    def _password_with_username(cls, password: str, info: ValidationInfo) -> str:
+        if bool(password) != bool(info.data.get("smarthost_username", password)):
+            raise ValueError("must be given together with smarthost_username, or neither")
+        return password
 
 
 class QueueSection(Section):

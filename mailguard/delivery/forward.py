@@ -8,26 +8,22 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from ipaddress import ip_address
 from itertools import groupby
 from random import Random, SystemRandom
 
 from mailguard.core.envelope import MailOptions, NextHop, Recipient
 from mailguard.core.reply import Reply
+from mailguard.core.transport import AS_SET_FOR_ALL, HopSecurity
+from mailguard.delivery.dial import Dialler
 from mailguard.delivery.health import Admission, HopHealth
 from mailguard.delivery.outcome import Outcome, OutcomeKind, Stage, classify
-from mailguard.net.dns import DnsError, Resolver
-from mailguard.net.listeners import is_own_listener
 from mailguard.net.smtp_client import (
     Answer,
     Capabilities,
     GoAhead,
-    Handshake,
     HopError,
     Sent,
     SmtpConnection,
-    Target,
-    TlsMode,
     Transaction,
 )
 from mailguard.net.smtp_pool import ConnectionPool, HopBusyError, PoolKey
@@ -37,8 +33,6 @@ IN_SESSION = 60.0
 """Seconds that the sender is kept waiting for the next hop at most; senders wait 10 minutes (RFC 5321 §4.5.3.2.6)."""
 REMEMBERED = 3600.0
 """Seconds that a next hop's EHLO counts at the door, so that a server that was upgraded is asked again."""
-AVOIDED = 60.0
-"""Seconds that an address of a next hop that did not answer comes after its others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +48,7 @@ class Job:
     recipients: tuple[Recipient, ...]
     content: Sequence[bytes]
     options: MailOptions
-    tls: TlsMode | None = None
-    """None: as the forwarder does by default."""
+    security: HopSecurity = AS_SET_FOR_ALL
     public_only: bool = False
 
 
@@ -75,6 +68,7 @@ class _Attempt:
     transaction: Transaction
     deadline: float
     go_ahead: GoAhead | None
+    pool: ConnectionPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,30 +88,25 @@ class Forwarder:
     def __init__(
         self,
         pool: ConnectionPool,
-        handshake: Handshake,
-        resolver: Resolver,
+        dialler: Dialler,
         *,
+        questions: ConnectionPool | None = None,
         health: HopHealth | None = None,
         metrics: Metrics | None = None,
-        listen: Sequence[tuple[str, int]] = (),
-        tls: TlsMode = TlsMode.OPPORTUNISTIC,
         random: Random | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`listen` are our own listeners: a next hop that turns out to be one of them is not connected to."""
+        """`questions` are the connections on which `ask` asks, so that it takes none from deliveries."""
         self.health = health or HopHealth()
         self.on_recovery: Callable[[int, NextHop], None] = lambda tenant, next_hop: None
         """Called when a next hop of a tenant that was down is back."""
         self._pool = pool
-        self._handshake = handshake
-        self._resolver = resolver
+        self._questions = questions or pool
+        self._dialler = dialler
         self._metrics = metrics
-        self._listen = tuple(listen)
-        self._tls = tls
         self._random = random or SystemRandom()
         self._clock = clock
         self._offers: OrderedDict[NextHop, tuple[Capabilities, float]] = OrderedDict()
-        self._avoid: dict[tuple[str, int], float] = {}
 
     async def deliver(self, job: Job, *, budget: float = IN_SESSION, go_ahead: GoAhead | None = None) -> list[Outcome]:
         """Try the job once, for `budget` seconds at most: an outcome per recipient, in their order.
@@ -126,13 +115,14 @@ class Forwarder:
         """
         started = asyncio.get_running_loop().time()
         transaction = Transaction(job.mail_from, job.recipients, job.content, job.options)
-        trial = await self._trial(_Attempt(job, transaction, started + budget, _once(go_ahead)))
+        trial = await self._trial(_Attempt(job, transaction, started + budget, _once(go_ahead), self._pool))
         return self._outcomes(job, trial, started)
 
     async def ask(self, job: Job, *, budget: float) -> Asked:
         """What the next hops say to the recipients of a job, in `budget` seconds at most; nothing is sent (a call-ahead)."""
         transaction = Transaction(job.mail_from, job.recipients, job.content, job.options, asking=True)
-        trial = await self._trial(_Attempt(job, transaction, asyncio.get_running_loop().time() + budget, None))
+        deadline = asyncio.get_running_loop().time() + budget
+        trial = await self._trial(_Attempt(job, transaction, deadline, None, self._questions))
         return Asked(_of_each(trial, job), str(trial.next_hop) if trial.next_hop else "")
 
     async def _trial(self, attempt: _Attempt) -> _Trial:
@@ -146,7 +136,7 @@ class Forwarder:
             trials.append(trial)
             if not _goes_on(trial) or asyncio.get_running_loop().time() >= attempt.deadline:
                 break
-        return _telling(trials)
+        return _telling(trials) if trials else self._down(attempt.job)
 
     def refusal(
         self, next_hops: Sequence[NextHop], *, size: int = 0, eight_bit: bool = False, smtputf8: bool = False
@@ -167,17 +157,18 @@ class Forwarder:
         known = self._offers.get(hop)
         return known[0] if known and self._clock() - known[1] < REMEMBERED else None
 
-    def is_closed(self, tenant: int, next_hops: Sequence[NextHop]) -> bool:
+    def is_closed(self, tenant: int, next_hops: Sequence[NextHop], security: HopSecurity = AS_SET_FOR_ALL) -> bool:
         """Whether all next hops are down and none may be probed now."""
-        return all(self.health.is_closed(PoolKey(tenant, hop)) for hop in next_hops)
+        return all(self.health.is_closed(PoolKey(tenant, hop, security)) for hop in next_hops)
 
-    def window(self, tenant: int, next_hops: Sequence[NextHop]) -> int:
+    def window(self, tenant: int, next_hops: Sequence[NextHop], security: HopSecurity = AS_SET_FOR_ALL) -> int:
         """How many messages at once the queue may send along this route."""
-        return max((self.health.window(PoolKey(tenant, hop)) for hop in next_hops), default=1)
+        return max((self.health.window(PoolKey(tenant, hop, security)) for hop in next_hops), default=1)
 
     def close(self) -> None:
         """Close idle connections, and busy ones as they become free."""
         self._pool.close()
+        self._questions.close()
 
     def _in_order(self, hops: Sequence[NextHop]) -> list[NextHop]:
         """By priority, those of the same priority in random order (RFC 5321 §5.1)."""
@@ -193,14 +184,14 @@ class Forwarder:
     async def _try(self, attempt: _Attempt, hop: NextHop, left: int) -> _Trial | None:
         """Ask one next hop; None when it is known to be down. `left` hops share what is left of the time for dialling."""
         job = attempt.job
-        key = PoolKey(job.tenant, hop)
+        key = PoolKey(job.tenant, hop, job.security)
         admission = self.health.admit(key)
         if admission is Admission.CLOSED:
             return None
         now = asyncio.get_running_loop().time()
         try:
-            sent, connection = await self._pool.transact(
-                replace(key, tls=job.tls or self._tls),
+            sent, connection = await attempt.pool.transact(
+                replace(key, public_only=job.public_only),
                 attempt.transaction,
                 dial=partial(self._dial, job, hop, now + (attempt.deadline - now) / left),
                 deadline=attempt.deadline,
@@ -210,7 +201,7 @@ class Forwarder:
             self.health.unknown(key, admission)
             return _Trial(hop, (Answer(error.stage, None, error.detail),), postponed=True)
         except HopError as error:
-            self.health.failed(key, admission)
+            self.health.failed(key, admission, why=str(error))
             return _Trial(hop, (Answer(error.stage, error.reply, error.detail),))
         except BaseException:
             self.health.unknown(key, admission)
@@ -224,60 +215,22 @@ class Forwarder:
         return _Trial(hop, sent.answers, sent, connection)
 
     async def _dial(self, job: Job, hop: NextHop, deadline: float) -> SmtpConnection:
-        loop = asyncio.get_running_loop()
-        addresses = await self._addresses(job, hop)
-        failure = HopError(Stage.CONNECT, None, "no time left")
-        for position, address in enumerate(addresses):
-            now = loop.time()
-            target = Target(address, hop.port, "" if address == hop.host else hop.host, job.tls or self._tls)
-            try:
-                connection = await SmtpConnection.connect(
-                    target, self._handshake, deadline=now + (deadline - now) / (len(addresses) - position)
-                )
-            except HopError as error:
-                failure = error
-                self._avoid[address, hop.port] = self._clock() + AVOIDED
-                self._count_connection("failed")
-                continue
-            self._avoid.pop((address, hop.port), None)
-            self._remember(hop, connection.capabilities)
-            self._count_connection("new", connection.tls)
-            return connection
-        raise failure
+        connection = await self._dialler.dial(hop, job.security, public_only=job.public_only, deadline=deadline)
+        self._remember(hop, connection.capabilities)
+        return connection
 
-    async def _addresses(self, job: Job, hop: NextHop) -> list[str]:
-        """The addresses to try, those that did not answer lately last. Raises HopError when there are none."""
-        try:
-            addresses: Sequence[str] = (str(ip_address(hop.host)),)
-        except ValueError:
-            try:
-                addresses = await self._resolver.a_and_aaaa(hop.host)
-            except DnsError as error:
-                raise HopError(Stage.ROUTE, None, f"{hop.host}: {error}") from error
-        if not addresses:
-            raise HopError(Stage.ROUTE, None, f"{hop.host} has no address")
-        usable = [one for one in addresses if not (job.public_only and not ip_address(one).is_global)]
-        if not usable:
-            raise HopError(Stage.ROUTE, None, f"{hop.host} has private addresses only")
-        usable = [one for one in usable if not is_own_listener(one, hop.port, listen=self._listen)]
-        if not usable:
-            raise HopError(Stage.ROUTE, None, f"{hop} is our own listener: its mail would loop")
-        now = self._clock()
-        if len(self._avoid) > 1000:
-            self._avoid = {address: until for address, until in self._avoid.items() if until > now}
-        return sorted(usable, key=lambda one: self._avoid.get((one, hop.port), 0.0) > now)
+    def _down(self, job: Job) -> _Trial:
+        """Nobody was asked: what was the matter with the last next hop when it was."""
+        why = [self.health.why(PoolKey(job.tenant, hop, job.security)) for hop in self._in_order(job.next_hops)]
+        cause = f" ({why[-1]})" if why and why[-1] else ""
+        detail = f"the next hop is down{cause}, and is being probed"
+        return _Trial(None, (Answer(Stage.ROUTE, None, detail),), postponed=True)
 
     def _remember(self, hop: NextHop, offers: Capabilities) -> None:
         self._offers[hop] = (offers, self._clock())
         self._offers.move_to_end(hop)
         if len(self._offers) > 10_000:
             self._offers.popitem(last=False)
-
-    def _count_connection(self, result: str, tls: str = "") -> None:
-        if self._metrics:
-            self._metrics.next_hop_connections.labels(result).inc()
-            if result == "new":
-                self._metrics.next_hop_tls.labels(tls.partition(" ")[0] or "none").inc()
 
     def _outcomes(self, job: Job, trial: _Trial, started: float) -> list[Outcome]:
         loop = asyncio.get_running_loop()
@@ -299,9 +252,11 @@ class Forwarder:
                 trial.connection.tls if trial.connection else "",
                 elapsed,
                 trial.postponed,
+                trial.connection is not None and trial.connection.capabilities.dsn,
             )
             if position in unknown and trial.sent and trial.sent.pending:
-                outcome = replace(outcome, final=loop.create_task(_finally(trial.sent.pending, outcome, started)))
+                late = _finally(trial.sent.pending, unknown.index(position), outcome, started)
+                outcome = replace(outcome, final=loop.create_task(late))
             outcomes.append(outcome)
         return outcomes
 
@@ -347,16 +302,16 @@ def _goes_on(trial: _Trial) -> bool:
 
 def _telling(trials: Sequence[_Trial]) -> _Trial:
     """The trial whose answers count. When none got anywhere: what a server that was reached cannot take, else the last."""
-    if not trials:
-        return _Trial(None, (Answer(Stage.ROUTE, None, "the next hop is down, and is being probed"),), postponed=True)
     if not _goes_on(trials[-1]):
         return trials[-1]
     unable = [trial for trial in trials if all(answer.local for answer in trial.answers)]
     return unable[0] if unable else trials[-1]
 
 
-async def _finally(pending: asyncio.Task[Answer], unknown: Outcome, started: float) -> Outcome:
-    answer = await asyncio.shield(pending)
+async def _finally(
+    pending: asyncio.Task[tuple[Answer, ...]], position: int, unknown: Outcome, started: float
+) -> Outcome:
+    answer = (await asyncio.shield(pending))[position]
     elapsed = asyncio.get_running_loop().time() - started
     return replace(
         unknown,

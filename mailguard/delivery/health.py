@@ -31,6 +31,7 @@ class _Hop:
     failures: int = 0
     probe_at: float = 0.0
     probing: bool = False
+    why: str = ""
 
 
 class HopHealth:
@@ -82,9 +83,10 @@ class HopHealth:
         hop.window = min(self._widest, hop.window + 1)
         return was_down
 
-    def failed(self, key: PoolKey, admission: Admission) -> None:
+    def failed(self, key: PoolKey, admission: Admission, *, why: str = "") -> None:
         """There was no conversation. Of many that fail at the same time only the first counts."""
         hop = self._hop(key)
+        hop.why = why
         hop.window = self._start
         if admission is Admission.PROBE:
             hop.probing = False
@@ -92,6 +94,11 @@ class HopHealth:
             return
         hop.failures += 1
         hop.probe_at = self._clock() + self._backoff.wait(hop.failures) / 1000
+
+    def why(self, key: PoolKey) -> str:
+        """What was said of its last failure; empty when it is not down."""
+        hop = self._hops.get(key)
+        return hop.why if hop is not None and hop.failures else ""
 
     def unknown(self, key: PoolKey, admission: Admission) -> None:
         """It was not asked after all."""

@@ -45,7 +45,8 @@ class Outcome:
 
     `reply` is the server's, None when none came: `detail` then says why. `local`: the reply is ours, since the server
     does not offer what the message needs. `next_hop` and `ip` say who was asked last; `elapsed` is in seconds.
-    `postponed`: nobody was asked, since the next hop is known to be down, or busy with others of ours. Of an UNKNOWN one `final` resolves, within 10 minutes after the content, to what it came to after all.
+    `postponed`: nobody was asked, since the next hop is known to be down, or busy with others of ours. `dsn`: the server
+    offers DSN (RFC 3461), so it was told what the sender asked for. Of an UNKNOWN one `final` resolves, within 10 minutes after the content, to what it came to after all.
     """
 
     recipient: int
@@ -60,12 +61,25 @@ class Outcome:
     tls: str = ""
     elapsed: float = 0.0
     postponed: bool = False
+    dsn: bool = False
     final: asyncio.Future[Outcome] | None = field(default=None, compare=False, repr=False)
 
     @property
     def refuses_us(self) -> bool:
         """A 5xx that is not about the mail: the client's configuration, which somebody must be told of."""
         return self.kind is OutcomeKind.TEMPORARY and self.reply is not None and self.reply.permanent
+
+    @property
+    def unprotected(self) -> bool:
+        """What is asked of the next hop (TLS, DANE, our credentials) could not be had: somebody must be told of it.
+
+        Opportunistic TLS that fails goes on in plaintext and does not come here.
+        """
+        return (
+            self.kind is OutcomeKind.TEMPORARY
+            and self.stage in (Stage.STARTTLS, Stage.AUTH)
+            and (self.reply is None or (self.reply.transient and self.reply.code != 421))
+        )
 
     @property
     def hop_failed(self) -> bool:

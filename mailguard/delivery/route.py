@@ -9,7 +9,8 @@ from ipaddress import ip_address
 from mailguard.core.envelope import NextHop
 from mailguard.core.errors import PermanentError, TemporaryError
 from mailguard.core.reply import Reply, sanitise
-from mailguard.core.tenant import SYSTEM_TENANT, Directory
+from mailguard.core.tenant import SYSTEM_TENANT, Directory, Domain
+from mailguard.core.transport import AS_SET_FOR_ALL, HopSecurity
 from mailguard.net.dns import DnsError, Resolver
 from mailguard.net.listeners import is_own_listener
 
@@ -21,23 +22,31 @@ MX_LIMIT = 10
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The next hops of a domain. `public_only`: named by strangers (MX), so never an address of a private network."""
+    """The next hops of a domain, and what is asked of them.
+
+    `public_only`: named by strangers (MX), so never an address of a private network.
+    """
 
     domain: str
     next_hops: tuple[NextHop, ...]
     public_only: bool = False
+    security: HopSecurity = AS_SET_FOR_ALL
 
 
 def tenant_route(directory: Directory, domain: str) -> Route | None:
     """The route of a tenant's domain; None when it is no tenant's (any more), or has no next hop."""
     found = directory.domain(domain)
-    return Route(domain, found.next_hops) if found is not None and found.next_hops else None
+    return _route_of(found) if found is not None and found.next_hops else None
+
+
+def _route_of(domain: Domain) -> Route:
+    return Route(domain.name, domain.next_hops, security=domain.security)
 
 
 class OutboundRoutes:
     """Routes of what we send ourselves (DSNs): all by `smarthost` when there is one, else by MX (RFC 5321 §5.1).
 
-    `hostname` is ours: an MX of that name is us. `private` lets MX records lead into private networks (test set-ups).
+    `hostname` is ours: an MX of that name is us. `security` is for the smarthost alone. `private` lets MX records lead into private networks (test set-ups).
     """
 
     def __init__(
@@ -46,19 +55,21 @@ class OutboundRoutes:
         *,
         hostname: str,
         smarthost: NextHop | None = None,
+        security: HopSecurity = AS_SET_FOR_ALL,
         port: int = 25,
         private: bool = False,
     ) -> None:
         self._resolver = resolver
         self._hostname = hostname.lower().rstrip(".")
         self._smarthost = smarthost
+        self._security = security
         self._port = port
         self._private = private
 
     async def route(self, domain: str) -> Route:
         """The route to any domain in the world. Raises TemporaryError and PermanentError with the reply of a DSN."""
         if self._smarthost is not None:
-            return Route(domain, (self._smarthost,))
+            return Route(domain, (self._smarthost,), security=self._security)
         if domain.startswith("["):
             return self._literal(domain)
         try:
@@ -116,13 +127,15 @@ class Routes:
         """
         found = self._directory().domain(domain)
         if found is not None and found.next_hops and tenant in (found.tenant, SYSTEM_TENANT):
-            return Route(domain, found.next_hops)
+            return _route_of(found)
         return await self._outbound.route(domain) if tenant == SYSTEM_TENANT else None
 
-    def known(self, tenant: int, domain: str) -> tuple[NextHop, ...]:
-        """The next hops that are known without asking anybody; empty when they are not."""
+    def known(self, tenant: int, domain: str) -> Route | None:
+        """The route when it is known without asking anybody."""
         found = self._directory().domain(domain)
-        return found.next_hops if found is not None and tenant in (found.tenant, SYSTEM_TENANT) else ()
+        if found is None or not found.next_hops or tenant not in (found.tenant, SYSTEM_TENANT):
+            return None
+        return _route_of(found)
 
     def domains_of(self, tenant: int, next_hop: NextHop) -> list[str]:
         """The domains of a tenant that a next hop serves."""

@@ -40,11 +40,13 @@ class UnusualNames:
         if self._resolver is None:
             self._resolver = dns.asyncresolver.Resolver(configure=not self._nameservers)
             if self._nameservers:
-                self._resolver.nameservers = [dns.nameserver.Do53Nameserver(*_split(it)) for it in self._nameservers]
+                self._resolver.nameservers = [
+                    dns.nameserver.Do53Nameserver(*split_nameserver(it)) for it in self._nameservers
+                ]
         return self._resolver
 
 
-def _split(nameserver: str) -> tuple[str, int]:
+def split_nameserver(nameserver: str) -> tuple[str, int]:
     """Address and port of `192.0.2.53`, `127.0.0.1:5300`, `[::1]:53` or `::1`."""
     try:
         return str(ip_address(nameserver.strip("[]"))), 53

@@ -1,19 +1,21 @@
-"""An SMTP client connection to a next hop: one pipelined conversation (RFC 2920), reusable for the next message.
+"""An SMTP or LMTP client connection to a next hop: one pipelined conversation (RFC 2920), reusable for the next message.
 
-The content goes out byte for byte, with dots stuffed and nothing else: signatures must survive.
+The content goes out byte for byte, with dots stuffed and nothing else, or as one chunk (RFC 3030): signatures must survive.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
 from mailguard.core.reply import Reply
-from mailguard.net.dot_stuffing import stuff, stuff_small
-from mailguard.net.smtp_commands import data_command, mail_command, rcpt_command
-from mailguard.net.smtp_handshake import Greeted, Handshake, Target, opportunistic_context
+from mailguard.core.transport import TlsMode
+from mailguard.net.dot_stuffing import WINDOW, stuff, stuff_small
+from mailguard.net.smtp_auth import Credentials
+from mailguard.net.smtp_commands import bdat_command, data_command, mail_command, rcpt_command
+from mailguard.net.smtp_handshake import Greeted, Handshake, Target
 from mailguard.net.smtp_reply import ServerReply
 from mailguard.net.smtp_values import (
     Answer,
@@ -23,7 +25,6 @@ from mailguard.net.smtp_values import (
     Sent,
     Stage,
     Timeouts,
-    TlsMode,
     Transaction,
 )
 from mailguard.net.smtp_wire import WireError, WireTimeout
@@ -31,6 +32,7 @@ from mailguard.net.smtp_wire import WireError, WireTimeout
 __all__ = [
     "Answer",
     "Capabilities",
+    "Credentials",
     "GoAhead",
     "Handshake",
     "HopError",
@@ -41,13 +43,14 @@ __all__ = [
     "Timeouts",
     "TlsMode",
     "Transaction",
-    "opportunistic_context",
 ]
 
 SMALL = 256 * 1024
 """Octets of content up to which a message is written at once, without flow control."""
 STALE_PATIENCE = 20.0
 """Seconds to wait for the first reply on a connection that was used before: the path to the server may have died silently."""
+CHUNKED_FROM = SMALL
+"""Octets of content above which BDAT takes the place of DATA where CHUNKING is offered."""
 LONE_DOT_PATIENCE = 10.0
 """Seconds to wait for the answer to a dot that ends nothing; its outcome matters to nobody."""
 
@@ -82,6 +85,7 @@ class SmtpConnection:
         self._loop = asyncio.get_running_loop()
         self._open_transaction = False
         self._closing = False
+        self._lmtp = greeted.lmtp
         self.capabilities = greeted.capabilities
         self.tls = greeted.tls
         self.address = greeted.wire.peer
@@ -129,52 +133,62 @@ class SmtpConnection:
             return Sent((Answer(Stage.MAIL, lacking, local=True),) * len(job.recipients))
         first = self.uses == 0
         self.uses += 1
+        chunked = self.capabilities.chunking and not self._lmtp and job.size > CHUNKED_FROM
         try:
-            envelope = await self._envelope(job, deadline)
-            dead = envelope.mail is None or envelope.mail.code == 421
+            envelope = await self._envelope(job, deadline, chunked=chunked)
             answers = _envelope_answers(envelope, len(job.recipients))
             if envelope.broken:
                 self.abort()
-                return Sent(
-                    _filled(answers, Answer(Stage.DATA, envelope.farewell, envelope.broken)), stale=dead and not first
-                )
+                dead = envelope.mail is None or envelope.mail.code == 421
+                rest = Answer(Stage.DATA, envelope.farewell, envelope.broken)
+                return Sent(_filled(answers, [rest]), stale=dead and not first)
             if job.asking:
                 self._open_transaction = True  # whatever it came to: RSET does no harm
                 return Sent(_asked(answers, envelope.rcpts))
-            assert envelope.mail and envelope.data
-            if envelope.data.code != 354:
-                self._open_transaction = envelope.mail.code < 400
-                if envelope.data.code < 400:
-                    self.abort()
-                return Sent(_filled(answers, Answer(Stage.DATA, envelope.data.reply)))
-            if None not in answers:
-                await self._lone_dot(envelope)
-                return Sent(_filled(answers, Answer(Stage.DATA)))
-            if self._wire.answered:
-                self.abort()
-                return Sent(_filled(answers, Answer(Stage.DATA, None, "a reply to the content before it was sent")))
+            refused = await self._refused(envelope, answers)
+            if refused is not None:
+                return Sent(_filled(answers, [refused]))
             if go_ahead is not None:
                 await go_ahead()
-            return await self._content(job, answers, deadline)
+            return await self._content(job, answers, deadline, chunked=chunked)
         except BaseException:
             self.abort()
             raise
 
+    async def _refused(self, envelope: _Envelope, answers: Sequence[Answer | None]) -> Answer | None:
+        """What recipients without an answer of their own hear when the content is not to be sent; None when it is."""
+        assert envelope.mail
+        if envelope.data is None:  # it will be a chunk
+            if None not in answers:
+                self._open_transaction = envelope.mail.code < 400
+                return Answer(Stage.DATA)
+        elif envelope.data.code != 354:
+            self._open_transaction = envelope.mail.code < 400
+            if envelope.data.code < 400:
+                self.abort()
+            return Answer(Stage.DATA, envelope.data.reply)
+        elif None not in answers:
+            await self._lone_dot(envelope)
+            return Answer(Stage.DATA)
+        if self._wire.answered:
+            self.abort()
+            return Answer(Stage.DATA, None, "a reply to the content before it was sent")
+        return None
+
     # MAIL, RCPT, DATA
 
-    async def _envelope(self, job: Transaction, deadline: float) -> _Envelope:
+    async def _envelope(self, job: Transaction, deadline: float, *, chunked: bool) -> _Envelope:
         commands = [mail_command(job, self.capabilities)]
         commands += [rcpt_command(recipient, self.capabilities) for recipient in job.recipients]
-        if not job.asking:
+        if not (chunked or job.asking):
             commands.append(data_command())
         reset, self._open_transaction = self._open_transaction, False
+        named = len(job.recipients)
         if self.capabilities.pipelining:
-            return await self._in_one_flight(commands, len(job.recipients), reset=reset, deadline=deadline)
-        return await self._step_by_step(commands, len(job.recipients), reset=reset, deadline=deadline)
+            return await self._in_one_flight(commands, named=named, reset=reset, deadline=deadline)
+        return await self._step_by_step(commands, named=named, reset=reset, deadline=deadline)
 
-    async def _in_one_flight(
-        self, commands: Sequence[bytes], recipients: int, *, reset: bool, deadline: float
-    ) -> _Envelope:
+    async def _in_one_flight(self, commands: Sequence[bytes], *, named: int, reset: bool, deadline: float) -> _Envelope:
         wire, envelope = self._wire, _Envelope()
         wire.write((b"RSET\r\n" if reset else b"") + b"".join(commands))
         try:
@@ -191,7 +205,7 @@ class SmtpConnection:
                 break
             if position == 0:
                 envelope.mail = reply
-            elif position <= recipients:
+            elif position <= named:
                 envelope.rcpts.append(reply)
             else:
                 envelope.data = reply
@@ -200,9 +214,7 @@ class SmtpConnection:
                 break
         return envelope
 
-    async def _step_by_step(
-        self, commands: Sequence[bytes], recipients: int, *, reset: bool, deadline: float
-    ) -> _Envelope:
+    async def _step_by_step(self, commands: Sequence[bytes], *, named: int, reset: bool, deadline: float) -> _Envelope:
         wire, times, envelope = self._wire, self._timeouts, _Envelope()
 
         async def ask(command: bytes, patience: float) -> ServerReply:
@@ -214,15 +226,15 @@ class SmtpConnection:
             if reset:
                 await ask(b"RSET\r\n", first)
             envelope.mail = await ask(commands[0], first)
-            for command in commands[1 : 1 + recipients]:
+            for command in commands[1 : 1 + named]:
                 if envelope.broken or envelope.mail.code >= 300:
                     break
                 envelope.rcpts.append(await ask(command, times.rcpt))
-            if any(reply.code < 300 for reply in envelope.rcpts) and not envelope.broken:
-                for data in commands[1 + recipients :]:
-                    envelope.data = await ask(data, times.data)
-            else:  # what a server would say to DATA now
-                envelope.data = ServerReply(503, ("503 5.5.1 No valid recipients",))
+            for command in commands[1 + named :]:
+                if any(reply.code < 300 for reply in envelope.rcpts) and not envelope.broken:
+                    envelope.data = await ask(command, times.data)
+                else:  # what a server would say to DATA now
+                    envelope.data = ServerReply(503, ("503 5.5.1 No valid recipients",))
         except WireError as error:
             envelope.broken = str(error)
         return envelope
@@ -232,7 +244,7 @@ class SmtpConnection:
 
         Not when a recipient stands after all (after a MAIL that was refused): it would get an empty message.
         """
-        if any(reply.code < 300 for reply in envelope.rcpts):
+        if self._lmtp or any(reply.code < 300 for reply in envelope.rcpts):  # LMTP would answer with no reply at all
             self.abort()
             return
         self._wire.write(b".\r\n")
@@ -243,21 +255,18 @@ class SmtpConnection:
 
     # the content
 
-    async def _content(self, job: Transaction, answers: list[Answer | None], deadline: float) -> Sent:
+    async def _content(self, job: Transaction, answers: list[Answer | None], deadline: float, *, chunked: bool) -> Sent:
         waiting = tuple(i for i, answer in enumerate(answers) if answer is None)
+        expected = len(waiting) if self._lmtp else 1  # RFC 2033 §4.2: a reply for each recipient
         if job.size <= SMALL:
-            self._wire.write(stuff_small(job.content))
-            remaining = deadline - self._loop.time()
-            if remaining >= self._timeouts.final:
-                return Sent(_filled(answers, await self._final_reply()))
-            try:
-                return Sent(_filled(answers, self._final(await self._wire.reply(remaining))))
-            except WireTimeout:
-                task = self._loop.create_task(self._final_reply())
-            except WireError as error:
-                return Sent(_filled(answers, self._lost(error)))
+            self._wire.write(_in_one_piece(job, chunked=chunked))
+            finals = await self._finals(expected, deadline, chunked=chunked)
+            if len(finals) == expected:
+                return Sent(_filled(answers, finals))
+            task = self._loop.create_task(self._finals(expected - len(finals), chunked=chunked))
         else:
-            task = self._loop.create_task(self._large_content(job.content))
+            finals = []
+            task = self._loop.create_task(self._large_content(job, expected, chunked=chunked))
             try:
                 await asyncio.wait((task,), timeout=max(0.0, min(deadline - self._loop.time(), 1e9)))
             except asyncio.CancelledError:
@@ -267,13 +276,14 @@ class SmtpConnection:
                 return Sent(_filled(answers, task.result()))
         self._closing = True  # it will answer, but to nobody else's message
         task.add_done_callback(lambda _: self.abort())
-        unknown = Answer(Stage.CONTENT, None, "no reply to the content yet")
-        return Sent(_filled(answers, unknown), waiting, task)
+        unknown = waiting[len(finals) :]
+        silent = [Answer(Stage.CONTENT, None, "no reply to the content yet")] * (expected - len(finals))
+        return Sent(_filled(answers, finals + silent), unknown, self._loop.create_task(_each(task, len(unknown))))
 
-    async def _large_content(self, chunks: Sequence[bytes]) -> Answer:
+    async def _large_content(self, job: Transaction, expected: int, *, chunked: bool) -> list[Answer]:
         wire = self._wire
         try:
-            for piece in stuff(chunks):
+            for piece in _in_pieces(job, chunked=chunked):
                 wire.write(piece)
                 await wire.drained(self._timeouts.block)
                 if wire.answered:
@@ -281,28 +291,60 @@ class SmtpConnection:
         except WireError as error:
             early = wire.take()  # a server that refuses a large message in its midst says why, and hangs up
             self.abort()
-            return _early(early) if early else Answer(Stage.DATA, None, f"{error} in the midst of the content")
-        early = wire.take()
-        if early:
-            self.abort()
-            return _early(early)
-        wire.write(b".\r\n")
-        return await self._final_reply()
+            return [_early(early) if early else Answer(Stage.DATA, None, f"{error} in the midst of the content")]
+        if not chunked:
+            early = wire.take()
+            if early:
+                self.abort()
+                return [_early(early)]
+            wire.write(b".\r\n")
+        return await self._finals(expected, chunked=chunked)
 
-    async def _final_reply(self) -> Answer:
-        try:
-            return self._final(await self._wire.reply(self._timeouts.final))
-        except WireError as error:
-            return self._lost(error)
+    async def _finals(self, count: int, deadline: float = inf, *, chunked: bool) -> list[Answer]:
+        """The replies to the content; fewer than `count` when the loop's time passes `deadline` first."""
+        finals: list[Answer] = []
+        while len(finals) < count:
+            remaining = deadline - self._loop.time()
+            try:
+                reply = await self._wire.reply(min(remaining, self._timeouts.final))
+            except WireError as error:
+                if isinstance(error, WireTimeout) and remaining < self._timeouts.final:
+                    break
+                finals += [self._lost(error)] * (count - len(finals))
+            else:
+                finals.append(self._final(reply, chunked=chunked))
+        return finals
 
-    def _final(self, reply: ServerReply) -> Answer:
+    def _final(self, reply: ServerReply, *, chunked: bool) -> Answer:
         if reply.code == 421 or reply.code // 100 == 3:
             self.abort()
+        if chunked and reply.code >= 400:
+            self._open_transaction = True  # only RSET ends a transaction whose chunk failed (RFC 3030 §2)
         return Answer(Stage.CONTENT, reply.reply)
 
     def _lost(self, error: WireError) -> Answer:
         self.abort()
         return Answer(Stage.CONTENT, None, f"{error} after the final dot")
+
+
+def _in_one_piece(job: Transaction, *, chunked: bool) -> bytes:
+    return bdat_command(job.size) + b"".join(job.content) if chunked else stuff_small(job.content)
+
+
+def _in_pieces(job: Transaction, *, chunked: bool) -> Iterator[bytes]:
+    """The content as it is written bit by bit, but for the final dot."""
+    if not chunked:
+        yield from stuff(job.content)
+        return
+    yield bdat_command(job.size)
+    for chunk in job.content:
+        yield from (chunk[offset : offset + WINDOW] for offset in range(0, len(chunk), WINDOW))
+
+
+async def _each(task: asyncio.Task[list[Answer]], recipients: int) -> tuple[Answer, ...]:
+    """An answer for each recipient, however many replies there were."""
+    finals = await asyncio.shield(task)
+    return tuple(finals * recipients if len(finals) == 1 else finals)
 
 
 def _early(reply: ServerReply) -> Answer:
@@ -332,5 +374,7 @@ def _asked(answers: Sequence[Answer | None], rcpts: Sequence[ServerReply]) -> tu
     )
 
 
-def _filled(answers: Sequence[Answer | None], rest: Answer) -> tuple[Answer, ...]:
-    return tuple(rest if answer is None else answer for answer in answers)
+def _filled(answers: Sequence[Answer | None], finals: Sequence[Answer]) -> tuple[Answer, ...]:
+    """`answers` with the gaps filled: by the only final answer, or by one after the other (LMTP)."""
+    rest = iter(finals if len(finals) > 1 else [*finals] * len(answers))
+    return tuple(next(rest) if answer is None else answer for answer in answers)

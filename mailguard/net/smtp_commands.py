@@ -37,6 +37,11 @@ def data_command() -> bytes:
     return b"DATA\r\n"
 
 
+def bdat_command(size: int) -> bytes:
+    """BDAT with all of the content in one chunk (RFC 3030 §2)."""
+    return b"BDAT %d LAST\r\n" % size
+
+
 def _line(words: list[str]) -> bytes:
     line = " ".join(words)
     if "\r" in line or "\n" in line or "\0" in line:

@@ -1,4 +1,5 @@
-"""Connections to next hops kept open between messages. One never serves two tenants: the tenant is part of the key."""
+"""Connections to next hops kept open between messages. One never serves two tenants, nor two ways to prove who we are: all
+that distinguishes them is part of the key."""
 
 from __future__ import annotations
 
@@ -9,16 +10,18 @@ from dataclasses import dataclass, field
 from math import inf
 
 from mailguard.core.envelope import NextHop
-from mailguard.net.smtp_client import GoAhead, HopError, Sent, SmtpConnection, Stage, TlsMode, Transaction
+from mailguard.core.transport import AS_SET_FOR_ALL, HopSecurity
+from mailguard.net.smtp_client import GoAhead, HopError, Sent, SmtpConnection, Stage, Transaction
 
 
 @dataclass(frozen=True, slots=True)
 class PoolKey:
-    """Whose connections, to which next hop, and how well protected."""
+    """Whose connections, to which next hop, how well protected and as whom; `public_only`: never into a private network."""
 
     tenant: int
     next_hop: NextHop
-    tls: TlsMode = TlsMode.OPPORTUNISTIC
+    security: HopSecurity = AS_SET_FOR_ALL
+    public_only: bool = False
 
 
 class HopBusyError(HopError):

@@ -110,9 +110,9 @@ class Wire(asyncio.Protocol):
 
     @property
     def peer(self) -> str:
-        """The address of the server, textual."""
+        """The address of the server, textual; empty for a socket of this machine."""
         name = self._transport.get_extra_info("peername") if self._transport else None
-        return str(name[0]) if name else ""
+        return str(name[0]) if isinstance(name, tuple) else ""
 
     def write(self, data: bytes) -> None:
         """Queue bytes. On a broken connection nothing happens: the next reply that is awaited says so."""
@@ -178,6 +178,16 @@ class Wire(asyncio.Protocol):
         self._transport = transport
         cipher = transport.get_extra_info("cipher")
         return f"{cipher[1]} {cipher[0]}" if cipher else "TLS"
+
+    def certificates(self) -> list[bytes]:
+        """The chain that the server showed, in DER, its own certificate first; verified or not. Empty without TLS."""
+        tls = self._transport.get_extra_info("ssl_object") if self._transport else None
+        if tls is None:
+            return []
+        public = getattr(tls, "get_unverified_chain", None)  # from Python 3.13 on
+        if public is not None:
+            return list(public())
+        return [ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in tls._sslobj.get_unverified_chain() or ()]
 
     def close(self, farewell: bytes = b"") -> None:
         """Close after what is queued, and `farewell`, has been sent."""

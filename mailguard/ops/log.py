@@ -290,6 +290,10 @@ class MailLog:
             "next_hop_refuses_us", unit=unit, tenant=tenant, next_hop=next_hop, stage=stage, reply=str(reply)
         )
 
+    def next_hop_unprotected(self, unit: str, *, tenant: str, next_hop: str, stage: str, error: str) -> None:
+        """The TLS, the certificate or the AUTH that is asked of the client's server could not be had: nothing was sent."""
+        self._log.error("next_hop_unprotected", unit=unit, tenant=tenant, next_hop=next_hop, stage=stage, error=error)
+
     # our own side
 
     def policies_reloaded(self) -> None:

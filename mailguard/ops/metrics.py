@@ -264,6 +264,12 @@ class Metrics:
             ["tenant"],
             registry=registry,
         )
+        self.next_hop_unprotected = Counter(
+            "mailguard_next_hop_unprotected",
+            "Attempts given up since TLS, a certificate or AUTH that is asked of the next hop could not be had.",
+            ["tenant"],
+            registry=registry,
+        )
         self.next_hop_connections = Counter(
             "mailguard_next_hop_connections",
             "Connections to next hops: new, reused from the pool, or failed.",
@@ -362,16 +368,16 @@ class Metrics:
         """Count one authentication result."""
         self.auth_results.labels(method.value, outcome.value).inc()
 
+    def called_ahead(self, result: CallAheadResult, seconds: float) -> None:
+        """Count one question to a next hop and its time."""
+        self.call_ahead_duration.labels(result.value).observe(seconds)
+
     def attempted(self, tenant: str, purpose: AttemptPurpose, result: AttemptResult, seconds: float) -> None:
         """Count one delivery attempt for one recipient and its time."""
         self.delivery_attempts.labels(tenant, purpose.value, result.value).inc()
         self.delivery_duration.labels(result.value).observe(seconds)
 
     def failed(self, kind: ErrorKind) -> None:
-    def called_ahead(self, result: CallAheadResult, seconds: float) -> None:
-        """Count one question to a next hop and its time."""
-        self.call_ahead_duration.labels(result.value).observe(seconds)
-
         """Count a failure on our own side."""
         self.errors.labels(kind.value).inc()
 

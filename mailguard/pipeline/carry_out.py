@@ -161,6 +161,7 @@ class CarryOut:
                 subject_tag=first.decision.subject_tag,
             ),
             options=envelope.options,
+            security=route.security,
             public_only=route.public_only,
         )
 
@@ -298,6 +299,15 @@ class CarryOut:
                 next_hop=outcome.next_hop,
                 stage=outcome.stage.value,
                 reply=outcome.reply,
+            )
+        if outcome.unprotected:
+            self._metrics.next_hop_unprotected.labels(name).inc()
+            self._log.next_hop_unprotected(
+                recorded.unit,
+                tenant=name,
+                next_hop=outcome.next_hop,
+                stage=outcome.stage.value,
+                error=outcome.text,
             )
 
 

@@ -94,7 +94,7 @@ class Attempts:
             return self._all(group, kind, reply_of=error)
         if route is None:
             return self._all(group, OutcomeKind.TEMPORARY, detail="the domain has no next hop any more")
-        if self._services.forwarder.is_closed(first.tenant, route.next_hops):
+        if self._services.forwarder.is_closed(first.tenant, route.next_hops, route.security):
             return self._all(group, OutcomeKind.TEMPORARY, detail="the next hop is down", postponed=True)
         original = await asyncio.to_thread(self._services.blobs.get, first.message)
         return await self._services.forwarder.deliver(
@@ -110,6 +110,7 @@ class Attempts:
             recipients=group.recipients,
             content=self._compose(first, original),
             options=first.mail_options,
+            security=route.security,
             public_only=route.public_only,
         )
 

@@ -202,8 +202,8 @@ class Outcomes:
         self._down_until[lane] = until
 
     def _is_closed(self, group: Group) -> bool:
-        hops = self._services.routes.known(group.first.tenant, group.first.domain)
-        return not hops or self._services.forwarder.is_closed(group.first.tenant, hops)
+        route = self._services.routes.known(group.first.tenant, group.first.domain)
+        return route is None or self._services.forwarder.is_closed(group.first.tenant, route.next_hops, route.security)
 
     # telling
 
@@ -251,6 +251,16 @@ class Outcomes:
                 next_hop=outcome.next_hop,
                 stage=outcome.stage.value,
                 reply=outcome.reply,
+            )
+        if outcome.unprotected:
+            tenant = self._services.tenant_name(claim.tenant)
+            self._services.metrics.next_hop_unprotected.labels(tenant).inc()
+            self._services.log.next_hop_unprotected(
+                claim.unit,
+                tenant=tenant,
+                next_hop=outcome.next_hop,
+                stage=outcome.stage.value,
+                error=outcome.text,
             )
 
 

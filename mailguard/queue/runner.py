@@ -291,8 +291,10 @@ class QueueRunner:
         tenant, domain = lane
         if not tenant:
             return RESCAN_WINDOW
-        hops = self._services.routes.known(tenant, domain)
-        return self._services.forwarder.window(tenant, hops) if hops else UNKNOWN_ROUTE_WINDOW
+        route = self._services.routes.known(tenant, domain)
+        if route is None:
+            return UNKNOWN_ROUTE_WINDOW
+        return self._services.forwarder.window(tenant, route.next_hops, route.security)
 
     def _hop_is_back(self, tenant: int, next_hop: NextHop) -> None:
         """What waited for a dead next hop need not wait any longer."""

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from mailguard.core.envelope import MailOptions, NextHop, Recipient
+from mailguard.delivery.dial import Dialler
 from mailguard.delivery.forward import Forwarder, Job
 from mailguard.delivery.health import HopHealth
 from mailguard.delivery.outcome import Outcome, OutcomeKind, Stage
@@ -29,7 +30,7 @@ def forwarder(
 ) -> Forwarder:
     handshake = Handshake(helo="relay.test", timeouts=timeouts)
     pool = ConnectionPool(per_hop=per_hop)
-    return Forwarder(pool, handshake, StaticResolver(zone), listen=listen, health=HopHealth())
+    return Forwarder(pool, Dialler(handshake, StaticResolver(zone), listen=listen), health=HopHealth())
 
 
 def job(*hops: NextHop, to: Sequence[str] = ("a@client.test",), tenant: int = 2, **options: object) -> Job:
@@ -132,7 +133,7 @@ async def test_second_address_of_a_host_is_tried_and_the_bad_one_avoided() -> No
         relay = forwarder(zone={"mx.client.test": {"A": ["127.0.0.2", "127.0.0.1"]}})
         hop = NextHop("mx.client.test", sink.port)
         assert one(await relay.deliver(job(hop))).ip == "127.0.0.1"
-        assert await relay._addresses(job(hop), hop) == ["127.0.0.1", "127.0.0.2"]
+        assert await relay._dialler._addresses(hop, public_only=False) == ["127.0.0.1", "127.0.0.2"]
         relay.close()
 
 
@@ -181,9 +182,8 @@ async def test_recovery_is_told() -> None:
     now = 0.0
     back: list[tuple[int, NextHop]] = []
     async with SmtpSink(script={"banner": ["421 4.3.2 Busy", "220 ready"]}) as sink:
-        relay = Forwarder(
-            ConnectionPool(), Handshake(helo="relay.test"), StaticResolver(), health=HopHealth(clock=lambda: now)
-        )
+        dialler = Dialler(Handshake(helo="relay.test"), StaticResolver())
+        relay = Forwarder(ConnectionPool(), dialler, health=HopHealth(clock=lambda: now))
         relay.on_recovery = lambda tenant, hop: back.append((tenant, hop))
         await relay.deliver(job(sink.hop))
         now = 10.0
@@ -307,7 +307,7 @@ async def test_refusal_needs_the_first_hop_known_and_none_able() -> None:
 async def test_what_is_remembered_of_a_hop_fades() -> None:
     now = 0.0
     async with SmtpSink(offers=("SIZE 500",)) as sink:
-        relay = Forwarder(ConnectionPool(), Handshake(helo="relay.test"), StaticResolver(), clock=lambda: now)
+        relay = Forwarder(ConnectionPool(), Dialler(Handshake(helo="relay.test"), StaticResolver()), clock=lambda: now)
         await relay.deliver(job(sink.hop))
         assert relay.refusal([sink.hop], size=600)
         now = 3601.0

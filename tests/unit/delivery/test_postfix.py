@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mailguard.core.envelope import MailOptions, NextHop, Recipient
+from mailguard.delivery.dial import Dialler
 from mailguard.delivery.forward import Forwarder, Job
 from mailguard.delivery.outcome import OutcomeKind, Stage
 from mailguard.net.dns import StaticResolver
@@ -61,7 +62,7 @@ def postfix() -> Iterator[Postfix]:
 
 @pytest.fixture
 def relay() -> Iterator[Forwarder]:
-    forwarder = Forwarder(ConnectionPool(), Handshake(helo="relay.test"), StaticResolver())
+    forwarder = Forwarder(ConnectionPool(), Dialler(Handshake(helo="relay.test"), StaticResolver()))
     yield forwarder
 
 

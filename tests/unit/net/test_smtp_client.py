@@ -185,7 +185,7 @@ async def test_silence_after_the_final_dot_is_awaited() -> None:
         assert sent.answers[0].reply is None
         assert not connection.usable
         assert sent.pending is not None
-        answer = await sent.pending
+        (answer,) = await sent.pending
         assert (answer.stage, answer.reply and answer.reply.code) == (Stage.CONTENT, 250)
 
 
@@ -196,7 +196,7 @@ async def test_silence_ends_after_the_final_timeout() -> None:
     ):
         sent = await connection.send(transaction(), deadline=soon(0.05))
         assert sent.pending is not None
-        answer = await sent.pending
+        (answer,) = await sent.pending
         assert (answer.stage, answer.reply) == (Stage.CONTENT, None)
         assert "after the final dot" in answer.detail
 
@@ -220,7 +220,7 @@ async def test_large_message_still_on_its_way_when_time_is_up_is_awaited() -> No
         assert sent.unknown == (0,)
         assert sent.pending is not None
         sink.read_pause = 0.0
-        answer = await sent.pending
+        (answer,) = await sent.pending
         assert answer.reply and answer.reply.code == 250
         assert sink.messages[0].content == content * 120_000
 

@@ -25,6 +25,7 @@ from mailguard.core.reply import OK
 from mailguard.core.tenant import Directory, Domain, Tenant
 from mailguard.core.verdict import AuthMethod, AuthOutcome, AuthResult, CheckResult, Findings
 from mailguard.delivery.backoff import Backoff
+from mailguard.delivery.dial import Dialler
 from mailguard.delivery.forward import Forwarder
 from mailguard.delivery.health import HopHealth
 from mailguard.delivery.route import OutboundRoutes
@@ -100,8 +101,7 @@ class Queue:
         """Another worker's runner, not yet started."""
         forwarder = Forwarder(
             ConnectionPool(),
-            Handshake(helo="relay.test"),
-            StaticResolver(),
+            Dialler(Handshake(helo="relay.test"), StaticResolver()),
             health=HopHealth(clock=lambda: self.clock() / 1000, random=Random(1)),
         )
         runner = QueueRunner(

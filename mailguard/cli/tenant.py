@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,6 +28,15 @@ app.add_typer(allow_app, name="allow")
 app.add_typer(deny_app, name="deny")
 
 Name = Annotated[str, typer.Argument(help="The tenant's name.", show_default=False)]
+
+
+class Switch(StrEnum):
+    """The values of an option that is switched."""
+
+    ON = "on"
+    OFF = "off"
+
+
 DomainName = Annotated[str, typer.Argument(metavar="DOMAIN", help="The recipient domain.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Hops = Annotated[
@@ -45,6 +55,10 @@ SoftBounce = Annotated[
     bool | None,
     typer.Option("--soft-bounce/--no-soft-bounce", help="Treat the next hop's 5xx as 4xx, while onboarding."),
 ]
+Greylist = Annotated[
+    Switch | None,
+    typer.Option("--greylist", help="Tell senders that are new to the tenant to come again (451).", show_default=False),
+]
 Force = Annotated[bool, typer.Option("--force", help="Even while mail is in flight; it then expires undelivered.")]
 
 
@@ -58,6 +72,7 @@ def add(
     policy: Profile = None,
     plan: Plan = None,
     soft_bounce: SoftBounce = None,
+    greylist: Greylist = None,
     json: Json = False,
 ) -> None:
     """Add a tenant with its domains and next hops. The running relay takes its mail within seconds."""
@@ -80,6 +95,7 @@ def add(
             profile=profiles[0],
             plan=plan or "",
             soft_bounce=bool(soft_bounce),
+            greylist=greylist is Switch.ON,
             now=cli.now(conn),
         )
         return tenants.tenant_by_name(conn, names[0])
@@ -140,13 +156,14 @@ def set_(
     policy: Profile = None,
     plan: Plan = None,
     soft_bounce: SoftBounce = None,
+    greylist: Greylist = None,
     next_hop: Hops = None,
     domain: Annotated[
         list[str] | None, typer.Option("--domain", help="With --next-hop: only for this domain, not for all.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Change a tenant's policy, plan, soft bounces or next hops; what is not given stays."""
+    """Change a tenant's policy, plan, soft bounces, greylisting or next hops; what is not given stays."""
     from mailguard.store import forms, tenants
 
     cli = cli_of(context)
@@ -157,13 +174,20 @@ def set_(
     profiles = wrong.parse(lambda text: profile_name(cli, text), [policy] if policy is not None else [])
     if domain and not next_hop:
         wrong.add(Problem("--domain", "goes with --next-hop; domains are added by `mailguard tenant domain add`"))
-    if policy is None and plan is None and soft_bounce is None and not next_hop and not domain:
-        wrong.add(Problem("tenant set", "give --policy, --plan, --soft-bounce, --no-soft-bounce or --next-hop"))
+    if (policy, plan, soft_bounce, greylist) == (None,) * 4 and not next_hop and not domain:
+        wrong.add(
+            Problem("tenant set", "give --policy, --plan, --soft-bounce, --no-soft-bounce, --greylist or --next-hop")
+        )
     wrong.raise_any()
 
     def work(conn: Connection) -> TenantRecord:
         tenants.set_tenant(
-            conn, name=names[0], profile=profiles[0] if profiles else None, plan=plan, soft_bounce=soft_bounce
+            conn,
+            name=names[0],
+            profile=profiles[0] if profiles else None,
+            plan=plan,
+            soft_bounce=soft_bounce,
+            greylist=greylist is Switch.ON if greylist else None,
         )
         if hops:
             tenants.set_next_hops(conn, tenant=names[0], next_hops=hops, domains=domains or None)
@@ -269,6 +293,7 @@ def _print_record(record: TenantRecord) -> None:
             "policy": tenant.profile,
             "plan": tenant.plan,
             "soft bounce": "yes, the next hop's 5xx counts as 4xx" if tenant.soft_bounce else "",
+            "greylisting": "yes, new senders must come again" if tenant.greylist else "",
             "added": shown(record.created_at),
             "removed": shown(record.removed_at),
         }
@@ -294,6 +319,8 @@ def _hop_text(hop: NextHop) -> str:
 
 def _notes(record: TenantRecord) -> str:
     notes = ["soft bounce"] if record.tenant.soft_bounce else []
+    if record.tenant.greylist:
+        notes.append("greylisting")
     if record.removed_at:
         notes.append(f"removed {shown(record.removed_at)}")
     return ", ".join(notes)
@@ -307,6 +334,7 @@ def _record_json(record: TenantRecord) -> dict[str, object]:
         "policy": tenant.profile,
         "plan": tenant.plan,
         "soft_bounce": tenant.soft_bounce,
+        "greylist": tenant.greylist,
         "created_at": to_iso(record.created_at),
         "removed_at": to_iso(record.removed_at) if record.removed_at else None,
         "domains": [

@@ -50,6 +50,7 @@ class ListEntry:
 class Tenant:
     """A client of the provider. `profile` names a file in `policies/`; `soft_bounce`: the next hop's 5xx counts as 4xx.
 
+    `greylist`: senders that are new to it must come again.
     Each character of `separators` parts a mailbox from what the sender adds to it (`joe+news`); empty: none does.
     """
 
@@ -61,6 +62,7 @@ class Tenant:
     lists: tuple[ListEntry, ...] = ()
     verification: Verification = Verification.NONE
     separators: str = "+"
+    greylist: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,7 @@ def _check_entry(state: State, entry: QueueEntry | None) -> None:
 _ADD_MESSAGE = inserting(schema.messages)
 _ADD_UNIT = inserting(schema.units)
 _ADD_EVENT = inserting(schema.events, without=["id"])
-_ADD_TO_QUEUE = inserting(schema.queue, without=["attempts", "crashes", "last_reply", "held"])
+_ADD_TO_QUEUE = inserting(schema.queue, without=["attempts", "crashes", "last_reply", "held", "delay_told"])
 _CURRENT = (
     select(
         schema.units.c.state,

@@ -49,6 +49,7 @@ tenants = Table(
     Column("profile", String(64), nullable=False, server_default="default"),
     Column("plan", String(64), nullable=False, server_default=""),
     Column("soft_bounce", Boolean, nullable=False, server_default="0"),
+    Column("greylist", Boolean, nullable=False, server_default="0"),
     Column("created_at", BigInteger, nullable=False),
     Column("removed_at", BigInteger),  # rows stay: the ledger and the bill refer to them
     Column("verification", String(16), nullable=False, server_default="none"),
@@ -242,11 +243,24 @@ queue = Table(
         "fence", BigInteger, nullable=False, server_default="0"
     ),  # grows with each claim; an old holder's writes miss
     Column("held", Boolean, nullable=False, server_default="0"),  # by an admin: never due until it is let go
+    Column("delay_told", Boolean, nullable=False, server_default="0"),  # whether a delay notice was decided about
     Index("ix_queue_tenant_due_at", "tenant", "due_at"),
     Index("ix_queue_domain", "domain", "due_at"),
 )
 
 """A row while a unit is spooled or held. `due_at` says when it may be claimed; a claim moves it to the end of its lease."""
+
+greylist = Table(
+    "greylist",
+    metadata,
+    Column("key", String(64), primary_key=True),  # a hash: of who sends what to whom, or of a network
+    Column("tenant", _Id, nullable=False),
+    Column("first_at", BigInteger, nullable=False),
+    Column("last_at", BigInteger, nullable=False),
+    Column("passes", Integer, nullable=False, server_default="0"),
+    Index("ix_greylist_last_at", "last_at"),
+)
+"""What senders new to a tenant with greylisting have tried. Soft state: losing it only means that they wait once more."""
 
 leases = Table(
     "leases",

@@ -100,6 +100,7 @@ def add_tenant(
     profile: str = "default",
     plan: str = "",
     soft_bounce: bool = False,
+    greylist: bool = False,
 ) -> int:
     """Add a tenant whose domains all have the same next hops; its id. Names are in the forms of store.forms.
 
@@ -115,7 +116,14 @@ def add_tenant(
         )
     tenant = conn.execute(
         insert(schema.tenants)
-        .values(name=name, profile=profile, plan=clean(plan, 64), soft_bounce=soft_bounce, created_at=now)
+        .values(
+            name=name,
+            profile=profile,
+            plan=clean(plan, 64),
+            soft_bounce=soft_bounce,
+            greylist=greylist,
+            created_at=now,
+        )
         .returning(schema.tenants.c.id)
     ).scalar_one()
     for domain in domains:
@@ -160,6 +168,7 @@ def set_tenant(
     profile: str | None = None,
     plan: str | None = None,
     soft_bounce: bool | None = None,
+    greylist: bool | None = None,
     verification: Verification | None = None,
     separators: str | None = None,
 ) -> TenantRecord:
@@ -176,6 +185,8 @@ def set_tenant(
         values["plan"] = clean(plan, 64)
     if soft_bounce is not None:
         values["soft_bounce"] = soft_bounce
+    if greylist is not None:
+        values["greylist"] = greylist
     if values:
         conn.execute(update(schema.tenants).where(schema.tenants.c.id == record.tenant.id).values(**values))
         bump(conn)
@@ -405,6 +416,7 @@ def _records(conn: Connection, *conditions: ColumnElement[bool]) -> list[TenantR
                 tuple(lists_of.get(row.id, ())),
                 Verification(row.verification),
                 row.separators,
+                bool(row.greylist),
             ),
             tuple(domains_of.get(row.id, ())),
             row.created_at,

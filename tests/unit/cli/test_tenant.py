@@ -46,6 +46,16 @@ def test_add_show_and_list(mailguard: Run) -> None:
     assert "mx.client.test:25@10, [2001:db8::1]:2525@20" in listed
 
 
+def test_greylisting_is_switched_on_and_off(mailguard: Run) -> None:
+    hop = ("--domain", "client.test", "--next-hop", "mx.client.test")
+    assert mailguard("tenant", "add", "client", *hop, "--greylist", "on", "--json").json["greylist"] is True
+    assert "greylisting" in mailguard("tenant", "list").out
+    assert mailguard("tenant", "set", "client", "--greylist", "off", "--json").json["greylist"] is False
+    assert mailguard("tenant", "set", "client", "--plan", "gold", "--json").json["greylist"] is False
+    assert mailguard("tenant", "set", "client", "--greylist", "on", "--json").json["greylist"] is True
+    assert mailguard("tenant", "set", "client", "--greylist", "maybe").code == 2
+
+
 def test_every_wrong_argument_is_told_at_once(mailguard: Run) -> None:
     done = mailguard(
         "tenant", "add", "no good", "--domain", "nodot", "--next-hop", "mx:99999", "--next-hop", "127.0.0.1:2525",

@@ -155,9 +155,11 @@ def test_an_unknown_tenant_is_answered_with_those_there_are(conn: Connection) ->
 
 def test_set_changes_only_what_is_given(conn: Connection) -> None:
     add(conn)
-    tenants.set_tenant(conn, name="acme", plan="gold", soft_bounce=True)
+    tenants.set_tenant(conn, name="acme", plan="gold", soft_bounce=True, greylist=True)
     record = tenants.set_tenant(conn, name="acme", profile="strict")
     assert (record.tenant.plan, record.tenant.soft_bounce, record.tenant.profile) == ("gold", True, "strict")
+    assert record.tenant.greylist
+    assert not tenants.set_tenant(conn, name="acme", greylist=False).tenant.greylist
 
 
 def test_a_live_list_entry_is_kept_and_an_expired_one_replaced(conn: Connection) -> None:

@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.Column("profile", sa.String(length=64), server_default="default", nullable=False),
         sa.Column("plan", sa.String(length=64), server_default="", nullable=False),
         sa.Column("soft_bounce", sa.Boolean(), server_default="0", nullable=False),
+        sa.Column("greylist", sa.Boolean(), server_default="0", nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("removed_at", sa.BigInteger(), nullable=True),
         sa.Column("verification", sa.String(length=16), server_default="none", nullable=False),
@@ -227,12 +228,23 @@ def upgrade() -> None:
         sa.Column("lease_until", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("fence", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("held", sa.Boolean(), server_default="0", nullable=False),
+        sa.Column("delay_told", sa.Boolean(), server_default="0", nullable=False),
         sa.ForeignKeyConstraint(["unit"], ["units.id"], name=op.f("fk_queue_unit")),
         sa.PrimaryKeyConstraint("unit", name=op.f("pk_queue")),
     )
     op.create_index("ix_queue_domain", "queue", ["domain", "due_at"])
     op.create_index(op.f("ix_queue_message"), "queue", ["message"])
     op.create_index("ix_queue_tenant_due_at", "queue", ["tenant", "due_at"])
+    op.create_table(
+        "greylist",
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("tenant", ID, nullable=False),
+        sa.Column("first_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", sa.BigInteger(), nullable=False),
+        sa.Column("passes", sa.Integer(), server_default="0", nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_greylist")),
+    )
+    op.create_index("ix_greylist_last_at", "greylist", ["last_at"])
     tenants = sa.table("tenants", sa.column("name"), sa.column("created_at"))
     # On the sequence, so that PostgreSQL's next one is 2: core.tenant.SYSTEM_TENANT is 1.
     op.execute(tenants.insert().values(name="system", created_at=time.time_ns() // 1_000_000))

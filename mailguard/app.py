@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import time
@@ -30,16 +31,18 @@ from mailguard.config.secrets import resolve_secret
 from mailguard.config.values import split_host_port
 from mailguard.core.clock import DAY, SECOND, Clock, system_clock
 from mailguard.core.envelope import MailOptions, NextHop
-from mailguard.core.errors import ConfigError, Problem
+from mailguard.core.errors import ConfigError, Problem, UnavailableError
 from mailguard.core.reply import Reply
 from mailguard.core.tenant import Directory, Domain, Tenant
 from mailguard.core.verdict import CheckStatus
 from mailguard.core.transport import AS_SET_FOR_ALL, HopSecurity, TlsMode
 from mailguard.delivery.backoff import Backoff
+from mailguard.delivery.call_ahead import CallAhead, CallAheadSettings
 from mailguard.delivery.dial import Dialler
 from mailguard.delivery.forward import Forwarder
 from mailguard.delivery.health import HopHealth
 from mailguard.delivery.route import OutboundRoutes, Routes
+from mailguard.delivery.verify import Verifier
 from mailguard.net.clamd import ClamdClient
 from mailguard.net.dns import Resolver
 from mailguard.net.dns_aio import AiodnsResolver
@@ -72,6 +75,7 @@ from mailguard.store.ledger import Ledger
 from mailguard.store.queue import QueueStore
 from mailguard.store.refusals import Refusals
 from mailguard.store.tenants import DirectoryCache
+from mailguard.store.verifications import Verifications
 from mailguard.upkeep import Job as UpkeepJob
 from mailguard.upkeep import Upkeep
 
@@ -299,10 +303,26 @@ class Relay:
             clock=clock,
         )
         self.refusals = Refusals(self.db, clock)
+        self.verifications = Verifications(self.db)
+        self.call_ahead = CallAhead(
+            partial(self.forwarder.ask, budget=settings.verification.timeout),
+            self.verifications,
+            settings=call_ahead_settings(settings),
+            log=self.log,
+            metrics=self.metrics,
+            clock=clock,
+        )
         door = RelayDoor(
             pipeline=pipeline,
             directory=self._current,
             unsupported=self._unsupported,
+            verify=Verifier(
+                directory=self._current,
+                db=self.db,
+                call_ahead=self.call_ahead,
+                metrics=self.metrics,
+                memory=settings.verification.cache_size,
+            ).verify,
             has_room=_HasRoom(settings.storage.path, settings.storage.min_free_bytes),
             postmaster=settings.outbound.postmaster,
             refusals=self.refusals,
@@ -332,6 +352,8 @@ class Relay:
         return [
             UpkeepJob("directory", 1.0, self.directory.refresh, error=ErrorKind.DIRECTORY),
             UpkeepJob("refusals", 1.0, self.refusals.flush, error=ErrorKind.DATABASE),
+            UpkeepJob("verifications", 1.0, self.verifications.flush, error=ErrorKind.DATABASE),
+            UpkeepJob("forget", 60.0, self._forget, single=True, error=ErrorKind.DATABASE),
             UpkeepJob("beat", WORKER_LEASE_MS / 5000, self._beat, error=ErrorKind.DATABASE),
             UpkeepJob("policies", poll, partial(asyncio.to_thread, self.filter.reload_if_changed)),
             UpkeepJob("journal", 5.0, partial(self.journal.replay, self.db), error=ErrorKind.JOURNAL),
@@ -347,6 +369,9 @@ class Relay:
             ),
             UpkeepJob("workers", 3600.0, partial(self.leases.forget_workers, older_ms=DAY), single=True),
         ]
+
+    async def _forget(self) -> None:
+        await self.verifications.forget_old(now=system_clock())
 
     async def _beat(self) -> None:
         await self.leases.beat(self._instance, lease_ms=WORKER_LEASE_MS)
@@ -375,9 +400,12 @@ class Relay:
         await self.queue.stop()
         await self.upkeep.stop()
         self.forwarder.close()
-        await self.refusals.flush()
-        await self.journal.replay(self.db)
-        await self.leases.leave(self._instance)
+        await self.call_ahead.close()
+        flushes = (self.refusals.flush(), self.verifications.flush())
+        for last in (*flushes, self.journal.replay(self.db), self.leases.leave(self._instance)):
+            # A database that is away keeps nothing from ending: the next worker replays journals, and leases run out.
+            with contextlib.suppress(UnavailableError):
+                await last
         await self.filter.scanner.close()
         self.journal.close()
         await self.db.close()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mailguard.cli import config as config_commands
-from mailguard.cli import db, ledger, policy, quarantine, queue, tenant
+from mailguard.cli import db, ledger, policy, quarantine, queue, recipient, tenant
 from mailguard.cli.context import Cli
 from mailguard.cli.demo import demo
 from mailguard.cli.playground import playground
@@ -58,6 +58,7 @@ def root(
 
 app.command("serve")(serve)
 app.add_typer(tenant.app, name="tenant")
+app.add_typer(recipient.app, name="recipient")
 app.add_typer(policy.app, name="policy")
 app.add_typer(quarantine.app, name="quarantine")
 app.command("trace")(trace)

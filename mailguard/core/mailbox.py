@@ -48,6 +48,13 @@ def moved(address: str, *, domain: str) -> str:
     return f"{local_part_of(address)}@{domain}"
 
 
+def original_recipient(address: str) -> str:
+    """`address` as ORCPT gives it (RFC 3461 §4.2): its type and xtext; empty when it is not ASCII (RFC 6533 has another type)."""
+    if not address.isascii():
+        return ""
+    return "rfc822;" + "".join(c if "!" <= c <= "~" and c not in "+=" else f"+{ord(c):02X}" for c in address)
+
+
 def _unquoted(local: str) -> str:
     if len(local) > 2 and local.startswith('"') and local.endswith('"'):
         text = _QUOTED_PAIR.sub(r"\1", local[1:-1])

@@ -5,13 +5,16 @@ Routing only: an address is taken when its domain belongs to a tenant, and by no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from mailguard.core.address import domain_of
 from mailguard.core.decision import Reason
 from mailguard.core.envelope import Envelope, MailOptions, RcptOptions, Recipient, Session
+from mailguard.core.mailbox import moved, original_recipient
 from mailguard.core.reply import Reply
 from mailguard.core.tenant import SYSTEM_TENANT, Directory, Domain
+from mailguard.delivery.verify import Refusal
 from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import ErrorKind, Metrics
 from mailguard.pipeline.process import Pipeline
@@ -23,6 +26,8 @@ SENDER_OK = Reply(250, "2.1.0", "Sender ok")
 RECIPIENT_OK = Reply(250, "2.1.5", "Recipient ok")
 NO_RELAYING = Reply(550, "5.7.1", "Relaying denied: this domain is not served here")
 
+Verify = Callable[[str, Domain], Awaitable[Refusal | None]]
+"""Why an address of a domain is not accepted, since nobody has it or nobody can tell."""
 CapabilityRefusal = Callable[[Domain, MailOptions], Reply | None]
 """Whether a domain's next hop is known to be unable to take such a message: asked at RCPT rather than bounced later."""
 
@@ -39,6 +44,7 @@ class RelayDoor:
         pipeline: Pipeline,
         directory: Callable[[], Directory],
         unsupported: CapabilityRefusal,
+        verify: Verify,
         has_room: Callable[[], bool],
         postmaster: str,
         refusals: Refusals,
@@ -48,6 +54,7 @@ class RelayDoor:
         self._pipeline = pipeline
         self._directory = directory
         self._unsupported = unsupported
+        self._verify = verify
         self._has_room = has_room
         self._postmaster = postmaster
         self._refusals = refusals
@@ -86,7 +93,23 @@ class RelayDoor:
             reason = Reason.TOO_LARGE if reply.code == 552 else Reason.UNSUPPORTED_BY_NEXT_HOP
             self.refused(session, envelope, address, reply, reason)
             return reply, None
-        return RECIPIENT_OK, Recipient(address, domain.tenant, domain.name, options, number)
+        refusal = await self._verify(address, domain)
+        if refusal is not None:
+            self.refused(session, envelope, address, refusal.reply, refusal.reason)
+            return refusal.reply, None
+        recipient = self._recipient(address, domain, options, number)
+        if any(recipient.address == other.address for other in envelope.recipients):
+            return RECIPIENT_OK, None  # by an alias and by its own name: once is enough
+        return RECIPIENT_OK, recipient
+
+    def _recipient(self, address: str, domain: Domain, options: RcptOptions, number: int) -> Recipient:
+        """The recipient as the next hop is told of it: of an alias that is rewritten, the address behind it."""
+        if not (domain.alias_of and domain.rewrite):
+            return Recipient(address, domain.tenant, domain.name, options, number)
+        home = self._directory().mailboxes(domain)
+        if not options.orcpt:  # RFC 3461 §5.2.1: who rewrites an address says what it was
+            options = replace(options, orcpt=original_recipient(address))
+        return Recipient(moved(address, domain=home.name), domain.tenant, home.name, options, number)
 
     async def data(self, session: Session, envelope: Envelope, content: bytes) -> Reply:
         """The life of the message from here on is the pipeline's."""

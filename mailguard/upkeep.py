@@ -11,6 +11,8 @@ from mailguard.ops.log import get_logger
 from mailguard.ops.metrics import ErrorKind, Metrics
 from mailguard.store.leases import Leases
 
+FIRST_RUN = 2.0
+"""Seconds until a job runs for the first time: a relay that is restarted each night still does its daily work."""
 LEASE_MS = 60_000
 """How long one worker may be away before another takes scheduled work over."""
 
@@ -38,7 +40,7 @@ class Upkeep:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin; each job runs for the first time after its interval."""
+        """Begin; each job runs for the first time after FIRST_RUN, or its interval when that is shorter."""
         self._tasks = [asyncio.create_task(self._repeat(job), name=f"upkeep:{job.name}") for job in self._jobs]
 
     async def stop(self) -> None:
@@ -49,8 +51,10 @@ class Upkeep:
         self._tasks = []
 
     async def _repeat(self, job: Job) -> None:
+        pause = min(job.interval, FIRST_RUN)
         while True:
-            await asyncio.sleep(job.interval)
+            await asyncio.sleep(pause)
+            pause = job.interval
             try:
                 if not job.single or await self._ours(job):
                     await job.run()

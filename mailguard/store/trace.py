@@ -121,7 +121,7 @@ class TracedUnit:
     subject: str
     findings: Findings
     body: bool
-    """Whether the message's body is still kept."""
+    """Whether the message is still kept for this recipient; what is deleted counts as gone before its file is."""
     queue: QueueRow | None = None
     events: tuple[TracedEvent, ...] = ()
 
@@ -347,7 +347,7 @@ def _unit(row: Row[tuple[object, ...]]) -> TracedUnit:
         mail_from=value["mail_from_raw"],
         symbols=tuple((str(name), float(points)) for name, points in _array(value["symbols"])),
         findings=findings_from_json(value["findings"]),
-        body=bool(value["blob"]),
+        body=bool(value["blob"]) and State(value["state"]).keeps_body,
         queue=queue,
     )
 

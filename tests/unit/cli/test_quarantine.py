@@ -73,7 +73,7 @@ def test_show_raw_prints_the_message_and_records_who_looked(world: World, config
 
 
 def test_show_raw_of_what_is_gone(mailguard: Run, world: World) -> None:
-    (unit,) = world.mail(State.FORWARDING)
+    (unit,) = world.mail(State.QUARANTINED)
     assert mailguard("quarantine", "show", "--raw", "01J00000000000000000000000").code == 1
     world.blobs.delete(unit[:26])
     done = mailguard("quarantine", "show", "--raw", unit)

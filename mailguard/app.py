@@ -69,7 +69,7 @@ from mailguard.smtp.tls import TlsCertificate, self_made
 from mailguard.store.blobs import FileBlobStore
 from mailguard.store.bodies import release_bodies, sweep_orphans
 from mailguard.store.db import Database
-from mailguard.store.journal import Journal, replay_left_behind
+from mailguard.store.journal import Journal, settle_left_behind
 from mailguard.store.leases import Leases
 from mailguard.store.ledger import Ledger
 from mailguard.store.queue import QueueStore
@@ -357,7 +357,7 @@ class Relay:
             UpkeepJob("beat", WORKER_LEASE_MS / 5000, self._beat, error=ErrorKind.DATABASE),
             UpkeepJob("policies", poll, partial(asyncio.to_thread, self.filter.reload_if_changed)),
             UpkeepJob("journal", 5.0, partial(self.journal.replay, self.db), error=ErrorKind.JOURNAL),
-            UpkeepJob("left_behind", 10.0, self._replay_left_behind, single=True, error=ErrorKind.JOURNAL),
+            UpkeepJob("left_behind", 10.0, self._settle_left_behind, single=True, error=ErrorKind.JOURNAL),
             UpkeepJob("interrupted", 5.0, self.ledger.interrupt_dead, single=True),
             UpkeepJob("expiry", 60.0, expiry.run, single=True),
             UpkeepJob("bodies", 30.0, partial(release_bodies, self.db, blobs), single=True, error=ErrorKind.STORAGE),
@@ -376,8 +376,8 @@ class Relay:
     async def _beat(self) -> None:
         await self.leases.beat(self._instance, lease_ms=WORKER_LEASE_MS)
 
-    async def _replay_left_behind(self) -> None:
-        await replay_left_behind(self._journals, self.db)
+    async def _settle_left_behind(self) -> None:
+        await settle_left_behind(self._journals, self.db)
 
     def _retention(self, profile: str) -> Retention:
         policy = self.filter.policies.get(profile)
@@ -388,7 +388,7 @@ class Relay:
         await self._beat()
         await self.directory.refresh()
         await self.journal.replay(self.db)
-        await self._replay_left_behind()
+        await self._settle_left_behind()
         self.upkeep.start()
         await self.queue.start()
         await self.server.start()

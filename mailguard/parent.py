@@ -29,6 +29,7 @@ from mailguard.ops.health import Health, storage_probe
 from mailguard.ops.metrics import MULTIPROCESS_VARIABLE, Metrics
 from mailguard.smtp.tls import TlsCertificate, certificate_expiry
 from mailguard.store.db import Database
+from mailguard.store.journal import settle_left_behind
 from mailguard.store.leases import Leases
 from mailguard.store.migrations import upgrade
 from mailguard.supervisor import Supervisor
@@ -73,7 +74,7 @@ class _Parent:
         self._db = Database.open(settings.database.url, readers=2, busy_timeout=settings.database.lock_timeout)
         self._leases = Leases(self._db)
         self._clamd = ClamdClient(settings.clamav.address, timeout=3.0, connections=1, connect_timeout=2.0)
-        self._endings: set[asyncio.Task[bool]] = set()
+        self._endings: set[asyncio.Task[None]] = set()
         environment = dict(os.environ) | {MULTIPROCESS_VARIABLE: str(self._shared)}
         if config is not None:
             environment[FILE_VARIABLE] = str(config)
@@ -145,18 +146,22 @@ class _Parent:
         self._metrics.workers_ready.set(self._supervisor.ready_workers)
 
     def _worker_ended(self, instance: str, pid: int, status: int) -> None:
-        """Settle what a worker leaves behind: its live gauges, and its lease, so that its mail need not wait for it."""
+        """Settle what a worker leaves behind: its live gauges, its journal, and its leases, so that no mail waits for them."""
         shared_metrics.forget_process(self._shared, pid)
         if status:
             self._metrics.worker_restarts.inc()
-        task = asyncio.create_task(self._leases.leave(instance))
+        task = asyncio.create_task(self._bury(instance))
         self._endings.add(task)
-        task.add_done_callback(self._left)
+        task.add_done_callback(self._buried)
 
-    def _left(self, task: asyncio.Task[bool]) -> None:
+    async def _bury(self, instance: str) -> None:
+        await settle_left_behind(self._settings.storage.path / "journal", self._db)
+        await self._leases.bury(instance)
+
+    def _buried(self, task: asyncio.Task[None]) -> None:
         self._endings.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            self._log.warning("lease_not_given_up", error=str(task.exception()))  # it runs out by itself
+            self._log.warning("leases_not_ended", error=str(task.exception()))  # they run out by themselves
 
     # what the HTTP listener shows
 

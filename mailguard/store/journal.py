@@ -12,6 +12,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from mailguard.core.events import TRANSITIONS, EventKind, MailEvent, State
 from mailguard.store import schema
 from mailguard.store.blobs import FileOps
 from mailguard.store.db import Database, now
+from mailguard.store.leases import Leases
 from mailguard.store.ledger import Move, QueueEntry, move_in, note_in
 from mailguard.store.texts import to_json
 
@@ -113,14 +115,19 @@ class Journal:
         return descriptor
 
 
-async def replay_left_behind(directory: Path, db: Database) -> Replayed:
-    """Replay, then remove, the journals of workers that live no more. Raises UnavailableError: the rest stays."""
+async def settle_left_behind(directory: Path, db: Database) -> Replayed:
+    """Replay the journals of workers that live no more, end what they held, and remove the journals.
+
+    In this order: what a journal says was delivered must not be claimed again. Raises UnavailableError: the rest stays.
+    """
     done = Replayed()
     for path in await asyncio.to_thread(_all, directory, _SUFFIX):
-        with _Abandoned(path) as abandoned:
+        with _abandoned(path) as abandoned:
             if abandoned:
                 done += await _replay_file(_turned(path), db)
-                done += await _replay_file(path, db)
+                done += await _replay(path, db)
+                await Leases(db).bury(path.name.removesuffix(_SUFFIX))
+                await asyncio.to_thread(path.unlink, missing_ok=True)
     for path in await asyncio.to_thread(_all, directory, _SUFFIX + _TURNED):
         if not _size(path.with_name(path.name.removesuffix(_TURNED))):
             done += await _replay_file(path, db)
@@ -131,24 +138,32 @@ def _all(directory: Path, suffix: str) -> list[Path]:
     return sorted(directory.glob(f"*{suffix}"))
 
 
-class _Abandoned:
-    """Holds another's journal locked. Enters as False when its worker lives."""
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def __enter__(self) -> bool:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+@contextmanager
+def _abandoned(path: Path) -> Iterator[bool]:
+    """Holds another's journal locked; False when its worker lives, or somebody else is settling it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)
 
 
 async def _replay_file(path: Path, db: Database) -> Replayed:
+    """Replay a journal and remove it."""
+    done = await _replay(path, db)
+    await asyncio.to_thread(path.unlink, missing_ok=True)
+    return done
+
+
+async def _replay(path: Path, db: Database) -> Replayed:
     try:
         content = await asyncio.to_thread(path.read_bytes)
     except FileNotFoundError:
@@ -156,7 +171,6 @@ async def _replay_file(path: Path, db: Database) -> Replayed:
     done = Replayed()
     for move in _moves(content):
         done += Replayed(unreadable=1) if move is None else await db.write(_Replay(move))
-    await asyncio.to_thread(path.unlink, missing_ok=True)
     return done
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, and_, case, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from mailguard.core.decision import Reason
 from mailguard.core.errors import ConflictError
 from mailguard.store.db import Database, now
-from mailguard.store.schema import leases
+from mailguard.store.schema import leases, queue, units
 
 WORKER = "worker:"
 """Prefix of the lease by which a worker instance shows that it lives: `worker:<instance>`, held by the instance."""
@@ -50,6 +51,10 @@ class Leases:
     async def leave(self, instance: str) -> bool:
         """Say that a worker instance has ended, whatever work it had; False when it was thought dead already."""
         return await self._db.write(lambda connection: leave_in(connection, instance))
+
+    async def bury(self, instance: str) -> int:
+        """A worker instance is known to be dead: what it held need not wait for its leases to run out. See bury_in."""
+        return await self._db.write(lambda connection: bury_in(connection, instance))
 
     async def workers(self) -> tuple[Lease, ...]:
         """The worker instances that live."""
@@ -93,6 +98,20 @@ def leave_in(connection: Connection, instance: str) -> bool:
     held = and_(leases.c.holder == instance, leases.c.until > at)
     given_up = connection.scalars(update(leases).where(held).values(until=at).returning(leases.c.name))
     return WORKER + instance in given_up.all()
+
+
+def bury_in(connection: Connection, instance: str) -> int:
+    """Inside a transaction: all leases of an instance end now, and what it claimed of the queue is due; returns how many.
+
+    Only for an instance whose process is known to have ended: one that is merely silent may still be sending. Its claims
+    keep its name, so that the next claim counts a crash. Mail whose next hop may yet say that it took it (RFC 5321
+    §4.5.3.2.6) waits for the end of its lease.
+    """
+    at = now(connection)
+    leave_in(connection, instance)
+    awaited = select(units.c.id).where(units.c.id == queue.c.unit, units.c.reason == Reason.OUTCOME_UNKNOWN.value)
+    claimed = and_(queue.c.holder == instance, queue.c.due_at > at, ~queue.c.held, ~awaited.exists())
+    return connection.execute(update(queue).where(claimed).values(due_at=at)).rowcount
 
 
 def require_in(connection: Connection, lease: Lease) -> None:

@@ -14,7 +14,7 @@ from mailguard.core.events import State
 from mailguard.store.blobs import FileBlobStore
 from mailguard.store.consistency import Kind, check_in
 from mailguard.store.db import Database
-from mailguard.store.journal import Journal, replay_left_behind
+from mailguard.store.journal import Journal, settle_left_behind
 from mailguard.store.ledger import Ledger
 from tests.unit.store.mail import a_message, a_move, a_unit
 from tests.unit.store.test_ledger import state_of
@@ -61,7 +61,7 @@ async def test_what_was_said_to_be_durable_is(url: str, tmp_path: Path, attempt:
     for unit, state in said.items():
         reached = await state_of(db, unit)
         assert reached is State.SPOOLED if state != State.FORWARDING else reached in (State.FORWARDING, State.SPOOLED)
-    replayed = await replay_left_behind(tmp_path / "journal", db)
+    replayed = await settle_left_behind(tmp_path / "journal", db)
     assert replayed.applied >= sum(state == State.DELIVERED for state in said.values())
     for unit, state in said.items():
         if state == State.DELIVERED:

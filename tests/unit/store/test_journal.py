@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from mailguard.core.decision import Reason
 from mailguard.core.errors import UnavailableError
 from mailguard.core.events import State
 from mailguard.store.blobs import FileOps
 from mailguard.store.consistency import check_in
 from mailguard.store.db import Database
-from mailguard.store.journal import Journal, Replayed, replay_left_behind
+from mailguard.store.journal import Journal, Replayed, settle_left_behind
+from mailguard.store.leases import Leases
 from mailguard.store.ledger import Ledger
 from mailguard.store.queue import QueueStore
 from tests.unit.store.conftest import ManualClock
@@ -94,7 +96,7 @@ async def test_a_torn_last_line_is_tolerated(db: Database, ledger: Ledger, path:
     whole = path.read_bytes()
     dead.close()
     path.write_bytes(whole[:-20])
-    assert await replay_left_behind(path.parent, db) == Replayed(applied=1, unreadable=1)
+    assert await settle_left_behind(path.parent, db) == Replayed(applied=1, unreadable=1)
     assert [await state_of(db, unit) for unit in units] == [State.DELIVERED, State.FORWARDING]
     assert list(path.parent.iterdir()) == []
 
@@ -127,13 +129,38 @@ async def test_a_journal_of_a_live_worker_is_left_alone(db: Database, ledger: Le
     unit = await begin(ledger)
     journal = Journal(path)
     journal.append([a_move(unit, State.DELIVERED)])
-    assert await replay_left_behind(path.parent, db) == Replayed()
-    assert await replay_left_behind(path.parent / "none", db) == Replayed()
+    assert await settle_left_behind(path.parent, db) == Replayed()
+    assert await settle_left_behind(path.parent / "none", db) == Replayed()
     with pytest.raises(UnavailableError):
         Journal(path)
     journal.close()
     assert path.exists()
-    assert await replay_left_behind(path.parent, db) == Replayed(applied=1)
+    assert await settle_left_behind(path.parent, db) == Replayed(applied=1)
+
+
+async def test_what_a_dead_worker_held_need_not_wait_for_its_leases(
+    db: Database, ledger: Ledger, path: Path, clock: ManualClock
+) -> None:
+    queue, leases = QueueStore(db), Leases(db)
+    sent, claimed = [await begin(ledger, State.SPOOLED, queue=an_entry()) for _ in range(2)]
+    assert {claim.unit for claim in await queue.claim("w1", limit=10, lease_ms=300_000)} == {sent, claimed}
+    held = an_entry(holder="w1", lease_until=clock.now + 600_000)
+    await begin(ledger, State.SPOOLED, queue=held, reason=Reason.OUTCOME_UNKNOWN)
+    await leases.beat("w1", lease_ms=30_000)
+    await leases.acquire("upkeep:expiry", "w1", lease_ms=60_000)
+    journal = Journal(path)
+    journal.append([a_move(sent, State.DELIVERED)])
+    assert await settle_left_behind(path.parent, db) == Replayed()
+    assert await queue.claim("w2", limit=10, lease_ms=300_000) == []
+
+    journal.close()
+    assert await settle_left_behind(path.parent, db) == Replayed(applied=1)
+    assert await state_of(db, sent) is State.DELIVERED
+    (again,) = await queue.claim("w2", limit=10, lease_ms=300_000)  # and not the one whose reply may yet come
+    assert (again.unit, again.crashes) == (claimed, 1)
+    assert await leases.workers() == ()
+    assert await leases.acquire("upkeep:expiry", "w2", lease_ms=60_000)
+    assert list(path.parent.iterdir()) == []
 
 
 async def test_while_the_database_is_away_all_is_kept(

@@ -14,6 +14,7 @@ from mailguard.core.address import is_special, local_part_of
 from mailguard.core.decision import Action, Decision, Reason
 from mailguard.core.envelope import Recipient
 from mailguard.core.reply import LOCAL_ERROR, Reply
+from mailguard.core.tenant import SYSTEM_TENANT
 from mailguard.core.verdict import Verdict
 from mailguard.policy.conditions import CONDITIONS, STRICTNESS, gravity
 from mailguard.policy.profile import IGNORE, Policy
@@ -44,7 +45,8 @@ def decide(verdict: Verdict, policy: Policy, recipient: Recipient) -> Decision:
     """What happens to the mail for `recipient`. Total: every verdict under every policy gives a decision."""
     asked: list[tuple[Action, Reason, str]] = []
     waived: list[str] = []
-    special = is_special(recipient.address)
+    # Whatever the provider's own address is called, it is where bare `postmaster` goes.
+    special = recipient.tenant == SYSTEM_TENANT or is_special(recipient.address)
     for condition in CONDITIONS:
         opinion = condition.opinion(verdict, policy)
         if opinion is None or opinion[0] is IGNORE:

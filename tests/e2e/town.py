@@ -65,7 +65,7 @@ class Town:
 
     def run(self, *arguments: object, check: bool = True) -> tuple[int, str]:
         """Run a command; its exit code and what it printed, errors included."""
-        out = io.StringIO()
+        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
         with (
             mock.patch.dict(os.environ, self.relay.environment),
             contextlib.redirect_stdout(out),
@@ -75,9 +75,11 @@ class Town:
                 main(["--config", str(self.relay.config), *map(str, arguments)])
             except SystemExit as ended:
                 code = int(ended.code or 0)
+        out.seek(0)
+        text = out.read()
         if check and code:
-            raise AssertionError(f"mailguard {' '.join(map(str, arguments))} ended with {code}:\n{out.getvalue()}")
-        return code, out.getvalue()
+            raise AssertionError(f"mailguard {' '.join(map(str, arguments))} ended with {code}:\n{text}")
+        return code, text
 
     def json(self, *arguments: object) -> Any:
         """What a command prints with `--json`."""

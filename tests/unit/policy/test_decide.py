@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mailguard.core.address import is_special
 from mailguard.core.decision import Action, Decision, Reason
+from mailguard.core.tenant import SYSTEM_TENANT
 from mailguard.core.verdict import DmarcPolicy, ListMatch, ScoredSymbol, Verdict
 from mailguard.policy.conditions import CONDITIONS, STRICTNESS
 from mailguard.policy.decide import decide
@@ -168,6 +169,11 @@ def test_postmaster_and_abuse_pass_what_is_about_spam(condition: Any, address: s
     about_spam = condition.reason in {Reason.DENY_LIST, Reason.SYMBOL_RULE, Reason.DMARC_FAIL, Reason.SPAM_SCORE}
     assert decision.action is (Action.TAG if about_spam else Action.REJECT)
     assert decision.reason is condition.reason
+
+
+def test_provider_hears_of_spam_whatever_its_postmaster_is_called() -> None:
+    ours = replace(to("ops@provider.test"), tenant=SYSTEM_TENANT)
+    assert decide(replace(CLEAN, score=20.0), Policy(), ours).action is Action.TAG
 
 
 def test_malware_for_postmaster_is_quarantined() -> None:

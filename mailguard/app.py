@@ -281,6 +281,7 @@ class Relay:
             blobs=blobs,
             awaits=self.queue.awaits,
             due_now=self.queue.notify,
+            notices=self.queue.notices,
             log=self.log,
             metrics=self.metrics,
             clock=clock,
@@ -349,7 +350,16 @@ class Relay:
     def _jobs(self, blobs: FileBlobStore) -> list[UpkeepJob]:
         expiry = Expiry(self.db, retention=self._retention)
         poll = self._settings.policies.poll_seconds
+        delay = self._settings.queue.delay_notice_hours * 3600
+        delay_notices = UpkeepJob(
+            "delay_notices",
+            min(60.0, max(0.5, delay / 10)),
+            partial(self.queue.notices.delayed, after=round(delay * SECOND)),
+            single=True,
+            error=ErrorKind.QUEUE,
+        )
         return [
+            *([delay_notices] if delay else []),
             UpkeepJob("directory", 1.0, self.directory.refresh, error=ErrorKind.DIRECTORY),
             UpkeepJob("refusals", 1.0, self.refusals.flush, error=ErrorKind.DATABASE),
             UpkeepJob("verifications", 1.0, self.verifications.flush, error=ErrorKind.DATABASE),

@@ -53,6 +53,7 @@ class Reason(StrEnum):
     UNSUPPORTED_BY_NEXT_HOP = "unsupported_by_next_hop"
     BAD_SYNTAX = "bad_syntax"
     RATE_LIMIT = "rate_limit"
+    GREYLISTED = "greylisted"
     TOO_MANY_RECIPIENTS = "too_many_recipients"
     LOCAL_ERROR = "local_error"
     # delivery
@@ -65,6 +66,8 @@ class Reason(StrEnum):
     """There is nowhere to send it on to: kept until somebody configures it."""
     SENDER_UNAUTHENTICATED = "sender_unauthenticated"
     """A failure that may not be told to MAIL FROM (backscatter): kept as undeliverable."""
+    NOTICE_UNWANTED = "notice_unwanted"
+    """A failure of which the sender asked not to be told (RFC 3461 NOTIFY): kept as undeliverable."""
     # people and upkeep
     RELEASED_BY_ADMIN = "released_by_admin"
     DELETED_BY_ADMIN = "deleted_by_admin"

@@ -31,6 +31,16 @@ def wants_failure(options: RcptOptions) -> bool:
     return not options.notify or "FAILURE" in {word.upper() for word in options.notify}
 
 
+def wants_delay(options: RcptOptions) -> bool:
+    """Whether the sender may be told that this recipient's mail is late: unless it asked for other notices alone."""
+    return not options.notify or "DELAY" in {word.upper() for word in options.notify}
+
+
+def wants_success(options: RcptOptions) -> bool:
+    """Whether the sender asked to hear of success: never by default."""
+    return "SUCCESS" in {word.upper() for word in options.notify}
+
+
 def _authenticates(result: AuthResult, domain: str) -> bool:
     authenticated = lookup_name(result.domain)
     if authenticated is None:

@@ -280,6 +280,10 @@ class MailLog:
         """Given up and kept: the sender may not be told."""
         self._log.warning("undeliverable", **_unit(unit, reason=reason.value))
 
+    def sender_told(self, unit: str, *, told: str, dsn: str) -> None:
+        """By the message `dsn`, of what is no failure: `delayed`, or `relayed` to a server that does not report."""
+        self._log.info("sender_told", **_unit(unit, told=told, dsn=dsn))
+
     def parked(self, unit: str, *, crashes: int) -> None:
         """Out of the queue after crashes on it."""
         self._log.error("parked", unit=unit, crashes=crashes)

@@ -291,11 +291,12 @@ class Metrics:
         )
         self.dsns = Counter(
             "mailguard_dsns",
-            "Failures after our 250: told to the sender (sent), or kept since the sender is not authenticated (suppressed).",
+            "Reports to senders: of failures after our 250 (sent), delays (delayed) and mail passed on to servers that do not "
+            "report (relayed). suppressed: failures kept instead, since the sender may not or would not be told.",
             ["result"],
             registry=registry,
         )
-        _start_at_zero(self.dsns, ["sent", "suppressed"])
+        _start_at_zero(self.dsns, ["sent", "suppressed", "delayed", "relayed"])
 
     def _inside(self) -> None:
         registry = self.registry

@@ -15,7 +15,7 @@ from mailguard.core.decision import Reason
 from mailguard.core.envelope import Envelope
 from mailguard.core.errors import MailError, MailGuardError, UnavailableError
 from mailguard.core.events import EventKind, MailEvent, State
-from mailguard.core.ids import unit_id
+from mailguard.core.ids import received_ms, unit_id
 from mailguard.core.reply import LOCAL_ERROR, Reply
 from mailguard.core.tenant import Directory
 from mailguard.core.verdict import Findings
@@ -25,6 +25,9 @@ from mailguard.delivery.route import Routes
 from mailguard.message.stamps import outgoing
 from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import AttemptPurpose, AttemptResult, ErrorKind, Metrics
+from mailguard.queue.group import FORWARD
+from mailguard.queue.notices import Delivery, Notices
+from mailguard.queue.reports import Subject
 from mailguard.store.blobs import BlobStore
 from mailguard.store.journal import Journal
 from mailguard.store.ledger import Fences, Ledger, Move, NewUnit, QueueEntry
@@ -70,6 +73,7 @@ class CarryOut:
         blobs: BlobStore,
         awaits: Awaits,
         due_now: DueNow,
+        notices: Notices,
         log: MailLog,
         metrics: Metrics,
         clock: Clock,
@@ -83,6 +87,7 @@ class CarryOut:
         self._blobs = blobs
         self._awaits = awaits
         self._due_now = due_now
+        self._notices = notices
         self._log = log
         self._metrics = metrics
         self._clock = clock
@@ -194,7 +199,20 @@ class CarryOut:
                 self._awaits(recorded.unit, move.outcome.final)
         if any(move.move is FirstMove.FAILED for move in first.moves):
             self._due_now()
+        self._tell_sender(envelope, content, findings, outcomes)
         return first.reply
+
+    def _tell_sender(self, envelope: Envelope, content: bytes, findings: Findings, outcomes: Sequence[Outcome]) -> None:
+        """Tell the sender of success where it asked for that and the next hop will not (RFC 3461 §5.2.2)."""
+        outcome_of = {outcome.recipient: outcome for outcome in outcomes}
+        deliveries = [
+            Delivery(unit_id(envelope.message_id, one.number), one.address, one.options, outcome_of[one.number])
+            for one in envelope.recipients
+            if one.options.notify and one.number in outcome_of
+        ]
+        if any(delivery.is_to_be_told for delivery in deliveries):
+            about = Subject(envelope.message_id, envelope.mail_from, received_ms(envelope.message_id), envelope.options)
+            self._notices.relayed(about, deliveries, original=content, auth=findings.auth)
 
     def _move(self, envelope: Envelope, move: RecipientMove, now: int) -> Move:
         unit, outcome = unit_id(envelope.message_id, move.recipient), move.outcome
@@ -215,7 +233,7 @@ class CarryOut:
 
     def _entry(self, now: int, *, due_at: int = 0, holder: str = "") -> QueueEntry:
         return QueueEntry(
-            "forward",
+            FORWARD,
             due_at=due_at or now,
             expires_at=now + self._settings.retention,
             holder=holder,

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from mailguard.core.address import domain_of
 from mailguard.core.clock import DAY
-from mailguard.core.decision import Action, Decision, Reason
-from mailguard.core.envelope import MailOptions, Recipient, Session
-from mailguard.core.errors import UnavailableError
+from mailguard.core.decision import Reason
 from mailguard.core.events import MailEvent, State
-from mailguard.core.ids import new_message_id
-from mailguard.core.reply import OK
-from mailguard.core.tenant import SYSTEM_TENANT
 from mailguard.delivery.bounce_rule import may_bounce, wants_failure
 from mailguard.delivery.outcome import Outcome
-from mailguard.message.dsn import FailedRecipient, FailureReport, failure_dsn
-from mailguard.net.dns import lookup_name
-from mailguard.queue.group import DSN
+from mailguard.message.dsn import ReportedRecipient, Told
+from mailguard.queue.reports import Reports, Subject
 from mailguard.queue.services import Services
-from mailguard.store.ledger import Move, NewMessage, NewUnit, QueueEntry, begin_in, move_in, note_in
+from mailguard.store.ledger import Move, move_in, note_in
 from mailguard.store.queue import Claim
 
 
@@ -41,12 +31,9 @@ class Failure:
 class Bouncer:
     """Gives units up, in one transaction with the DSN that tells of them."""
 
-    def __init__(self, services: Services, *, hostname: str, from_domain: str, retention: int = 5 * DAY) -> None:
-        """`retention` in milliseconds is how long a DSN may wait in the queue itself."""
+    def __init__(self, services: Services, reports: Reports) -> None:
         self._services = services
-        self._hostname = hostname
-        self._from_domain = from_domain
-        self._retention = retention
+        self._reports = reports
 
     async def give_up(self, failures: Sequence[Failure], original: bytes, *, events: Sequence[MailEvent] = ()) -> None:
         """Give up units of one message under the claims on them: BOUNCED with a DSN in the queue, or UNDELIVERABLE.
@@ -55,78 +42,29 @@ class Bouncer:
         """
         message = failures[0].claim
         findings = await self._services.queue.findings(message.message)
-        told: list[Failure] = []
-        if may_bounce(message.mail_from, findings.auth):
-            told = [failure for failure in failures if wants_failure(failure.claim.rcpt_options)]
+        allowed = may_bounce(message.mail_from, findings.auth)
+        told = [failure for failure in failures if allowed and wants_failure(failure.claim.rcpt_options)]
         kept = [failure for failure in failures if failure not in told]
-        dsn = self._dsn(told, original) if told else None
+        now = self._services.clock()
+        recipients = [_failed(failure, now) for failure in told]
+        dsn = self._reports.compose(Told.FAILED, Subject.of(message), recipients, original) if told else None
+        # A sender that asked not to hear of failures is not told; the mail is kept all the same (RFC 3461 §4.1).
+        reason = Reason.NOTICE_UNWANTED if allowed else Reason.SENDER_UNAUTHENTICATED
         moves = [_move(one, State.BOUNCED, one.reason, dsn.id if dsn else "") for one in told]
-        moves += [_move(one, State.UNDELIVERABLE, Reason.SENDER_UNAUTHENTICATED) for one in kept]
+        moves += [_move(one, State.UNDELIVERABLE, reason) for one in kept]
 
         def work(connection: Connection) -> None:
             note_in(connection, events)
             move_in(connection, moves)
-            if dsn:
-                begin_in(connection, dsn.message, [dsn.unit])
 
-        if dsn:
-            await asyncio.to_thread(self._services.blobs.put, dsn.id, [dsn.content])
-        try:
-            await self._services.db.write(work)
-        except BaseException:
-            if dsn:  # nothing refers to it; what is left behind all the same is swept up later
-                with contextlib.suppress(UnavailableError):
-                    await asyncio.to_thread(self._services.blobs.delete, dsn.id)
-            raise
-        self._tell(told, kept, dsn)
+        await self._reports.commit(dsn, work)
+        self._tell(told, kept, dsn.id if dsn else "")
 
-    def _dsn(self, told: Sequence[Failure], original: bytes) -> _Dsn:
-        first, now = told[0].claim, self._services.clock()
-        message_id = new_message_id(now)
-        content = failure_dsn(
-            FailureReport(
-                message_id=message_id,
-                hostname=self._hostname,
-                from_domain=self._from_domain,
-                to=first.mail_from,
-                at=now,
-                received_at=first.received_at,
-                original=original,
-                recipients=[_failed(failure, now) for failure in told],
-                original_id=first.message,
-                envid=first.mail_options.envid,
-            )
-        )
-        message = NewMessage(
-            id=message_id,
-            received_at=now,
-            session=Session(message_id, "127.0.0.1", helo=self._hostname),
-            mail_from="",
-            options=MailOptions(eight_bit=not content.isascii(), smtputf8=not first.mail_from.isascii()),
-            size=len(content),
-            sha256=hashlib.sha256(content).hexdigest(),
-            header_message_id=f"<{message_id}@{self._hostname}>",
-            header_from=f"mailer-daemon@{self._from_domain}",
-            subject="Undelivered mail returned to sender",
-            blob=True,
-        )
-        domain = domain_of(first.mail_from)
-        unit = NewUnit(
-            number=1,
-            recipient=Recipient(first.mail_from, SYSTEM_TENANT, lookup_name(domain) or domain.lower()),
-            state=State.SPOOLED,
-            reason=Reason.DSN_SENT,
-            decision=Decision(1, Action.DELIVER, Reason.DSN_SENT, f"tells of {first.message}", "", "", OK),
-            queue=QueueEntry(DSN, due_at=now, expires_at=now + self._retention),
-            detail={"about": first.message},
-        )
-        return _Dsn(message_id, content, message, unit)
-
-    def _tell(self, told: Sequence[Failure], kept: Sequence[Failure], dsn: _Dsn | None) -> None:
+    def _tell(self, told: Sequence[Failure], kept: Sequence[Failure], dsn: str) -> None:
         if dsn:
             self._services.metrics.dsns.labels("sent").inc()
         for failure in told:
-            self._services.log.bounced(failure.claim.unit, reason=failure.reason, dsn=dsn.id if dsn else "")
+            self._services.log.bounced(failure.claim.unit, reason=failure.reason, dsn=dsn)
             self._services.metrics.moved(
                 self._services.tenant_name(failure.claim.tenant), State.BOUNCED, failure.claim.size
             )
@@ -138,14 +76,6 @@ class Bouncer:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class _Dsn:
-    id: str
-    content: bytes
-    message: NewMessage
-    unit: NewUnit
-
-
 def _move(failure: Failure, state: State, reason: Reason, dsn: str = "") -> Move:
     facts: dict[str, object] = dict(failure.outcome.facts()) if failure.outcome else {}
     facts["failure"] = failure.reason.value
@@ -154,7 +84,7 @@ def _move(failure: Failure, state: State, reason: Reason, dsn: str = "") -> Move
     return Move(failure.claim.unit, state, reason, detail=facts, dequeue=True, fence=failure.claim.fence)
 
 
-def _failed(failure: Failure, now: int) -> FailedRecipient:
+def _failed(failure: Failure, now: int) -> ReportedRecipient:
     claim, outcome = failure.claim, failure.outcome
     explanation = ""
     if failure.reason is Reason.QUEUE_EXPIRED:
@@ -162,7 +92,7 @@ def _failed(failure: Failure, now: int) -> FailedRecipient:
         explanation = f"No server took it in {days} day{'s' if days > 1 else ''}."
     elif failure.reason is Reason.UNSUPPORTED_BY_NEXT_HOP:
         explanation = "The recipient's mail server cannot take this message."
-    return FailedRecipient(
+    return ReportedRecipient(
         address=claim.recipient,
         reply=outcome.reply if outcome else None,
         explanation=explanation,

@@ -11,6 +11,7 @@ from mailguard.store.queue import Claim
 
 RESCAN = "rescan"
 """The purpose of held mail: it waits for a scanner, not for a next hop."""
+FORWARD = "forward"
 RELEASE = "release"
 DSN = "dsn"
 

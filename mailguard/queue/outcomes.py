@@ -14,7 +14,9 @@ from mailguard.delivery.backoff import Backoff
 from mailguard.delivery.outcome import Outcome, OutcomeKind
 from mailguard.ops.metrics import AttemptPurpose, AttemptResult, ErrorKind
 from mailguard.queue.bounce import Bouncer, Failure
-from mailguard.queue.group import DSN, RELEASE, Group, LaneKey
+from mailguard.queue.group import DSN, FORWARD, RELEASE, Group, LaneKey
+from mailguard.queue.notices import Delivery, Notices
+from mailguard.queue.reports import Subject
 from mailguard.queue.services import Services
 from mailguard.store.journal import Journal
 from mailguard.store.ledger import Move
@@ -39,8 +41,9 @@ class Late:
 class Outcomes:
     """Records outcomes. What was delivered counts as delivered, whatever fails on our side: by the journal, if need be."""
 
-    def __init__(self, services: Services, *, bouncer: Bouncer, backoff: Backoff) -> None:
+    def __init__(self, services: Services, *, bouncer: Bouncer, notices: Notices, backoff: Backoff) -> None:
         self._services = services
+        self._notices = notices
         self._bouncer = bouncer
         self._backoff = backoff
         self._down_until: dict[LaneKey, int] = {}
@@ -105,6 +108,14 @@ class Outcomes:
                     self._services.log.unforeseen("queue", message=pair[0].unit, error=error)
         for claim, outcome in delivered:
             self._tell_delivered(claim, outcome, now)
+        self._notices.relayed(
+            Subject.of(delivered[0][0]),
+            [
+                Delivery(claim.unit, claim.recipient, claim.rcpt_options, outcome)
+                for claim, outcome in delivered
+                if claim.purpose == FORWARD  # of what an admin releases its sender hears nothing
+            ],
+        )
 
     async def _move_surely(self, pairs: Sequence[tuple[Move, MailEvent]]) -> None:
         """Into the ledger, or else the journal; when both are away, again and again until one is back."""

@@ -22,7 +22,9 @@ from mailguard.queue.bounce import Bouncer
 from mailguard.queue.group import Compose, Group, LaneKey, composer, grouped
 from mailguard.queue.keeper import Keeper
 from mailguard.queue.lanes import Lanes
+from mailguard.queue.notices import Notices
 from mailguard.queue.outcomes import Late, Outcomes
+from mailguard.queue.reports import Reports
 from mailguard.queue.services import Services
 from mailguard.store.blobs import BlobStore
 from mailguard.store.db import Database
@@ -100,8 +102,11 @@ class QueueRunner:
         self._quiet_until = 0.0
         self._keeper = Keeper(queue, lease_ms=lease_ms, log=log, metrics=metrics)
         self._lanes = Lanes(concurrency=concurrency, memory=memory, window=self._window)
-        bouncer = Bouncer(services, hostname=hostname, from_domain=from_domain)
-        self._outcomes = Outcomes(services, bouncer=bouncer, backoff=backoff or Backoff())
+        reports = Reports(db=db, blobs=blobs, clock=clock, hostname=hostname, from_domain=from_domain)
+        self.notices = Notices(reports, queue, blobs, log=log, metrics=metrics, clock=clock, on_enqueued=self.notify)
+        self._outcomes = Outcomes(
+            services, bouncer=Bouncer(services, reports), notices=self.notices, backoff=backoff or Backoff()
+        )
         self._attempts = Attempts(
             services,
             settings or AttemptSettings(),
@@ -138,6 +143,7 @@ class QueueRunner:
         for task in (*unfinished, *self._awaiting, *self._errands, *self._loop_tasks):
             task.cancel()
         await asyncio.gather(*unfinished, *self._awaiting, *self._errands, *self._loop_tasks, return_exceptions=True)
+        await self.notices.settled()
         self._loop_tasks = []
 
     def notify(self) -> None:

@@ -71,7 +71,9 @@ class Intake:
     async def _write(self) -> None:
         pieces, self._pieces, self._held = self._pieces, [], 0
         try:
-            file = self._file = self._file or await asyncio.to_thread(_open, self._directory)
+            file = self._file
+            if file is None:
+                file = self._file = await asyncio.to_thread(_open, self._directory)
             await asyncio.to_thread(file.writelines, pieces)
         except OSError:
             self.failed = True

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, tuple_, update
 
 from mailguard.core.envelope import MailOptions, RcptOptions
-from mailguard.core.errors import NotFoundError
+from mailguard.core.errors import ConflictError, NotFoundError
 from mailguard.core.events import MailEvent
 from mailguard.core.verdict import Findings
 from mailguard.store import schema
@@ -124,6 +124,10 @@ class QueueStore:
     async def next_due(self) -> int | None:
         """When the next row becomes due, in milliseconds UTC of the database's clock; None: the queue is empty."""
         return await self._db.read(lambda connection: connection.scalar(select(func.min(_queue.c.due_at))))
+
+    async def late(self, *, before: int, limit: int) -> list[Claim]:
+        """What was queued to be forwarded before a time, and no delay notice was decided about: oldest first, by message."""
+        return await self._db.read(lambda connection: late_in(connection, before=before, limit=limit))
 
     async def findings(self, message: str) -> Findings:
         """What was found of a message, for the DSN rule. Raises NotFoundError."""
@@ -288,6 +292,26 @@ def hasten_domain_in(connection: Connection, domain: str, *, limit: int) -> int:
     )
     found: Collection[str] = connection.scalars(units).all()
     return connection.execute(update(_queue).where(_queue.c.unit.in_(found)).values(due_at=at)).rowcount
+
+
+def late_in(connection: Connection, *, before: int, limit: int) -> list[Claim]:
+    """`QueueStore.late` inside a transaction."""
+    of_queue = _queue.c
+    late = and_(of_queue.queued_at <= before, of_queue.purpose == "forward", ~of_queue.delay_told)
+    units = connection.scalars(
+        select(of_queue.unit).where(late).order_by(of_queue.queued_at, of_queue.unit).limit(limit)
+    ).all()
+    return _claims(connection, units)
+
+
+def tell_delay_in(connection: Connection, units: Sequence[str]) -> None:
+    """Note that a delay notice was decided about these units.
+
+    Raises ConflictError when one of them has left the queue, or it was decided already.
+    """
+    statement = update(_queue).where(_queue.c.unit.in_(units), ~_queue.c.delay_told).values(delay_told=True)
+    if connection.execute(statement).rowcount != len(units):
+        raise ConflictError("a unit has left the queue, or its sender was told already")
 
 
 def depth_in(connection: Connection) -> list[Depth]:

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailguard.core.reply import Reply
-from mailguard.message.dsn import RETURNED_LIMIT, FailedRecipient, FailureReport, failure_dsn
+from mailguard.message.dsn import FULL_LIMIT, RETURNED_LIMIT, Report, ReportedRecipient, Told, dsn
 
 ORIGINAL = b"From: alice@remote.test\r\nSubject: Hello\r\n\r\nSecret body\r\n"
 AT = 1_790_000_000_000
 
 
-def report(*recipients: FailedRecipient, original: bytes = ORIGINAL, **fields: Any) -> bytes:
+def report(*recipients: ReportedRecipient, original: bytes = ORIGINAL, **fields: Any) -> bytes:
     given = recipients or (
-        FailedRecipient(
+        ReportedRecipient(
             "bob@client.test",
             Reply(550, "5.1.1", "No such user"),
             "",
@@ -39,7 +39,7 @@ def report(*recipients: FailedRecipient, original: bytes = ORIGINAL, **fields: A
         "original_id": "01J0000000000000000000ORIG",
         "envid": "QQ314159",
     }
-    return failure_dsn(FailureReport(original=original, recipients=given, **(values | fields)))
+    return dsn(Report(original=original, recipients=given, **(values | fields)))
 
 
 def parsed(raw: bytes) -> EmailMessage:
@@ -93,7 +93,7 @@ def test_what_people_read() -> None:
 
 
 def test_expired_without_a_word_from_the_server() -> None:
-    raw = report(FailedRecipient("bob@client.test", None, "No server of client.test answered for 5 days."))
+    raw = report(ReportedRecipient("bob@client.test", None, "No server of client.test answered for 5 days."))
     (_, recipient) = fields_of(raw)
     assert recipient["Status"] == "5.4.7"
     assert recipient["Diagnostic-Code"] is None
@@ -105,7 +105,7 @@ def test_expired_without_a_word_from_the_server() -> None:
     [(Reply(554, "", "No"), "5.0.0"), (Reply(451, "4.3.0", "Later"), "5.4.7"), (Reply(550, "5.7.1"), "5.7.1")],
 )
 def test_status_is_of_class_5(reply: Reply, status: str) -> None:
-    assert fields_of(report(FailedRecipient("bob@client.test", reply, "")))[1]["Status"] == status
+    assert fields_of(report(ReportedRecipient("bob@client.test", reply, "")))[1]["Status"] == status
 
 
 def test_header_is_returned_and_the_body_is_not() -> None:
@@ -132,20 +132,20 @@ def test_large_header_is_cut_at_the_end_of_a_line() -> None:
 
 
 def test_addresses_that_are_not_ascii() -> None:
-    raw = report(FailedRecipient("josé@client.test", None, "Expired."), to="zoë@remote.test")
+    raw = report(ReportedRecipient("josé@client.test", None, "Expired."), to="zoë@remote.test")
     assert "To: <zoë@remote.test>".encode() in raw
     assert raw.replace("zoë".encode(), b"").isascii()
     assert fields_of(raw)[1]["Final-Recipient"] == r"utf-8; jos\x{E9}@client.test"
 
 
 def test_many_recipients_are_counted() -> None:
-    raw = report(*(FailedRecipient(f"r{i}@client.test", None, "Expired.") for i in range(150)))
+    raw = report(*(ReportedRecipient(f"r{i}@client.test", None, "Expired.") for i in range(150)))
     assert len(fields_of(raw)) == 101
     assert b"and 50 more." in raw
 
 
 def test_bad_orcpt_and_envid_are_left_out() -> None:
-    raw = report(FailedRecipient("bob@client.test", None, "", orcpt="rfc822;a b\r\nX: y"), envid="a\r\nEvil: yes")
+    raw = report(ReportedRecipient("bob@client.test", None, "", orcpt="rfc822;a b\r\nX: y"), envid="a\r\nEvil: yes")
     assert b"Original-Recipient" not in raw
     assert b"Original-Envelope-Id" not in raw
 
@@ -165,7 +165,7 @@ hostile = st.text(max_size=60) | st.sampled_from(
 @given(hostile, hostile, hostile, hostile, st.binary(max_size=300))
 def test_hostile_texts_stay_in_their_places(address: str, text: str, hop: str, orcpt: str, original: bytes) -> None:
     raw = report(
-        FailedRecipient(address, Reply(550, "5.1.1", text), text, hop, orcpt), original=original, to="a@remote.test"
+        ReportedRecipient(address, Reply(550, "5.1.1", text), text, hop, orcpt), original=original, to="a@remote.test"
     )
     assert raw.replace(b"\r\n", b"").count(b"\n") == 0 or b"\n" in original
     message = parsed(raw)
@@ -182,3 +182,60 @@ def test_hostile_texts_stay_in_their_places(address: str, text: str, hop: str, o
     }
     header, _, _ = raw.partition(b"\r\n\r\n")
     assert header.isascii()
+
+
+# what was asked for by RET, and what is told beside failures
+
+
+def test_whole_message_is_returned_when_it_is_asked_for() -> None:
+    original = ORIGINAL + "Grüße\r\n".encode()
+    raw = report(original=original, full=True)
+    last = list(parsed(raw).iter_parts())[2]
+    assert last.get_content_type() == "message/rfc822"
+    assert last["Content-Transfer-Encoding"] == "8bit"
+    assert raw.endswith(original + b"\r\n--=01J0000000000000000000DSN1=--\r\n")
+
+
+@pytest.mark.parametrize(
+    "original",
+    [
+        ORIGINAL + b"x" * FULL_LIMIT,
+        ORIGINAL + b"x" * 2000 + b"\r\n",
+        ORIGINAL + b"a\0b\r\n",
+        ORIGINAL + b"bare\n",
+        ORIGINAL + b"--=01J0000000000000000000DSN1=--\r\n",
+    ],
+    ids=["too large", "long line", "NUL", "bare newline", "our boundary"],
+)
+def test_header_is_returned_when_the_whole_cannot_be(original: bytes) -> None:
+    last = list(parsed(report(original=original, full=True)).iter_parts())[2]
+    assert last.get_content_type() == "text/rfc822-headers"
+
+
+def test_delay() -> None:
+    waiting = ReportedRecipient(
+        "bob@client.test", Reply(450, "4.2.2", "Full"), "", "mx.client.test:25", "", AT, retry_until=AT + 86_400_000
+    )
+    raw = report(waiting, told=Told.DELAYED, full=True)
+    _, recipient = fields_of(raw)
+    assert recipient["Action"] == "delayed"
+    assert recipient["Status"] == "4.2.2"
+    assert recipient["Diagnostic-Code"] == "smtp; 450 4.2.2 Full"
+    assert recipient["Will-Retry-Until"] == "Tue, 22 Sep 2026 14:13:20 +0000"
+    assert b"You need not send it again" in raw
+    assert list(parsed(raw).iter_parts())[2].get_content_type() == "text/rfc822-headers"  # RFC 3461 §4.3
+
+
+@pytest.mark.parametrize(
+    ("told", "reply", "status"),
+    [
+        (Told.DELAYED, None, "4.4.1"),
+        (Told.DELAYED, Reply(550, "5.7.1", "Your address is blocked"), "4.0.0"),
+        (Told.DELAYED, Reply(451, "", "Later"), "4.0.0"),
+        (Told.RELAYED, Reply(250, "2.6.0", "Queued"), "2.6.0"),
+        (Told.RELAYED, Reply(250, "", "Ok"), "2.0.0"),
+    ],
+)
+def test_status_is_of_the_class_of_the_action(told: Told, reply: Reply | None, status: str) -> None:
+    _, recipient = fields_of(report(ReportedRecipient("bob@client.test", reply, ""), told=told))
+    assert (recipient["Action"], recipient["Status"]) == (told.value, status)

@@ -138,6 +138,8 @@ class Queue:
         tenant: int = 2,
         content: bytes = ORIGINAL,
         notify: tuple[str, ...] = (),
+        orcpt: str = "",
+        options: MailOptions | None = None,
         state: State = State.SPOOLED,
         retention: int = 5 * DAY,
         holder: str = "",
@@ -152,7 +154,7 @@ class Queue:
         now = self.clock()
         units = []
         for number, address in enumerate(addresses or ("bob@client.test",), 1):
-            recipient = Recipient(address, tenant, address.rpartition("@")[2], RcptOptions(notify), number)
+            recipient = Recipient(address, tenant, address.rpartition("@")[2], RcptOptions(notify, orcpt), number)
             units.append(
                 NewUnit(
                     number=number,
@@ -170,7 +172,7 @@ class Queue:
                 received_at=now,
                 session=Session("s", "192.0.2.1"),
                 mail_from=mail_from,
-                options=MailOptions(),
+                options=options or MailOptions(),
                 size=len(content),
                 sha256=hashlib.sha256(content).hexdigest(),
                 findings=findings,

@@ -217,6 +217,7 @@ async def test_refused_mail_of_an_authenticated_sender_bounces(queue: Queue) -> 
         ("", True, ()),
         ("eve@forged.test", True, ()),
         ("alice@remote.test", True, ("NEVER",)),
+        ("alice@remote.test", True, ("SUCCESS", "DELAY")),
     ],
 )
 async def test_nobody_is_told_who_may_not_be(
@@ -228,7 +229,8 @@ async def test_nobody_is_told_who_may_not_be(
         (unit,) = await queue.spool(mail_from=mail_from, notify=notify, **extra)  # type: ignore[arg-type]
         await queue.runner().start()
         await queue.reached(unit, State.UNDELIVERABLE)
-        assert await queue.reason(unit) == Reason.SENDER_UNAUTHENTICATED
+        unwanted = notify and authenticated
+        assert await queue.reason(unit) == (Reason.NOTICE_UNWANTED if unwanted else Reason.SENDER_UNAUTHENTICATED)
         assert await queue.units_of(1) == []
         assert queue.blobs.exists(unit[:26])
 

@@ -39,6 +39,8 @@ class DnsServer:
     ) -> None:
         self.ttl = ttl
         self.negative_ttl = negative_ttl
+        self.secure: tuple[str, ...] = ()
+        """Zones whose answers get the AD bit, as a validating resolver sets it; the targets of aliases must be in them too."""
         self.queries: list[tuple[str, str, str]] = []
         self._host = host
         self._zone: dict[str, dict[str, Any]] = {}
@@ -107,6 +109,17 @@ class DnsServer:
         response.flags |= dns.flags.AA | dns.flags.RA
         if not self._answer(response, question.name, rdtype):
             return None
+        names = [
+            question.name,
+            *(
+                dns.name.from_text(str(one.target))
+                for rrset in response.answer
+                for one in rrset
+                if rrset.rdtype == dns.rdatatype.CNAME
+            ),
+        ]
+        if query.flags & dns.flags.AD and all(self._is_secure(_key(name)) for name in names):
+            response.flags |= dns.flags.AD
         if response.rcode() != dns.rcode.SERVFAIL and not any(
             rrset.rdtype == question.rdtype for rrset in response.answer
         ):
@@ -126,6 +139,9 @@ class DnsServer:
             truncated = dns.message.make_response(query)
             truncated.flags |= dns.flags.AA | dns.flags.RA | dns.flags.TC
             return truncated.to_wire()
+
+    def _is_secure(self, name: str) -> bool:
+        return any(name == zone or name.endswith(f".{zone}") for zone in self.secure)
 
     def _answer(self, response: dns.message.Message, name: dns.name.Name, rdtype: str) -> bool:
         """Fill the answer in; False when the query is to time out."""
@@ -171,7 +187,7 @@ def _rrset(name: dns.name.Name, rdtype: str, values: Any, ttl: int) -> dns.rrset
             host = dns.name.from_text(value[1] or ".")
             rrset.add(dns.rdtypes.ANY.MX.MX(dns.rdataclass.IN, kind, value[0], host), ttl)
         else:
-            text = value if rdtype in ("A", "AAAA") else dns.name.from_text(value).to_text()
+            text = value if rdtype in ("A", "AAAA", "TLSA") else dns.name.from_text(value).to_text()
             for rdata in dns.rrset.from_text(name, ttl, dns.rdataclass.IN, kind, text):
                 rrset.add(rdata, ttl)
     return rrset

@@ -281,24 +281,33 @@ class SmtpConnection:
         return Sent(_filled(answers, finals + silent), unknown, self._loop.create_task(_each(task, len(unknown))))
 
     async def _large_content(self, job: Transaction, expected: int, *, chunked: bool) -> list[Answer]:
-        wire = self._wire
+        wire, pieces = self._wire, _in_pieces(job, chunked=chunked)
         try:
-            for piece in _in_pieces(job, chunked=chunked):
-                wire.write(piece)
-                await wire.drained(self._timeouts.block)
+            piece = next(pieces)
+            for following in pieces:
+                await self._write_piece(piece)
                 if wire.answered:
                     break
+                piece = following
+            else:
+                if chunked:  # the end of the chunk is its end: whatever is said from here on answers all of it
+                    wire.write(piece)
+                    return await self._finals(expected, chunked=True)
+                await self._write_piece(piece)
         except WireError as error:
             early = wire.take()  # a server that refuses a large message in its midst says why, and hangs up
             self.abort()
             return [_early(early) if early else Answer(Stage.DATA, None, f"{error} in the midst of the content")]
-        if not chunked:
-            early = wire.take()
-            if early:
-                self.abort()
-                return [_early(early)]
-            wire.write(b".\r\n")
-        return await self._finals(expected, chunked=chunked)
+        early = wire.take()
+        if early is not None:
+            self.abort()
+            return [_early(early)]
+        wire.write(b".\r\n")
+        return await self._finals(expected, chunked=False)
+
+    async def _write_piece(self, piece: bytes) -> None:
+        self._wire.write(piece)
+        await self._wire.drained(self._timeouts.block)
 
     async def _finals(self, count: int, deadline: float = inf, *, chunked: bool) -> list[Answer]:
         """The replies to the content; fewer than `count` when the loop's time passes `deadline` first."""

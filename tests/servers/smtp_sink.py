@@ -1,8 +1,9 @@
-"""A scriptable SMTP server for tests: replies, delays, silence and hang-ups at any step; it keeps the exact bytes it got."""
+"""A scriptable SMTP or LMTP server for tests: replies, delays, silence and hang-ups at any step; it keeps the exact bytes."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -32,17 +33,25 @@ Script = str | bytes | Say | Callable[[str], "str | bytes | Say"] | Sequence["st
 
 @dataclass(slots=True)
 class Received:
-    """One transaction that came to its final dot. `content` is as it came on the wire, dots stuffed."""
+    """One transaction that came to its end. `wire` is the content as it came, dots stuffed unless it came in chunks.
+
+    `user`: who authenticated; `certificate`: the subject of the client's certificate, when one was asked for and shown.
+    """
 
     mail: str
     rcpts: list[str]
     wire: bytes
     connection: int
     tls: bool
+    chunked: bool = False
+    user: str = ""
+    certificate: str = ""
 
     @property
     def content(self) -> bytes:
         """The message, dots unstuffed."""
+        if self.chunked:
+            return self.wire
         lines = self.wire.split(b"\r\n")
         return b"\r\n".join(line[1:] if line.startswith(b".") else line for line in lines)
 
@@ -55,6 +64,14 @@ class SmtpSink:
     script: dict[str, Script] = field(default_factory=dict)
     offers: tuple[str, ...] = ("PIPELINING", "SIZE 50000000", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")
     certificate: tuple[Path, Path] | None = None
+    client_ca: Path | None = None
+    """Asks clients for a certificate that this one has signed, and hangs up on those without."""
+    credentials: tuple[str, str] | None = None
+    """With these AUTH succeeds; which mechanisms are offered is said by `offers`."""
+    lmtp: bool = False
+    """A reply for each recipient after the final dot (RFC 2033); the step `content` gets the line of RCPT."""
+    path: Path | None = None
+    """Listens on this socket instead of a port."""
     port: int = 0
     host: str = "127.0.0.1"
     read_pause: float = 0.0
@@ -84,10 +101,13 @@ class SmtpSink:
     @property
     def hop(self) -> NextHop:
         """This server as a next hop."""
-        return NextHop(self.host, self.port)
+        return NextHop(str(self.path), 0, lmtp=True) if self.path else NextHop(self.host, self.port, lmtp=self.lmtp)
 
     async def start(self) -> None:
         """Listen, on the same port as before after a `stop`."""
+        if self.path:
+            self._server = await asyncio.start_unix_server(self._serve, self.path, limit=1 << 20)
+            return
         self._server = await asyncio.start_server(self._serve, self.host, self.port, limit=1 << 20)
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -149,6 +169,8 @@ class _Conversation:
         self.tls = False
         self.mail = ""
         self.rcpts: list[str] = []
+        self.user = ""
+        self.chunks = b""
 
     async def run(self) -> None:
         await self.say("banner", "", "220 sink.test ESMTP")
@@ -187,7 +209,19 @@ class _Conversation:
         line, _, self.buffer = self.buffer.partition(b"\r\n")
         return line.decode("utf-8", "replace")
 
+    async def do_lhlo(self, line: str) -> None:
+        if not self.sink.lmtp:
+            await self.say("lhlo", line, "500 5.5.1 This is SMTP")
+            return
+        await self._hello(line)
+
     async def do_ehlo(self, line: str) -> None:
+        if self.sink.lmtp:
+            await self.say("ehlo", line, "500 5.5.1 This is LMTP")
+            return
+        await self._hello(line)
+
+    async def _hello(self, line: str) -> None:
         offers = self.sink.offers
         if self.sink.certificate and not self.tls:
             offers = (*offers, "STARTTLS")
@@ -203,6 +237,9 @@ class _Conversation:
             return
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*self.sink.certificate)
+        if self.sink.client_ca:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self.sink.client_ca)
         await self.writer.start_tls(context)
         self.tls = True
         self.buffer = b""
@@ -219,8 +256,26 @@ class _Conversation:
         elif await self.say("rcpt", line, "250 2.1.5 Ok") == "2":
             self.rcpts.append(line)
 
+    async def do_auth(self, line: str) -> None:
+        _, mechanism, *initial = line.split(" ")
+        if mechanism == "PLAIN":
+            if not initial:
+                await self.say("challenge", line, "334 ")
+                initial = [await self.line()]
+            _, user, password = base64.b64decode(initial[0]).decode().split("\0")
+        else:
+            asked = []
+            for prompt in (b"Username:", b"Password:"):
+                await self.say("challenge", line, f"334 {base64.b64encode(prompt).decode()}")
+                asked.append(base64.b64decode(await self.line()).decode())
+            user, password = asked
+        good = (user, password) == self.sink.credentials
+        usual = "235 2.7.0 Welcome" if good else "535 5.7.8 Authentication credentials invalid"
+        if await self.say("auth", line, usual) == "2":
+            self.user = user
+
     async def do_rset(self, line: str) -> None:
-        self.mail, self.rcpts = "", []
+        self.mail, self.rcpts, self.chunks = "", [], b""
         await self.say("rset", line, "250 2.0.0 Ok")
 
     async def do_quit(self, line: str) -> bool:
@@ -232,12 +287,39 @@ class _Conversation:
         usual = "354 Go ahead" if self.rcpts else "554 5.5.1 No valid recipients"
         if await self.say("data", line, usual) != "3":
             return
-        wire = await self.content()
-        received = Received(self.mail, self.rcpts, wire, self.number, self.tls)
+        await self._take(line, await self.content())
+
+    async def do_bdat(self, line: str) -> None:
+        size = int(line.split(" ")[1])
+        while len(self.buffer) < size:
+            if self.sink.read_pause:
+                await asyncio.sleep(self.sink.read_pause)
+            data = await self.reader.read(65536)
+            if not data:
+                raise EOFError
+            self.buffer += data
+            if "midst" in self.sink.script and len(self.buffer) > 65536:
+                await self.say("midst", "", "")
+        self.chunks += self.buffer[:size]
+        self.buffer = self.buffer[size:]
+        if not self.rcpts:
+            await self.say("early bdat", line, "503 5.5.1 No valid recipients")
+        elif line.upper().endswith(" LAST"):
+            wire, self.chunks = self.chunks, b""
+            await self._take(line, wire, chunked=True)
+        else:
+            await self.say("chunk", line, "250 2.0.0 Ok")
+
+    async def _take(self, line: str, wire: bytes, *, chunked: bool = False) -> None:
+        tls = self.writer.get_extra_info("ssl_object")
+        peer = tls.getpeercert() if tls and self.sink.client_ca else None
+        subject = dict(pair[0] for pair in peer["subject"])["commonName"] if peer else ""
+        received = Received(self.mail, self.rcpts, wire, self.number, self.tls, chunked, self.user, subject)
         self.mail, self.rcpts = "", []
         if received.rcpts:
             self.sink.messages.append(received)
-        await self.say("content", line, "250 2.0.0 Taken")
+        for rcpt in received.rcpts if self.sink.lmtp else [line]:
+            await self.say("content", rcpt, "250 2.0.0 Taken")
 
     async def content(self) -> bytes:
         collected = bytearray(b"\r\n" + self.buffer)

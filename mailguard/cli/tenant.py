@@ -9,8 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mailguard.cli.context import Cli, Problems, cli_of
+from mailguard.cli.domain_security import domain_set, security_json, security_text
 from mailguard.cli.lists import allow_app, deny_app, entry_json
 from mailguard.cli.terminal import print_facts, print_json, print_table, say
+from mailguard.cli.verification import (
+    SeparatorsOption,
+    VerifyOption,
+    accepting_any,
+    check,
+    domain_json,
+    domain_text,
+    set_in,
+)
+from mailguard.cli.verification import (
+    separators as separators_of,
+)
 from mailguard.cli.when import shown
 from mailguard.core.clock import to_iso
 from mailguard.core.errors import ConfigError, Problem
@@ -44,7 +57,8 @@ Hops = Annotated[
     typer.Option(
         "--next-hop",
         metavar="HOST[:PORT][@PRIORITY]",
-        help="Where the mail goes on: a host name or an address (IPv6 in brackets). Several: the lowest priority first.",
+        help="Where the mail goes on: a host name or an address (IPv6 in brackets); lmtp://HOST[:PORT] or lmtp:/PATH for LMTP. "
+        "Several: the lowest priority first.",
     ),
 ]
 Profile = Annotated[
@@ -100,7 +114,7 @@ def add(
         )
         return tenants.tenant_by_name(conn, names[0])
 
-    _print_changed(cli.write(work), f"tenant {names[0]} added", json=json)
+    print_changed(cli.write(work), f"tenant {names[0]} added", json=json)
 
 
 @app.command("list")
@@ -142,10 +156,11 @@ def show(context: typer.Context, *, name: Name, json: Json = False) -> None:
     cli = cli_of(context)
     key = forms.tenant_name(name)
     record = cli.read(lambda conn: tenants.tenant_by_name(conn, key))
+    any_seen = cli.read(lambda conn: accepting_any(conn, record, now=cli.now(conn)))
     if json:
-        print_json(_record_json(record))
+        print_json(_record_json(record, any_seen))
     else:
-        _print_record(record)
+        _print_record(record, any_seen)
 
 
 @app.command("set")
@@ -157,13 +172,16 @@ def set_(
     plan: Plan = None,
     soft_bounce: SoftBounce = None,
     greylist: Greylist = None,
+    verify: VerifyOption = None,
+    separators: SeparatorsOption = None,
     next_hop: Hops = None,
     domain: Annotated[
-        list[str] | None, typer.Option("--domain", help="With --next-hop: only for this domain, not for all.")
+        list[str] | None,
+        typer.Option("--domain", help="With --next-hop or --verify: only for this domain, not for all."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Change a tenant's policy, plan, soft bounces, greylisting or next hops; what is not given stays."""
+    """Change a tenant's policy, plan, soft bounces, greylisting, verification or next hops; what is not given stays."""
     from mailguard.store import forms, tenants
 
     cli = cli_of(context)
@@ -172,11 +190,19 @@ def set_(
     domains = wrong.parse(forms.domain_name, domain or [])
     hops = _next_hops(cli, wrong, next_hop) if next_hop else []
     profiles = wrong.parse(lambda text: profile_name(cli, text), [policy] if policy is not None else [])
-    if domain and not next_hop:
-        wrong.add(Problem("--domain", "goes with --next-hop; domains are added by `mailguard tenant domain add`"))
-    if (policy, plan, soft_bounce, greylist) == (None,) * 4 and not next_hop and not domain:
+    added = wrong.parse(separators_of, [separators] if separators is not None else [])
+    wrong.add(*check(verify, domains))
+    if domain and not next_hop and not verify:
         wrong.add(
-            Problem("tenant set", "give --policy, --plan, --soft-bounce, --no-soft-bounce, --greylist or --next-hop")
+            Problem("--domain", "goes with --next-hop or --verify; domains are added by `mailguard tenant domain add`")
+        )
+    changes = (policy, plan, soft_bounce, greylist, verify, separators, next_hop, domain)
+    if all(change is None for change in changes):
+        wrong.add(
+            Problem(
+                "tenant set",
+                "give --policy, --plan, --soft-bounce, --no-soft-bounce, --greylist, --verify, --separators or --next-hop",
+            )
         )
     wrong.raise_any()
 
@@ -188,12 +214,15 @@ def set_(
             plan=plan,
             soft_bounce=soft_bounce,
             greylist=greylist is Switch.ON if greylist else None,
+            separators=added[0] if added else None,
         )
+        if verify:
+            set_in(conn, tenant=names[0], verify=verify, domains=domains)
         if hops:
             tenants.set_next_hops(conn, tenant=names[0], next_hops=hops, domains=domains or None)
         return tenants.tenant_by_name(conn, names[0])
 
-    _print_changed(cli.write(work), f"tenant {names[0]} changed", json=json)
+    print_changed(cli.write(work), f"tenant {names[0]} changed", json=json)
 
 
 @app.command("remove")
@@ -211,8 +240,9 @@ def remove(context: typer.Context, *, name: Name, force: Force = False) -> None:
 def domain_add(
     context: typer.Context, name: Name, domain: DomainName, next_hop: Hops = None, json: Json = False
 ) -> None:
-    """Add a domain to a tenant; without --next-hop it gets those of the tenant's first domain."""
+    """Add a domain to a tenant; without --next-hop it gets those of the tenant's first domain, and is met as they are."""
     from mailguard.store import forms, tenants
+    from mailguard.store.domain_security import write_security
 
     cli = cli_of(context)
     wrong = Problems()
@@ -229,9 +259,39 @@ def domain_add(
                 [Problem("--next-hop", "give at least one: the tenant has no other domain to take it from")]
             )
         tenants.add_domain(conn, tenant=names[0], domain=domains[0], next_hops=chosen)
+        if not hops:
+            write_security(conn, domains[0], record.domains[0].security)
         return tenants.tenant_by_name(conn, names[0])
 
-    _print_changed(cli.write(work), f"domain {domains[0]} added to {names[0]}", json=json)
+    print_changed(cli.write(work), f"domain {domains[0]} added to {names[0]}", json=json)
+
+
+@domain_app.command("alias")
+def domain_alias(
+    context: typer.Context,
+    *,
+    name: Name,
+    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="The other domain.", show_default=False)],
+    of: Annotated[str, typer.Option("--of", metavar="DOMAIN", help="The tenant's domain that has the mailboxes.")],
+    rewrite: Annotated[
+        bool, typer.Option("--rewrite", help="Give the next hop USER@DOMAIN instead of USER@ALIAS.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Take mail for another domain too, with the mailboxes and next hops of one there is; or change how that is done."""
+    from mailguard.store import aliases, forms
+
+    cli = cli_of(context)
+    wrong = Problems()
+    names = wrong.parse(forms.tenant_name, [name])
+    domains = wrong.parse(forms.domain_name, [alias, of])
+    wrong.raise_any()
+    new, home = domains
+    record = cli.write(lambda conn: aliases.set_alias(conn, tenant=names[0], alias=new, of=home, rewrite=rewrite))
+    print_changed(record, f"{new} is now an alias of {home}", json=json)
+
+
+domain_app.command("set")(domain_set)
 
 
 @domain_app.command("remove")
@@ -275,7 +335,8 @@ def profile_name(cli: Cli, name: str) -> str:
 # --- output ----------------------------------------------------------------------------------------------------------
 
 
-def _print_changed(record: TenantRecord, done: str, *, json: bool) -> None:
+def print_changed(record: TenantRecord, done: str, *, json: bool) -> None:
+    """Say what was done, and show what came of it."""
     if json:
         print_json(_record_json(record))
         return
@@ -283,7 +344,7 @@ def _print_changed(record: TenantRecord, done: str, *, json: bool) -> None:
     _print_record(record)
 
 
-def _print_record(record: TenantRecord) -> None:
+def _print_record(record: TenantRecord, any_seen: dict[str, int] | None = None) -> None:
     from mailguard.store import forms
 
     tenant = record.tenant
@@ -294,13 +355,23 @@ def _print_record(record: TenantRecord) -> None:
             "plan": tenant.plan,
             "soft bounce": "yes, the next hop's 5xx counts as 4xx" if tenant.soft_bounce else "",
             "greylisting": "yes, new senders must come again" if tenant.greylist else "",
+            "verification": tenant.verification.value,
+            "separators": tenant.separators or "none",
             "added": shown(record.created_at),
             "removed": shown(record.removed_at),
         }
     )
     print_table(
-        ("DOMAIN", "NEXT HOPS"),
-        ((forms.display_form(domain.name), ", ".join(map(_hop_text, domain.next_hops))) for domain in record.domains),
+        ("DOMAIN", "NEXT HOPS", "SECURITY", "RECIPIENTS VERIFIED"),
+        (
+            (
+                forms.display_form(domain.name),
+                ", ".join(map(_hop_text, domain.next_hops)),
+                security_text(domain.security) or "as for all",
+                domain_text(domain, record, any_seen or {}),
+            )
+            for domain in record.domains
+        ),
         empty="no domains",
     )
     if tenant.lists:
@@ -326,7 +397,7 @@ def _notes(record: TenantRecord) -> str:
     return ", ".join(notes)
 
 
-def _record_json(record: TenantRecord) -> dict[str, object]:
+def _record_json(record: TenantRecord, any_seen: dict[str, int] | None = None) -> dict[str, object]:
     tenant = record.tenant
     return {
         "name": tenant.name,
@@ -335,14 +406,19 @@ def _record_json(record: TenantRecord) -> dict[str, object]:
         "plan": tenant.plan,
         "soft_bounce": tenant.soft_bounce,
         "greylist": tenant.greylist,
+        "verification": tenant.verification.value,
+        "separators": tenant.separators,
         "created_at": to_iso(record.created_at),
         "removed_at": to_iso(record.removed_at) if record.removed_at else None,
         "domains": [
             {
                 "name": domain.name,
                 "next_hops": [
-                    {"host": hop.host, "port": hop.port, "priority": hop.priority} for hop in domain.next_hops
+                    {"host": hop.host, "port": hop.port, "priority": hop.priority, "lmtp": hop.lmtp}
+                    for hop in domain.next_hops
                 ],
+                **security_json(domain.security),
+                **domain_json(domain, record, any_seen or {}),
             }
             for domain in record.domains
         ],

@@ -8,7 +8,7 @@ from dataclasses import replace
 from sqlalchemy import update
 from sqlalchemy.engine import Connection
 
-from mailguard.core.errors import ConfigError, Problem
+from mailguard.core.errors import ConfigError, ConflictError, Problem
 from mailguard.core.transport import HopSecurity, TlsMode
 from mailguard.store import schema
 from mailguard.store.tenants import TenantRecord, bump, own_domain, tenant_by_name
@@ -26,11 +26,14 @@ def set_security(
 ) -> TenantRecord:
     """Change what is given for each of the domains, keep the rest; an empty text takes away what was set.
 
-    Raises NotFoundError, and ConfigError when what comes of it makes no sense.
+    Raises NotFoundError, ConflictError for an alias, and ConfigError when what comes of it makes no sense.
     """
     record = tenant_by_name(conn, tenant)
     for name in domains:
-        old = own_domain(record, name).security
+        domain = own_domain(record, name)
+        if domain.alias_of:
+            raise ConflictError(f"{name} is an alias, whose mail goes as that of {domain.alias_of}; set it there")
+        old = domain.security
         new = replace(
             old,
             tls=old.tls if tls is None else TlsMode(tls) if tls else None,

@@ -38,8 +38,8 @@ def test_add_show_and_list(mailguard: Run) -> None:
     assert (shown["name"], shown["policy"], shown["plan"], shown["soft_bounce"]) == ("client", "strict", "gold", True)
     assert [domain["name"] for domain in shown["domains"]] == ["client.test", "xn--bcher-kva.example"]
     assert shown["domains"][0]["next_hops"] == [
-        {"host": "mx.client.test", "port": 25, "priority": 10},
-        {"host": "2001:db8::1", "port": 2525, "priority": 20},
+        {"host": "mx.client.test", "port": 25, "priority": 10, "lmtp": False},
+        {"host": "2001:db8::1", "port": 2525, "priority": 20, "lmtp": False},
     ]
     listed = mailguard("tenant", "list").out
     assert "client.test, bücher.example (xn--bcher-kva.example)" in listed

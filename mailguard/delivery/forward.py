@@ -161,6 +161,10 @@ class Forwarder:
         """Whether all next hops are down and none may be probed now."""
         return all(self.health.is_closed(PoolKey(tenant, hop, security)) for hop in next_hops)
 
+    def until_probe(self, tenant: int, next_hops: Sequence[NextHop], security: HopSecurity = AS_SET_FOR_ALL) -> float:
+        """Seconds until one of the next hops may be probed; 0 when one may be asked now."""
+        return min((self.health.until_probe(PoolKey(tenant, hop, security)) for hop in next_hops), default=0.0)
+
     def window(self, tenant: int, next_hops: Sequence[NextHop], security: HopSecurity = AS_SET_FOR_ALL) -> int:
         """How many messages at once the queue may send along this route."""
         return max((self.health.window(PoolKey(tenant, hop, security)) for hop in next_hops), default=1)

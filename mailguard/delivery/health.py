@@ -75,6 +75,11 @@ class HopHealth:
         hop = self._hops.get(key)
         return hop is not None and hop.failures > 0 and (hop.probing or self._clock() < hop.probe_at)
 
+    def until_probe(self, key: PoolKey) -> float:
+        """Seconds until it may be probed; 0 when that is now, or it is not down."""
+        hop = self._hops.get(key)
+        return max(0.0, hop.probe_at - self._clock()) if hop is not None and hop.failures else 0.0
+
     def succeeded(self, key: PoolKey) -> bool:
         """It conversed with us; whether it had been down before."""
         hop = self._hop(key)

@@ -182,8 +182,9 @@ class Outcomes:
         if waiting[0][1].postponed:
             due_at = now + BUSY_WAIT
             if closed := self._is_closed(group):
-                due_at = max(due_at, self._down_until.get(lane, 0))
-                self._note_down(lane, due_at, now)
+                # Not as late as the rest of it: it is due early, so another worker may have found the hop back.
+                due_at += self._until_probe(group)
+                self._note_down(lane, max(due_at, self._down_until.get(lane, 0)), now)
             await asyncio.gather(
                 *(queue.give_back((claim,), due_at=max(now, min(due_at, claim.expires_at))) for claim, _ in waiting)
             )
@@ -211,6 +212,13 @@ class Outcomes:
         if len(self._down_until) >= DOWN_LIMIT:
             self._down_until = {key: at for key, at in self._down_until.items() if at > now}
         self._down_until[lane] = until
+
+    def _until_probe(self, group: Group) -> int:
+        route = self._services.routes.known(group.first.tenant, group.first.domain)
+        if route is None:
+            return 0
+        seconds = self._services.forwarder.until_probe(group.first.tenant, route.next_hops, route.security)
+        return round(seconds * SECOND)
 
     def _is_closed(self, group: Group) -> bool:
         route = self._services.routes.known(group.first.tenant, group.first.domain)

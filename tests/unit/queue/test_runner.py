@@ -151,6 +151,29 @@ async def test_its_return_drains_the_queue(queue: Queue) -> None:
         assert sink.most_open <= 20
 
 
+async def test_what_another_worker_brings_forward_waits_for_our_probe_only(queue: Queue) -> None:
+    async with SmtpSink() as sink:
+        queue.hops["client.test"] = (sink.hop,)
+        await sink.stop()
+        units = [(await queue.spool())[0] for _ in range(5)]
+        await queue.runner().start()
+
+        async def postponed() -> bool:
+            rows = [await queue.row(unit) for unit in units]
+            return all(row.holder == "" and row.due_at > queue.clock() for row in rows)
+
+        await until(postponed)
+        assert max([(await queue.row(unit)).due_at for unit in units]) > queue.clock() + 60_000
+        await QueueStore(queue.db).hasten_domain("client.test")
+        await until(postponed)
+        due_at = max([(await queue.row(unit)).due_at for unit in units])
+        assert due_at <= queue.clock() + 11_000  # the first probe is 5 s after the failure, ±10 %
+        await sink.start()
+        queue.clock.now = due_at
+        for unit in units:
+            await queue.reached(unit, State.DELIVERED)
+
+
 async def test_return_of_the_smarthost_drains_our_own_mail(queue: Queue) -> None:
     async with SmtpSink() as sink:
         queue.smarthost = sink.hop

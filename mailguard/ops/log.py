@@ -6,12 +6,13 @@ on their way out. Bodies, subjects and secrets are not logged.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
@@ -72,6 +73,24 @@ def _timestamp(_logger: object, _method: str, event: EventDict) -> EventDict:
     return event
 
 
+class _Unfailing:
+    """A stream whose failures (a full disk, a reader that has gone) cost lines of the log, never a mail."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """As of a stream."""
+        with contextlib.suppress(OSError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """As of a stream."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def configure(*, level: str = "info", form: str = "auto", stream: TextIO | None = None) -> None:
     """Set up the process's log, the standard library's included (uvicorn, alembic, aiosmtpd).
 
@@ -94,7 +113,7 @@ def configure(*, level: str = "info", form: str = "auto", stream: TextIO | None 
     structlog.configure(
         processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(out),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Unfailing(out))),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -154,6 +154,20 @@ def test_what_refuses_us_is_tried_again_and_delivered_when_mended(town: Town) ->
     unit = town.reached(client.address(), "delivered")
     assert [attempt["outcome"] for attempt in attempts(unit)] == ["temporary", "delivered"]
     assert len(client.got) == 1
+
+
+def test_tls_that_is_off_is_off_for_what_waited_too(
+    new_relay: Callable[..., Relay], sink: SinkThread, certificate: tuple[Path, Path]
+) -> None:
+    sink.sink.certificate = certificate
+    sink.sink.script["mail"] = ["450 4.3.2 Later", "250 2.1.0 Ok"]
+    relay = new_relay(environment={"MAILGUARD_OUTBOUND__TLS": "off"})
+    relay.add_tenant("acme", "client.test", sink.port)
+    relay.start()
+    assert relay.send(mail())[0] == 250
+    wait_until(lambda: sink.messages, what="the mail being delivered from the queue")
+    assert not any(line.upper() == "STARTTLS" for _, line in sink.sink.commands)
+    assert [received.tls for received in sink.messages] == [False]
 
 
 # 5xx at RCPT or after the data

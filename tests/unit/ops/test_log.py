@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -127,3 +130,24 @@ def test_escaped_text_is_printable_on_one_line(text: str) -> None:
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.binary() | st.text(), st.lists, max_leaves=8))
 def test_any_value_becomes_json(value: object) -> None:
     assert len(json.dumps(make_safe(None, "info", {"event": "e", "value": value})).splitlines()) == 1
+
+
+@pytest.mark.parametrize("buffering", [1, 4096], ids=["by line", "by block"])
+def test_log_that_cannot_be_written_stops_nobody(buffering: int) -> None:
+    full = Path("/dev/full").open("w", buffering=buffering)  # noqa: SIM115 - to close it fails as well
+    configure(form="json", stream=full)
+    for _ in range(10_000):
+        MailLog().replied("M1", reply=Reply(250, "2.0.0", "Ok"), seconds=0.1)
+    with contextlib.suppress(OSError):
+        full.close()
+
+
+def test_log_whose_reader_has_gone_stops_nobody() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    gone = os.fdopen(writer, "w", buffering=1)
+    configure(form="json", stream=gone)
+    for _ in range(2):
+        MailLog().replied("M1", reply=Reply(250, "2.0.0", "Ok"), seconds=0.1)
+    with contextlib.suppress(OSError):
+        gone.close()

@@ -29,7 +29,7 @@ from mailguard.checks.spf import SpfCheck
 from mailguard.config import Settings
 from mailguard.config.secrets import resolve_secret
 from mailguard.config.values import split_host_port
-from mailguard.core.clock import DAY, SECOND, Clock, system_clock
+from mailguard.core.clock import DAY, HOUR, SECOND, Clock, system_clock
 from mailguard.core.envelope import MailOptions, NextHop
 from mailguard.core.errors import ConfigError, Problem, UnavailableError
 from mailguard.core.reply import Reply
@@ -64,11 +64,14 @@ from mailguard.queue.runner import QueueRunner
 from mailguard.scan import Scanner
 from mailguard.smtp.door import SmtpSettings
 from mailguard.smtp.handler import MetricsObserver, RelayDoor
+from mailguard.smtp.rates import Rates, RateSettings
 from mailguard.smtp.server import Listener, SmtpServer
 from mailguard.smtp.tls import TlsCertificate, self_made
 from mailguard.store.blobs import FileBlobStore
 from mailguard.store.bodies import release_bodies, sweep_orphans
 from mailguard.store.db import Database
+from mailguard.store.buckets import SharedBuckets
+from mailguard.store.greylist import Greylist, GreylistSettings
 from mailguard.store.journal import Journal, settle_left_behind
 from mailguard.store.leases import Leases
 from mailguard.store.ledger import Ledger
@@ -313,6 +316,10 @@ class Relay:
             metrics=self.metrics,
             clock=clock,
         )
+        self.buckets = SharedBuckets(
+            settings.storage.path / "limits", on_error=lambda error: self.metrics.failed(ErrorKind.STORAGE)
+        )
+        self.greylist = Greylist(self.db, _greylist_settings(settings))
         door = RelayDoor(
             pipeline=pipeline,
             directory=self._current,
@@ -324,6 +331,8 @@ class Relay:
                 metrics=self.metrics,
                 memory=settings.verification.cache_size,
             ).verify,
+            rates=Rates(_rate_settings(settings), self.buckets),
+            greylist=self.greylist,
             has_room=_HasRoom(settings.storage.path, settings.storage.min_free_bytes),
             postmaster=settings.outbound.postmaster,
             refusals=self.refusals,
@@ -377,6 +386,7 @@ class Relay:
             UpkeepJob(
                 "temporary", 3600.0, partial(asyncio.to_thread, blobs.clean_up), single=True, error=ErrorKind.STORAGE
             ),
+            UpkeepJob("greylist", 60.0, self.greylist.forget, single=True, error=ErrorKind.DATABASE),
             UpkeepJob("workers", 3600.0, partial(self.leases.forget_workers, older_ms=DAY), single=True),
         ]
 
@@ -521,6 +531,7 @@ def smtp_settings(settings: Settings) -> SmtpSettings:
         message_size=server.size_limit,
         bare_newline=server.bare_newline,
         strict_pipelining=server.strict_pipelining,
+        greeting_delay=server.greeting_delay,
         dsn=server.dsn,
         chunking=server.chunking,
         memory_limit=server.memory_limit,
@@ -539,6 +550,28 @@ def smtp_settings(settings: Settings) -> SmtpSettings:
         connections_per_minute=server.connections_per_minute,
         unlimited_networks=server.unlimited_networks,
         proxy_networks=server.proxy_trusted,
+    )
+
+
+def _rate_settings(settings: Settings) -> RateSettings:
+    limits = settings.limits
+    return RateSettings(
+        client_messages_per_minute=limits.client_messages_per_minute,
+        client_messages_per_hour=limits.client_messages_per_hour,
+        client_recipients_per_minute=limits.client_recipients_per_minute,
+        client_recipients_per_hour=limits.client_recipients_per_hour,
+        tenant_messages_per_minute=limits.tenant_messages_per_minute,
+        unlimited_networks=settings.server.unlimited_networks,
+    )
+
+
+def _greylist_settings(settings: Settings) -> GreylistSettings:
+    limits = settings.limits
+    return GreylistSettings(
+        delay=round(limits.greylist_delay * SECOND),
+        window=round(limits.greylist_hours * HOUR),
+        remembered=round(limits.greylist_days * DAY),
+        auto_allow=limits.greylist_auto_allow,
     )
 
 

@@ -7,6 +7,7 @@ DATA, replies without enhanced codes, exceptions shown as `500`, a handler that 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from asyncio import AbstractEventLoop, BaseTransport, StreamReaderProtocol, TimerHandle, Transport
 from collections.abc import Awaitable
@@ -56,6 +57,7 @@ class Connection(SMTP):
         self._counted = self._counted_client = self._counted_session = False
         self._opened_at = loop.time()
         self._cutter: TimerHandle | None = None
+        self._heard: asyncio.Event | None = None  # set by the first input, while the greeting is held back
         self._watch = Watch(loop)
         self._late_command = partial(self._end, replies.COMMAND_TIMEOUT)
         self._late_session = partial(self._end, replies.SESSION_TIMEOUT)
@@ -72,6 +74,8 @@ class Connection(SMTP):
         """Input; after our last words it is read only so that the system does not reset the connection over them."""
         if not self._closing:
             super().data_received(data)
+            if self._heard is not None:
+                self._heard.set()
 
     def eof_received(self) -> bool:
         """The client sends no more, but may still read: what it sent is answered (unlike aiosmtpd, which cancels)."""
@@ -152,7 +156,9 @@ class Connection(SMTP):
         self._counted_session = True
         self.shared.observer.session_opened()
         reply = await self.ask(self.shared.door.connect(self.client))
-        if self.settings.strict_pipelining and self.pipelined:
+        if self.settings.greeting_delay and not self.pipelined:
+            await self._wait_for_early_talk()
+        if (self.settings.strict_pipelining or self.settings.greeting_delay) and self.pipelined:
             return self._turn_away(Refusal.EARLY_TALKER)  # RFC 5321 §4.3.1: the client waits for the greeting
         if reply is None:
             self._out.append(self.shared.greeting)
@@ -162,6 +168,14 @@ class Connection(SMTP):
         # RFC 5321 §4.3.2: a greeting is 220, 554 or 421
         self.say(replace(reply, code=421) if reply.transient else reply)
         return not self._closing
+
+    async def _wait_for_early_talk(self) -> None:
+        self._heard = asyncio.Event()
+        self._waiting = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._heard.wait(), self.settings.greeting_delay)
+        self._waiting = False
+        self._heard = None
 
     def _turn_away(self, refusal: Refusal) -> bool:
         self.shared.observer.connection_refused(refusal)

@@ -85,6 +85,8 @@ class SmtpSettings:
     """A CR or LF that stands alone (RFC 5321 §2.3.8): made CRLF, or the message refused. Never passed on as it came."""
     strict_pipelining: bool = True
     """Whether to turn away clients that talk before the greeting or on behind EHLO, HELO or DATA (RFC 2920 §3.1)."""
+    greeting_delay: float = 0
+    """How long to wait before the greeting, to turn away who talks first; 0: not at all."""
     dsn: bool = True
     """Whether to offer DSN (RFC 3461); without it RET, ENVID, NOTIFY and ORCPT are unknown parameters."""
     chunking: bool = True

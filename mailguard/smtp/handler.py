@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from mailguard.core.address import domain_of
+from mailguard.core.address import domain_of, is_special
+from mailguard.core.clock import SECOND
 from mailguard.core.decision import Reason
 from mailguard.core.envelope import Envelope, MailOptions, RcptOptions, Recipient, Session
+from mailguard.core.errors import UnavailableError
 from mailguard.core.mailbox import moved, original_recipient
 from mailguard.core.reply import Reply
 from mailguard.core.tenant import SYSTEM_TENANT, Directory, Domain
@@ -18,8 +20,10 @@ from mailguard.delivery.verify import Refusal
 from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import ErrorKind, Metrics
 from mailguard.pipeline.process import Pipeline
+from mailguard.smtp.rates import Rates
 from mailguard.smtp.replies import NO_ROOM
 from mailguard.store.forms import lookup_form
+from mailguard.store.greylist import Greylist
 from mailguard.store.refusals import Refusals
 
 SENDER_OK = Reply(250, "2.1.0", "Sender ok")
@@ -45,6 +49,8 @@ class RelayDoor:
         directory: Callable[[], Directory],
         unsupported: CapabilityRefusal,
         verify: Verify,
+        rates: Rates,
+        greylist: Greylist,
         has_room: Callable[[], bool],
         postmaster: str,
         refusals: Refusals,
@@ -55,6 +61,8 @@ class RelayDoor:
         self._directory = directory
         self._unsupported = unsupported
         self._verify = verify
+        self._rates = rates
+        self._greylist = greylist
         self._has_room = has_room
         self._postmaster = postmaster
         self._refusals = refusals
@@ -71,12 +79,20 @@ class RelayDoor:
         if not self._has_room():
             self.refused(session, None, "", NO_ROOM, Reason.LOCAL_ERROR)
             return NO_ROOM
+        too_fast = self._rates.message(session.client_ip)
+        if too_fast is not None:
+            self.refused(session, None, "", too_fast, Reason.RATE_LIMIT)
+            return too_fast
         return SENDER_OK
 
     async def rcpt(
         self, session: Session, envelope: Envelope, address: str, options: RcptOptions
     ) -> tuple[Reply, Recipient | None]:
         """A tenant's address, or the provider's own bare postmaster (RFC 5321 §4.5.1)."""
+        too_fast = self._rates.recipient(session.client_ip)
+        if too_fast is not None:
+            self.refused(session, envelope, address, too_fast, Reason.RATE_LIMIT)
+            return too_fast, None
         number = len(envelope.recipients) + 1
         if "@" not in address:
             # Without a configured address it is kept in quarantine under the system tenant: never refused.
@@ -100,7 +116,32 @@ class RelayDoor:
         recipient = self._recipient(address, domain, options, number)
         if any(recipient.address == other.address for other in envelope.recipients):
             return RECIPIENT_OK, None  # by an alias and by its own name: once is enough
+        refusal = await self._not_yet(session, envelope, recipient)
+        if refusal is not None:
+            self.refused(session, envelope, address, refusal.reply, refusal.reason)
+            return refusal.reply, None
         return RECIPIENT_OK, recipient
+
+    async def _not_yet(self, session: Session, envelope: Envelope, recipient: Recipient) -> Refusal | None:
+        """Why the sender must come again: it is new to a tenant that greylists, or the tenant's mail comes too fast."""
+        tenant = self._directory().tenants.get(recipient.tenant)
+        if tenant is not None and tenant.greylist and not is_special(recipient.address):
+            milliseconds = await self._wait(session, envelope, recipient)
+            if milliseconds:
+                seconds = -(-milliseconds // SECOND)
+                return Refusal(
+                    Reply(451, "4.7.1", f"Greylisted; please come again in {seconds} seconds"), Reason.GREYLISTED
+                )
+        if any(recipient.tenant == other.tenant for other in envelope.recipients):
+            return None  # its message is counted
+        too_fast = self._rates.tenant_message(recipient.tenant)
+        return Refusal(too_fast, Reason.RATE_LIMIT) if too_fast is not None else None
+
+    async def _wait(self, session: Session, envelope: Envelope, recipient: Recipient) -> int:
+        try:
+            return await self._greylist.wait(recipient.tenant, session.address, envelope.mail_from, recipient.address)
+        except UnavailableError:
+            return 0  # what can be done without the database is seen after the data
 
     def _recipient(self, address: str, domain: Domain, options: RcptOptions, number: int) -> Recipient:
         """The recipient as the next hop is told of it: of an alias that is rewritten, the address behind it."""

@@ -82,6 +82,8 @@ from mailguard.store.verifications import Verifications
 from mailguard.upkeep import Job as UpkeepJob
 from mailguard.upkeep import Upkeep
 
+QUESTIONS = 4
+"""Call-aheads on one connection: servers count refused recipients as errors, slow down, and hang up (Exchange after 5)."""
 WORKER_LEASE_MS = 30_000
 """How long a worker may be silent before it counts as dead, and what it was forwarding as interrupted."""
 
@@ -478,7 +480,10 @@ def _forwarder(settings: Settings, resolver: Resolver, metrics: Metrics) -> Forw
     # A next hop that is down may be probed again before the queue tries the mail that found it down.
     first, most = min(5.0, queue.first_retry / 2), min(300.0, queue.max_retry / 2)
     questions = ConnectionPool(
-        per_hop=settings.verification.per_next_hop, idle=outbound.idle_timeout, wait=settings.verification.timeout
+        per_hop=settings.verification.per_next_hop,
+        idle=outbound.idle_timeout,
+        uses=QUESTIONS,
+        wait=settings.verification.timeout,
     )
     return Forwarder(
         pool,

@@ -213,7 +213,10 @@ class Forwarder:
         if self._metrics and connection.uses > 1:
             self._metrics.next_hop_connections.labels("reused").inc()
         if all(Outcome(0, 0, classify(answer), answer.stage, answer.reply).hop_failed for answer in sent.answers):
-            self.health.failed(key, admission)
+            if attempt.transaction.asking:  # it has enough of questions (RFC 5321 §3.8), which says nothing of mail
+                self.health.unknown(key, admission)
+            else:
+                self.health.failed(key, admission)
         elif self.health.succeeded(key):
             self.on_recovery(job.tenant, hop)
         return _Trial(hop, sent.answers, sent, connection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from tests.e2e.mails import arrived, mail
 from tests.e2e.town import Client, Town, open_town
 from tests.servers.clamd import Clamd
 from tests.servers.ports import wait_until
+from tests.servers.postfix import running_postfix
 from tests.servers.relay import Relay
 from tests.servers.smtp_sink import Say, Script
 
@@ -38,7 +40,7 @@ def whole_town(tmp_path_factory: pytest.TempPathFactory, clamd: Clamd, dns_serve
     relay = Relay(
         tmp_path_factory.mktemp("town"), clamd=clamd.address, dns=dns_server.address, workers=2, more=_SETTINGS
     )
-    with open_town(relay, spare=14) as town:
+    with open_town(relay, spare=15) as town:
         yield town
 
 
@@ -271,3 +273,20 @@ def test_call_aheads_in_flight_are_capped(town: Town) -> None:
     assert set(codes) == {550}
     assert client.sink.sink.connections - before <= 2 * PER_NEXT_HOP  # of each of the two workers
     assert client.sink.sink.most_open <= 2 * PER_NEXT_HOP
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="POSTFIX NOT TESTED: only root can start one")
+def test_a_real_postfix_answers_and_guessing_does_not_make_it_count_as_down(town: Town) -> None:
+    client = town.next_client()
+    with running_postfix(hostname="mail.client.test", domains=(client.domain,)) as postfix:
+        town.run("tenant", "set", client.name, "--next-hop", f"127.0.0.1:{postfix.port}")
+        town.run("tenant", "set", client.name, "--verify", "call-ahead")
+        told(town, client, "nobody", 550)
+        with ThreadPoolExecutor(4) as pool:
+            guesses = list(pool.map(lambda number: rcpt(town, client.address(f"guess{number}"))[0], range(40)))
+        assert set(guesses) == {550}
+        assert rcpt(town, client.address("u1"))[0] == 250
+        assert town.relay.send(mail(), [client.address("U2")])[0] == 250
+        assert [unit["state"] for unit in town.units(client.address("u2"))] == ["delivered"]
+        assert "too many errors" not in postfix.log()
+        assert not any(row["answer"] == "accepts_any" for row in town.json("recipient", "answers", client.name))

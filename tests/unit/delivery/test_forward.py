@@ -27,10 +27,12 @@ def forwarder(
     timeouts: Timeouts | None = None,
     listen: Sequence[tuple[str, int]] = (),
     per_hop: int = 20,
+    questions: ConnectionPool | None = None,
 ) -> Forwarder:
     handshake = Handshake(helo="relay.test", timeouts=timeouts)
     pool = ConnectionPool(per_hop=per_hop)
-    return Forwarder(pool, Dialler(handshake, StaticResolver(zone), listen=listen), health=HopHealth())
+    dialler = Dialler(handshake, StaticResolver(zone), listen=listen)
+    return Forwarder(pool, dialler, questions=questions, health=HopHealth())
 
 
 def job(*hops: NextHop, to: Sequence[str] = ("a@client.test",), tenant: int = 2, **options: object) -> Job:
@@ -375,3 +377,22 @@ async def test_a_next_hop_known_to_be_down_is_not_asked() -> None:
     assert await ask(relay, down, to=["a@client.test"]) == [(Stage.CONNECT, 0)]
     assert await ask(relay, down, to=["a@client.test"]) == [(Stage.ROUTE, 0)]
     relay.close()
+
+
+async def test_a_server_that_has_enough_of_questions_is_not_down() -> None:
+    async with SmtpSink(script={"rcpt": ["421 4.7.0 Too many errors", "250 2.1.5 Ok"]}) as sink:
+        relay = forwarder()
+        assert await ask(relay, sink.hop, to=["a@client.test"]) == [(Stage.RCPT, 421)]
+        assert one(await relay.deliver(job(sink.hop))).kind is OutcomeKind.DELIVERED
+        relay.close()
+
+
+async def test_questions_have_connections_of_their_own() -> None:
+    async with SmtpSink() as sink:
+        relay = forwarder(questions=ConnectionPool(per_hop=1, uses=2))
+        for _ in range(3):
+            assert await ask(relay, sink.hop, to=["a@client.test"]) == [(Stage.RCPT, 250)]
+        assert sink.connections == 2
+        await relay.deliver(job(sink.hop))
+        assert sink.connections == 3
+        relay.close()

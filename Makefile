@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev run test test-packages lint docs lock clean
+.PHONY: help install dev run test test-packages crash lint docs lock clean
 
 # A virtual environment that was copied or moved does not work: make it anew.
 $(shell [ ! -e .venv/.stamp-runtime ] || [ "$$(cat .venv/.path 2>/dev/null)" = "$$PWD" ] || rm -f .venv/.stamp-*)
@@ -34,9 +34,13 @@ test-packages: dev
 
 test: test-packages ## Run all tests: the quick ones side by side, then those with real servers
 	@status=0; \
-	$(PYTEST) -q -n 2 --ignore=tests/e2e tests || status=1; \
-	$(PYTEST) -q tests/e2e || status=1; \
+	$(PYTEST) -q -n 2 --ignore=tests/e2e --ignore=tests/crash tests || status=1; \
+	$(PYTEST) -q tests/e2e tests/crash || status=1; \
 	exit $$status
+
+CRASHES ?= 50
+crash: test-packages ## Kill workers, relays and next hops under load, CRASHES=50 times each: no accepted mail may be lost
+	MAILGUARD_CRASHES=$(CRASHES) $(PYTEST) -q -s tests/crash
 
 lint: dev ## ruff, mypy --strict and the layers
 	.venv/bin/ruff check .

@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 _LINE_START_DOT = re.compile(rb"(^|[\r\n])\.")
-PER_CONNECTION = 500
-"""Mails after which a connection is given up for a new one, as big senders do; the relay takes 1,000."""
 
 
 def wire_form(content: bytes) -> bytes:
@@ -63,6 +61,8 @@ class Load:
     host: str = "127.0.0.1"
     pause: float = 0.0
     """Seconds that each connection rests between two mails."""
+    per_connection: int = 500
+    """Mails after which a connection is given up for a new one, as big senders do; the relay takes 1,000."""
     answers: list[Answer] = field(default_factory=list)
     on_answer: Callable[[Answer], None] = lambda answer: None
     _again: deque[Mail] = field(default_factory=deque)
@@ -88,7 +88,7 @@ class Load:
         return None if self._stopping else next(source, None)
 
     async def _worker(self, source: Iterator[Mail]) -> None:
-        connection = _Connection(self.host, self.port)
+        connection = _Connection(self.host, self.port, mails=self.per_connection)
         while (mail := self._next(source)) is not None:
             answer = await connection.send(mail)
             self.answers.append(answer)
@@ -104,9 +104,10 @@ class Load:
 class _Connection:
     """One connection at a time, opened when it is needed and again when it was lost."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, mails: int) -> None:
         self._host = host
         self._port = port
+        self._mails = mails
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._sent = 0
@@ -121,7 +122,7 @@ class _Connection:
             return Answer(mail.id, code, text, dot, now - began, now)
 
         try:
-            if self._sent >= PER_CONNECTION:
+            if self._sent >= self._mails:
                 await self.quit()
             if self._writer is None:
                 await self._open()

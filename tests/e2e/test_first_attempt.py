@@ -68,6 +68,19 @@ def test_2xx_is_delivered_before_the_sender_hears_250(town: Town) -> None:
     assert unit["message"] not in town.bodies()
 
 
+def test_intent_stands_in_the_ledger_when_the_next_hop_has_the_content(town: Town) -> None:
+    client = town.next_client()
+    seen: list[list[tuple[str, str]]] = []
+
+    def content(_line: str) -> str:
+        seen.extend(story(unit) for unit in town.units(client.address()))
+        return "250 2.0.0 Taken"
+
+    client.sink.sink.script["content"] = content
+    assert town.relay.send(mail(), [client.address()])[0] == 250
+    assert seen == [[("forwarding", "clean")]]
+
+
 # no connection, 4xx anywhere, or a failure that is not about the mail
 
 

@@ -7,7 +7,9 @@ from tests.servers.ports import wait_until
 from tests.servers.relay import Relay
 from tests.servers.sink_thread import SinkThread
 
-CLEAN = b"From: a@sender.test\r\nTo: u@client.test\r\nSubject: hello\r\nMessage-ID: <1@sender.test>\r\n\r\nHi there.\r\n"
+CLEAN = (
+    b"From: a@sender.test\r\nTo: u@client.test\r\nSubject: hello\r\nMessage-ID: <1@sender.test>\r\n\r\nHi there.\r\n"
+)
 INFECTED = CLEAN.replace(b"hello", b"invoice") + EICAR + b"\r\n"
 
 
@@ -36,7 +38,7 @@ def test_malware_is_quarantined_and_released_once_by_force(relay: Relay, sink: S
     assert EICAR in received.content
     assert received.mail.startswith("MAIL FROM:<a@sender.test>")
     again = relay.cli("quarantine", "release", kept["id"], "--force", check=False)
-    assert again.returncode == 0, 'asking twice is no failure'
+    assert again.returncode == 0, "asking twice is no failure"
     assert len(sink.messages) == 1
     assert "--again" in again.stdout
 

@@ -131,7 +131,8 @@ class Pipeline:
         )
         self._began(envelope, judgements, units, len(content))
         stage.ended("carry_out")
-        return first
+        # Of the two 250s the one that names our id: for the sender's log, and for whoever asks us about it.
+        return reply if first.positive else first
 
     def _decide(
         self, session: Session, envelope: Envelope, message: Message, findings: Findings

@@ -46,6 +46,7 @@ from mailguard.delivery.verify import Verifier
 from mailguard.net.clamd import ClamdClient
 from mailguard.net.dns import Resolver
 from mailguard.net.dns_aio import AiodnsResolver
+from mailguard.net.mta_sts import MtaSts
 from mailguard.net.smtp_client import Handshake, Timeouts
 from mailguard.net.smtp_pool import ConnectionPool
 from mailguard.net.tls_contexts import TlsContexts, TlsSetupError
@@ -460,13 +461,10 @@ class _HasRoom:
 
 def _forwarder(settings: Settings, resolver: Resolver, metrics: Metrics) -> Forwarder:
     outbound, dns = settings.outbound, settings.dns
-    contexts = TlsContexts(ca_file=outbound.ca_file)
-    try:
-        contexts.get(verified=True, certificate=outbound.client_certificate)
-    except TlsSetupError as error:
-        raise ConfigError([Problem("outbound", str(error))]) from error
     dialler = Dialler(
-        Handshake(helo=outbound.helo, timeouts=Timeouts(connect=outbound.connect_timeout), contexts=contexts),
+        Handshake(
+            helo=outbound.helo, timeouts=Timeouts(connect=outbound.connect_timeout), contexts=_contexts(settings)
+        ),
         resolver,
         tls=TlsMode(outbound.tls),
         certificate=outbound.client_certificate,
@@ -494,6 +492,16 @@ def _forwarder(settings: Settings, resolver: Resolver, metrics: Metrics) -> Forw
     )
 
 
+def _contexts(settings: Settings) -> TlsContexts:
+    """TLS towards other servers. Raises ConfigError when a file for it cannot be used."""
+    contexts = TlsContexts(ca_file=settings.outbound.ca_file)
+    try:
+        contexts.get(verified=True, certificate=settings.outbound.client_certificate)
+    except TlsSetupError as error:
+        raise ConfigError([Problem("outbound", str(error))]) from error
+    return contexts
+
+
 def _outbound(settings: Settings, resolver: Resolver) -> OutboundRoutes:
     outbound = settings.outbound
     smarthost, security = None, AS_SET_FOR_ALL
@@ -501,7 +509,8 @@ def _outbound(settings: Settings, resolver: Resolver) -> OutboundRoutes:
         host, port = split_host_port(outbound.smarthost)
         smarthost = NextHop(host, port)
         security = HopSecurity(username=outbound.smarthost_username, password=outbound.smarthost_password)
-    return OutboundRoutes(resolver, hostname=settings.server.hostname, smarthost=smarthost, security=security)
+    sts = MtaSts(resolver, _contexts(settings)) if outbound.mta_sts else None
+    return OutboundRoutes(resolver, hostname=settings.server.hostname, smarthost=smarthost, security=security, sts=sts)
 
 
 def call_ahead_settings(settings: Settings) -> CallAheadSettings:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from mailguard.core.envelope import NextHop
 from mailguard.core.errors import PermanentError, TemporaryError
 from mailguard.core.reply import Reply, sanitise
 from mailguard.core.tenant import SYSTEM_TENANT, Directory, Domain
-from mailguard.core.transport import AS_SET_FOR_ALL, HopSecurity
+from mailguard.core.transport import AS_SET_FOR_ALL, HopSecurity, TlsMode
 from mailguard.net.dns import DnsError, Resolver
 from mailguard.net.listeners import is_own_listener
+from mailguard.net.mta_sts import MtaSts, StsMode
 
 __all__ = ["OutboundRoutes", "Route", "Routes", "is_own_listener", "tenant_route"]
 
@@ -46,7 +47,8 @@ def _route_of(domain: Domain) -> Route:
 class OutboundRoutes:
     """Routes of what we send ourselves (DSNs): all by `smarthost` when there is one, else by MX (RFC 5321 §5.1).
 
-    `hostname` is ours: an MX of that name is us. `security` is for the smarthost alone. `private` lets MX records lead into private networks (test set-ups).
+    `hostname` is ours: an MX of that name is us. `security` is for the smarthost alone; domains reached by MX are met as
+    their policy in `sts` asks. `private` lets MX records lead into private networks (test set-ups).
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class OutboundRoutes:
         hostname: str,
         smarthost: NextHop | None = None,
         security: HopSecurity = AS_SET_FOR_ALL,
+        sts: MtaSts | None = None,
         port: int = 25,
         private: bool = False,
     ) -> None:
@@ -63,6 +66,7 @@ class OutboundRoutes:
         self._hostname = hostname.lower().rstrip(".")
         self._smarthost = smarthost
         self._security = security
+        self._sts = sts
         self._port = port
         self._private = private
 
@@ -92,7 +96,7 @@ class OutboundRoutes:
             raise PermanentError(
                 Reply(554, "5.4.6", "The domain's mail comes to us"), f"{domain} has us as its best MX"
             )
-        return Route(domain, tuple(hops[:MX_LIMIT]), public_only=not self._private)
+        return await self._by_policy(Route(domain, tuple(hops[:MX_LIMIT]), public_only=not self._private))
 
     async def _implicit(self, domain: str) -> Route:
         """Without MX records the domain itself is the next hop, if it has an address (RFC 5321 §5.1)."""
@@ -101,7 +105,21 @@ class OutboundRoutes:
                 Reply(550, "5.1.2", "The domain has neither mail exchanger nor address"),
                 f"{sanitise(domain)} has no MX, A",
             )
-        return Route(domain, (NextHop(domain, self._port),), public_only=not self._private)
+        route = Route(domain, (NextHop(domain, self._port),), public_only=not self._private)
+        return await self._by_policy(route)
+
+    async def _by_policy(self, route: Route) -> Route:
+        """The route with those next hops alone that the domain's MTA-STS policy names, verified (RFC 8461 §5)."""
+        policy = await self._sts.policy(route.domain) if self._sts is not None else None
+        if policy is None or policy.mode is not StsMode.ENFORCE:
+            return route
+        hops = tuple(hop for hop in route.next_hops if policy.allows(hop.host))
+        if not hops:
+            raise TemporaryError(
+                Reply(451, "4.7.5", "The domain's MTA-STS policy names none of its mail exchangers"),
+                f"MTA-STS: {route.domain} allows {', '.join(policy.mx[:5])}, not {route.next_hops[0].host}",
+            )
+        return replace(route, next_hops=hops, security=replace(route.security, at_least=TlsMode.VERIFIED))
 
     def _literal(self, domain: str) -> Route:
         text = domain.strip("[]")

@@ -7,8 +7,10 @@ import pytest
 from mailguard.core.envelope import NextHop
 from mailguard.core.errors import PermanentError, TemporaryError
 from mailguard.core.tenant import Directory, Domain, Tenant
+from mailguard.core.transport import AS_SET_FOR_ALL, HopSecurity, TlsMode
 from mailguard.delivery.route import OutboundRoutes, tenant_route
 from mailguard.net.dns import StaticResolver
+from mailguard.net.mta_sts import StsMode, StsPolicy
 
 ZONE = {
     "two.test": {"MX": [(20, "b.two.test"), (10, "a.two.test")]},
@@ -90,3 +92,41 @@ async def test_smarthost_takes_all() -> None:
 
 async def test_private_networks_only_on_demand() -> None:
     assert not (await routes(private=True).route("two.test")).public_only
+
+
+class Policies:
+    """Stands for MtaSts: one policy for every domain."""
+
+    def __init__(self, mode: StsMode, *mx: str) -> None:
+        self._policy = StsPolicy(mode, mx, 86400)
+
+    async def policy(self, domain: str) -> StsPolicy | None:
+        return self._policy
+
+
+async def test_an_mta_sts_policy_chooses_the_exchangers_and_wants_them_verified() -> None:
+    route = await routes(sts=Policies(StsMode.ENFORCE, "b.two.test")).route("two.test")
+    assert [hop.host for hop in route.next_hops] == ["b.two.test"]
+    assert route.security.mode(TlsMode.OPPORTUNISTIC) is TlsMode.VERIFIED
+    implicit = await routes(sts=Policies(StsMode.ENFORCE, "implicit.test")).route("implicit.test")
+    assert implicit.security == HopSecurity(at_least=TlsMode.VERIFIED)
+
+
+async def test_exchangers_that_the_policy_does_not_name_are_no_route_for_now() -> None:
+    with pytest.raises(TemporaryError) as caught:
+        await routes(sts=Policies(StsMode.ENFORCE, "*.two.example")).route("two.test")
+    assert (caught.value.reply.code, caught.value.reply.enhanced) == (451, "4.7.5")
+    assert "MTA-STS: two.test allows *.two.example, not a.two.test" in caught.value.reason
+
+
+@pytest.mark.parametrize("mode", [StsMode.TESTING, StsMode.NONE])
+async def test_policies_that_enforce_nothing(mode: StsMode) -> None:
+    route = await routes(sts=Policies(mode, "other.test")).route("two.test")
+    assert len(route.next_hops) == 2 and route.security == AS_SET_FOR_ALL
+
+
+async def test_a_smarthost_is_met_by_its_own_security_whatever_the_policy() -> None:
+    ours = HopSecurity(username="relay", password="x")
+    hop = NextHop("smarthost.test", 587)
+    route = await routes(sts=Policies(StsMode.ENFORCE, "other.test"), smarthost=hop, security=ours).route("two.test")
+    assert (route.next_hops, route.security) == ((hop,), ours)

@@ -34,8 +34,8 @@ from mailguard.core.envelope import MailOptions, NextHop
 from mailguard.core.errors import ConfigError, Problem, UnavailableError
 from mailguard.core.reply import Reply
 from mailguard.core.tenant import Directory, Domain, Tenant
-from mailguard.core.verdict import CheckStatus
 from mailguard.core.transport import AS_SET_FOR_ALL, HopSecurity, TlsMode
+from mailguard.core.verdict import CheckStatus
 from mailguard.delivery.backoff import Backoff
 from mailguard.delivery.call_ahead import CallAhead, CallAheadSettings
 from mailguard.delivery.dial import Dialler
@@ -70,8 +70,8 @@ from mailguard.smtp.server import Listener, SmtpServer
 from mailguard.smtp.tls import TlsCertificate, self_made
 from mailguard.store.blobs import FileBlobStore
 from mailguard.store.bodies import release_bodies, sweep_orphans
-from mailguard.store.db import Database
 from mailguard.store.buckets import SharedBuckets
+from mailguard.store.db import Database
 from mailguard.store.greylist import Greylist, GreylistSettings
 from mailguard.store.journal import Journal, settle_left_behind
 from mailguard.store.leases import Leases

@@ -100,6 +100,25 @@ def _set_wal(connection: sqlite3.Connection, deadline: float) -> None:
         time.sleep(0.02)
 
 
+def _begin_immediate(cursor: DBAPICursor, deadline: float) -> None:
+    """Begin to write, once the other processes let us.
+
+    IMMEDIATE: a writer that starts as a reader can meet SQLITE_BUSY in its midst, which no waiting cures. We wait by
+    ourselves: SQLite's own waits grow to 100 ms, so that of two workers that commit every few milliseconds one starved
+    (99th percentile of a message's time with two workers: 220 ms with them).
+    """
+    pause = 0.0003
+    while True:
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.01)
+
+
 def _set_clock(engine: Engine, clock: Clock) -> None:
     def connected(_: Any, entry: ConnectionPoolEntry) -> None:
         entry.info[CLOCK] = clock
@@ -120,10 +139,14 @@ def _set_up_sqlite(engine: Engine, *, read_only: bool, busy_timeout: float, cloc
         ):
             connection.execute(f"PRAGMA {pragma}")
         _set_wal(connection, time.monotonic() + busy_timeout)
+        if not read_only:
+            connection.execute("PRAGMA busy_timeout = 0")  # see _begin_immediate
 
     def begin(connection: Connection) -> None:
-        # IMMEDIATE: a writer that starts as a reader can meet SQLITE_BUSY in its midst, which no waiting cures.
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        if read_only:
+            connection.exec_driver_sql("BEGIN")
+        else:
+            _begin_immediate(cursor_of(connection), time.monotonic() + busy_timeout)
 
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begin)

@@ -463,7 +463,7 @@ def _forwarder(settings: Settings, resolver: Resolver, metrics: Metrics) -> Forw
     outbound, dns = settings.outbound, settings.dns
     dialler = Dialler(
         Handshake(
-            helo=outbound.helo, timeouts=Timeouts(connect=outbound.connect_timeout), contexts=_contexts(settings)
+            helo=outbound.helo, timeouts=Timeouts(connect=outbound.connect_timeout), contexts=outbound_tls(settings)
         ),
         resolver,
         tls=TlsMode(outbound.tls),
@@ -492,8 +492,10 @@ def _forwarder(settings: Settings, resolver: Resolver, metrics: Metrics) -> Forw
     )
 
 
-def _contexts(settings: Settings) -> TlsContexts:
-    """TLS towards other servers. Raises ConfigError when a file for it cannot be used."""
+def outbound_tls(settings: Settings) -> TlsContexts:
+    """TLS towards other servers. Raises ConfigError when a file for it cannot be used, or DANE has no name server to trust."""
+    if settings.outbound.tls == "dane" and not settings.dns.trust_ad:
+        raise ConfigError([Problem("outbound.tls", "dane needs name servers that validate, and dns.trust_ad = true")])
     contexts = TlsContexts(ca_file=settings.outbound.ca_file)
     try:
         contexts.get(verified=True, certificate=settings.outbound.client_certificate)
@@ -509,8 +511,18 @@ def _outbound(settings: Settings, resolver: Resolver) -> OutboundRoutes:
         host, port = split_host_port(outbound.smarthost)
         smarthost = NextHop(host, port)
         security = HopSecurity(username=outbound.smarthost_username, password=outbound.smarthost_password)
-    sts = MtaSts(resolver, _contexts(settings)) if outbound.mta_sts else None
+    sts = MtaSts(resolver, outbound_tls(settings)) if outbound.mta_sts else None
     return OutboundRoutes(resolver, hostname=settings.server.hostname, smarthost=smarthost, security=security, sts=sts)
+
+
+def ldap_lookups(settings: Settings) -> LdapLookups:
+    """What asks tenants' directory servers; also for the command line."""
+    contexts = TlsContexts(ca_file=settings.outbound.ca_file)
+    return LdapLookups(
+        timeout=settings.verification.timeout,
+        context=partial(contexts.get, verified=True),
+        secret=partial(resolve_secret, environ=os.environ),
+    )
 
 
 def call_ahead_settings(settings: Settings) -> CallAheadSettings:

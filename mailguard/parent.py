@@ -14,7 +14,7 @@ import uvloop
 from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
-from mailguard.app import build_filter, certificate_files
+from mailguard.app import build_filter, certificate_files, outbound_tls
 from mailguard.config import Settings
 from mailguard.config.load import FILE_VARIABLE
 from mailguard.config.values import split_host_port
@@ -51,6 +51,7 @@ def serve(settings: Settings, *, config: Path | None) -> int:
         raise ConfigError(problems)
     build_filter(settings, directory=Directory)
     TlsCertificate(*certificate_files(settings))
+    outbound_tls(settings)
     upgrade(settings.database.url)
     return uvloop.run(_Parent(settings, config).run())
 

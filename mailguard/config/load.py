@@ -68,10 +68,11 @@ def fields() -> Iterator[tuple[str, str, FieldInfo]]:
 def shown(settings: Settings) -> dict[str, dict[str, Any]]:
     """The settings as JSON-able data for display, without passwords."""
     data: dict[str, dict[str, Any]] = settings.model_dump(mode="json")
-    for section, key, _ in fields():
+    for section, key, info in fields():
         if _is_secret((section, key)):
-            value = data[section][key]
-            data[section][key] = redact(value) if "://" in value else "***" if value else ""
+            value, extra = data[section][key], info.json_schema_extra
+            whole = isinstance(extra, dict) and extra["secret"] == "whole"  # else a URL with a password in it
+            data[section][key] = ("***" if value else "") if whole else redact(value)
     return data
 
 

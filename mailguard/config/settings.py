@@ -306,7 +306,7 @@ class OutboundSection(Section):
         "",
         repr=False,
         description="Its password; better a secret reference (`secret:file:PATH`, `secret:env:NAME`).",
-        json_schema_extra={"secret": True},
+        json_schema_extra={"secret": "whole"},
     )
     tls: Literal["off", "opportunistic", "required", "verified", "dane"] = Field(
         "opportunistic",

@@ -284,6 +284,17 @@ def test_a_secret_is_not_shown(tmp_path: Path) -> None:
     assert shown(settings)["database"]["url"] == "postgresql://mg:***@db/mg"
 
 
+def test_a_password_of_its_own_is_not_shown_at_all(tmp_path: Path) -> None:
+    text = '[outbound]\nsmarthost = "relay.example:587"\nsmarthost_username = "u"\nsmarthost_password = "hunter2://x"'
+    settings = load(tmp_path, text)
+    assert settings.outbound.smarthost_password == "hunter2://x"
+    assert "hunter2" not in repr(settings)
+    assert shown(settings)["outbound"]["smarthost_password"] == "***"
+    assert problems(tmp_path, text.replace('smarthost_username = "u"\n', "")) == [
+        "FILE outbound.smarthost_password: the value must be given together with smarthost_username, or neither"
+    ]
+
+
 @pytest.mark.parametrize(
     ("reference", "expected"),
     [

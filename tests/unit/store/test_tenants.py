@@ -228,6 +228,9 @@ async def test_a_tenant_without_units_is_loaded_beside_others(engine: Engine) ->
         ("[2001:DB8::1]@20", NextHop("2001:db8::1", 25, 20)),
         ("bücher.example:26@0", NextHop("xn--bcher-kva.example", 26, 0)),
         ("localhost:2526", NextHop("localhost", 2526, 10)),
+        ("lmtp://mail.client.test", NextHop("mail.client.test", 24, 10, lmtp=True)),
+        ("LMTP://[::1]:2003@5", NextHop("::1", 2003, 5, lmtp=True)),
+        ("lmtp:/run/dovecot/lmtp@7", NextHop("/run/dovecot/lmtp", 0, 7, lmtp=True)),
     ],
 )
 def test_next_hops(text: str, hop: NextHop) -> None:
@@ -248,6 +251,12 @@ def test_next_hops(text: str, hop: NextHop) -> None:
         "1.2.3",
         "mx.test@99999",
         "-a.test",
+        "lmtp:relative/path",
+        "lmtp://host:25",
+        "lmtp:///run/lmtp",
+        "lmtp:/run/lmtp@99999",
+        "smtp://host",
+        "/run/lmtp",
     ],
 )
 def test_what_is_no_next_hop(text: str) -> None:

@@ -41,6 +41,7 @@ from mailguard.delivery.call_ahead import CallAhead, CallAheadSettings
 from mailguard.delivery.dial import Dialler
 from mailguard.delivery.forward import Forwarder
 from mailguard.delivery.health import HopHealth
+from mailguard.delivery.ldap_lookup import LdapLookups
 from mailguard.delivery.route import OutboundRoutes, Routes
 from mailguard.delivery.verify import Verifier
 from mailguard.net.clamd import ClamdClient
@@ -311,6 +312,7 @@ class Relay:
         )
         self.refusals = Refusals(self.db, clock)
         self.verifications = Verifications(self.db)
+        self.ldap = ldap_lookups(settings)
         self.call_ahead = CallAhead(
             partial(self.forwarder.ask, budget=settings.verification.timeout),
             self.verifications,
@@ -331,6 +333,7 @@ class Relay:
                 directory=self._current,
                 db=self.db,
                 call_ahead=self.call_ahead,
+                ldap=self.ldap,
                 metrics=self.metrics,
                 memory=settings.verification.cache_size,
             ).verify,
@@ -424,6 +427,7 @@ class Relay:
         await self.upkeep.stop()
         self.forwarder.close()
         await self.call_ahead.close()
+        self.ldap.close()
         flushes = (self.refusals.flush(), self.verifications.flush())
         for last in (*flushes, self.journal.replay(self.db), self.leases.leave(self._instance)):
             # A database that is away keeps nothing from ending: the next worker replays journals, and leases run out.

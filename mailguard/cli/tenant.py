@@ -11,6 +11,7 @@ import typer
 from mailguard.cli.context import Cli, Problems, cli_of
 from mailguard.cli.domain_security import domain_set, security_json, security_text
 from mailguard.cli.lists import allow_app, deny_app, entry_json
+from mailguard.cli.tenant_ldap import ldap
 from mailguard.cli.terminal import print_facts, print_json, print_table, say
 from mailguard.cli.verification import (
     SeparatorsOption,
@@ -223,6 +224,9 @@ def set_(
         return tenants.tenant_by_name(conn, names[0])
 
     print_changed(cli.write(work), f"tenant {names[0]} changed", json=json)
+
+
+app.command("ldap")(ldap)
 
 
 @app.command("remove")

@@ -27,6 +27,7 @@ class Verify(StrEnum):
     NONE = "none"
     LIST = "list"
     CALL_AHEAD = "call-ahead"
+    LDAP = "ldap"
     AS_TENANT = "as-tenant"
 
 
@@ -34,8 +35,8 @@ VerifyOption = Annotated[
     Verify | None,
     typer.Option(
         "--verify",
-        help="How recipients are verified: not at all, by the tenant's list (`mailguard recipient`), or by asking the next "
-        "hop. With --domain for that domain alone; as-tenant takes that back.",
+        help="How recipients are verified: not at all, by the tenant's list (`mailguard recipient`), by asking the next "
+        "hop, or the directory server of `mailguard tenant ldap`. With --domain for that domain alone; as-tenant takes that back.",
         show_default=False,
     ),
 ]
@@ -68,12 +69,16 @@ def set_in(conn: Connection, *, tenant: str, verify: Verify, domains: Sequence[s
     """Change it, for some domains or for the tenant. Raises NotFoundError, and ConflictError when all mail would be refused."""
     from mailguard.store import aliases, tenants
     from mailguard.store.recipients import unlisted_domains
+    from mailguard.store.verifications import forget
 
     mode = None if verify is Verify.AS_TENANT else Verification(verify.value)
     if domains:
         record = aliases.set_verification(conn, tenant=tenant, domains=domains, verification=mode)
     else:
         record = tenants.set_tenant(conn, name=tenant, verification=mode)
+    forget(conn, tenant=tenant)  # what another kind of server said
+    if verify is Verify.LDAP and record.tenant.ldap is None:
+        raise ConflictError(f"nothing is known of {tenant}'s directory server; first `mailguard tenant ldap {tenant}`")
     unlisted = unlisted_domains(conn, record) if verify is Verify.LIST else []
     if unlisted:
         raise ConflictError(

@@ -30,6 +30,8 @@ class Verification(StrEnum):
     """By the tenant's list of recipients."""
     CALL_AHEAD = "call-ahead"
     """By asking the next hop, whose answers are kept."""
+    LDAP = "ldap"
+    """By asking the tenant's directory server, whose answers are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,21 @@ class ListEntry:
     author: str = ""
     reason: str = ""
     expires_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LdapLookup:
+    """How a tenant's directory server is asked: whether `filter` (RFC 4515, with placeholders) finds anything below `base`.
+
+    `url` is ldap:// or ldaps://; `starttls` makes the first of the two safe. `password` is a reference to a secret.
+    """
+
+    url: str
+    base: str
+    filter: str
+    bind_dn: str = ""
+    password: str = field(default="", repr=False)
+    starttls: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +79,7 @@ class Tenant:
     lists: tuple[ListEntry, ...] = ()
     verification: Verification = Verification.NONE
     separators: str = "+"
+    ldap: LdapLookup | None = None
     greylist: bool = False
 
 

@@ -32,6 +32,8 @@ ALSO_UNKNOWN = frozenset({"5.2.1", "5.4.1"})
 
 Ask = Callable[[Job], Awaitable[Asked]]
 """Asks the next hops of a job about its recipients (Forwarder.ask)."""
+Source = Callable[[Sequence[str]], Awaitable[Asked]]
+"""Asks somebody else than the next hop about addresses, in the same terms."""
 Heard = Mapping[str, ServerAnswer]
 """What one question came to: answers by mailbox key or `@domain`; none when it failed."""
 
@@ -80,8 +82,10 @@ class CallAhead:
         self._in_flight: dict[int, asyncio.Semaphore] = {}
         self._asking: dict[tuple[int, str], asyncio.Task[Heard]] = {}
 
-    async def said(self, mailbox: Mailbox, domain: Domain, *, version: int) -> tuple[ServerAnswer | None, bool]:
-        """What the domain's next hop says about a mailbox, and whether that still counts by its age.
+    async def said(
+        self, mailbox: Mailbox, domain: Domain, *, version: int, source: Source | None = None
+    ) -> tuple[ServerAnswer | None, bool]:
+        """What the domain's next hop, or `source` in its stead, says about a mailbox, and whether that still counts by its age.
 
         An answer that does not was given before the server could not be asked any more; None when there is none. `version`
         is the directory's: with a new one the memory is forgotten.
@@ -92,7 +96,7 @@ class CallAhead:
         fresh = {key: answer for key, answer in known.items() if self._fresh(answer)}
         if (answer := _deciding(fresh, mailbox.key, whole)) is not None:
             return answer, True
-        heard = await self._once(mailbox, domain, probe=whole not in fresh)
+        heard = await self._once(mailbox, domain, probe=whole not in fresh, source=source)
         if (answer := _deciding(heard, mailbox.key, whole)) is not None:
             return answer, True
         return known.get(mailbox.key) or known.get(whole), False
@@ -137,16 +141,16 @@ class CallAhead:
 
     # asking
 
-    async def _once(self, mailbox: Mailbox, domain: Domain, *, probe: bool) -> Heard:
+    async def _once(self, mailbox: Mailbox, domain: Domain, *, probe: bool, source: Source | None) -> Heard:
         """Ask, or wait for the answer to the same question that is being asked."""
         key = (domain.tenant, mailbox.key)
         task = self._asking.get(key)
         if task is None:
-            task = self._asking[key] = asyncio.create_task(self._question(mailbox, domain, probe=probe))
+            task = self._asking[key] = asyncio.create_task(self._question(mailbox, domain, probe=probe, source=source))
             task.add_done_callback(lambda _: self._asking.pop(key, None))
         return await asyncio.shield(task)  # one sender's going away must not take the answer from the others
 
-    async def _question(self, mailbox: Mailbox, domain: Domain, *, probe: bool) -> Heard:
+    async def _question(self, mailbox: Mailbox, domain: Domain, *, probe: bool, source: Source | None) -> Heard:
         started = asyncio.get_running_loop().time()
         in_flight = self._in_flight.setdefault(domain.tenant, asyncio.Semaphore(self._settings.in_flight))
         try:
@@ -156,8 +160,11 @@ class CallAhead:
             self._metrics.called_ahead(CallAheadResult.BUSY, self._settings.timeout)
             return {}
         try:
-            addresses = [mailbox.address, *([self._impossible(domain)] if probe else [])]
-            asked = await self._ask(_job(domain, addresses))
+            if source is not None:
+                asked = await source([mailbox.address])
+            else:
+                addresses = [mailbox.address, *([self._impossible(domain)] if probe else [])]
+                asked = await self._ask(_job(domain, addresses))
         finally:
             in_flight.release()
         heard = self._heard(mailbox, domain, asked)

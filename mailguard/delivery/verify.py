@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from mailguard.core.address import is_special
 from mailguard.core.decision import Reason
 from mailguard.core.errors import UnavailableError
 from mailguard.core.mailbox import Mailbox, mailboxes
 from mailguard.core.reply import LOCAL_ERROR, Reply
-from mailguard.core.tenant import Directory, Domain, Verification
-from mailguard.delivery.call_ahead import CallAhead
+from mailguard.core.tenant import Directory, Domain, Tenant, Verification
+from mailguard.delivery.call_ahead import CallAhead, Source
+from mailguard.delivery.forward import Asked
+from mailguard.delivery.ldap_lookup import LdapLookups
+from mailguard.net.smtp_values import Answer, Stage
 from mailguard.ops.metrics import ErrorKind, Metrics, VerificationResult
 from mailguard.store.db import Database
 from mailguard.store.recipients import is_listed
@@ -71,12 +75,14 @@ class Verifier:
         directory: Callable[[], Directory],
         db: Database,
         call_ahead: CallAhead,
+        ldap: LdapLookups,
         metrics: Metrics,
         memory: int = 20_000,
     ) -> None:
         self._directory = directory
         self._db = db
         self._call_ahead = call_ahead
+        self._ldap = ldap
         self._metrics = metrics
         self._limit = memory
         self._listed: OrderedDict[tuple[int, str], bool] = OrderedDict()
@@ -94,20 +100,27 @@ class Verifier:
         else:
             home = directory.mailboxes(domain)
             meant = mailboxes(address, domain=home.name, separators=tenant.separators if tenant else "")
-            result = await self._result(mode, meant, home, directory.version)
+            if mode is Verification.LIST:
+                result = await self._by_list(meant, home, directory.version)
+            else:
+                source = None if mode is Verification.CALL_AHEAD else self._directory_of(tenant)
+                result = await self._by_asking(meant, home, directory.version, source)
         self._metrics.verifications.labels(mode.value, result.value).inc()
         if result is VerificationResult.UNKNOWN and mode is Verification.CALL_AHEAD and tenant and tenant.soft_bounce:
             return NOT_YET
         return REFUSALS.get(result)
 
-    async def _result(
-        self, mode: Verification, meant: Sequence[Mailbox], home: Domain, version: int
+    def _directory_of(self, tenant: Tenant | None) -> Source:
+        """Asks the tenant's directory server."""
+        lookup = tenant.ldap if tenant else None
+        return partial(self._ldap.ask, lookup) if lookup else _no_directory
+
+    async def _by_asking(
+        self, meant: Sequence[Mailbox], home: Domain, version: int, source: Source | None
     ) -> VerificationResult:
-        if mode is Verification.LIST:
-            return await self._by_list(meant, home, version)
         best = VerificationResult.UNKNOWN
         for mailbox in meant:
-            answer, counts = await self._call_ahead.said(mailbox, home, version=version)
+            answer, counts = await self._call_ahead.said(mailbox, home, version=version, source=source)
             best = min(best, _of(answer, counts=counts), key=_STRENGTH.index)
             if best in (VerificationResult.KNOWN, VerificationResult.ACCEPTS_ANY):
                 break
@@ -131,6 +144,10 @@ class Verifier:
                 if len(self._listed) > self._limit:
                     self._listed.popitem(last=False)
         return VerificationResult.KNOWN if listed else VerificationResult.UNKNOWN
+
+
+async def _no_directory(addresses: Sequence[str]) -> Asked:
+    return Asked((Answer(Stage.ROUTE, None, "no directory server is configured"),) * len(addresses))
 
 
 def _of(answer: ServerAnswer | None, *, counts: bool) -> VerificationResult:

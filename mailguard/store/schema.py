@@ -106,6 +106,19 @@ recipients = Table(
 )
 """The static lists of recipients."""
 
+ldap_lookups = Table(
+    "ldap_lookups",
+    metadata,
+    Column("tenant", _Id, ForeignKey("tenants.id"), primary_key=True, autoincrement=False),
+    Column("url", Text, nullable=False),
+    Column("base", Text, nullable=False),
+    Column("filter", Text, nullable=False),
+    Column("bind_dn", Text, nullable=False, server_default=""),
+    Column("password", Text, nullable=False, server_default=""),  # a reference to a secret, never one
+    Column("starttls", Boolean, nullable=False, server_default="1"),
+)
+"""The directory servers of tenants (core.tenant.LdapLookup)."""
+
 verifications = Table(
     "verifications",
     metadata,

@@ -17,7 +17,16 @@ from mailguard.core.clock import to_datetime
 from mailguard.core.envelope import NextHop
 from mailguard.core.errors import ConflictError, NotFoundError
 from mailguard.core.events import State
-from mailguard.core.tenant import SYSTEM_TENANT, Directory, Domain, ListEntry, ListKind, Tenant, Verification
+from mailguard.core.tenant import (
+    SYSTEM_TENANT,
+    Directory,
+    Domain,
+    LdapLookup,
+    ListEntry,
+    ListKind,
+    Tenant,
+    Verification,
+)
 from mailguard.core.transport import HopSecurity, TlsMode
 from mailguard.store import schema
 from mailguard.store.texts import clean
@@ -211,7 +220,7 @@ def remove_tenant(conn: Connection, *, name: str, now: int, force: bool = False)
     conn.execute(update(schema.tenants).where(schema.tenants.c.id == record.tenant.id).values(removed_at=now))
     for domain in sorted(record.domains, key=lambda one: not one.alias_of):  # aliases first: they refer to the others
         _delete_domain(conn, domain.name)
-    for table in (schema.recipients, schema.verifications):
+    for table in (schema.recipients, schema.verifications, schema.ldap_lookups):
         conn.execute(delete(table).where(table.c.tenant == record.tenant.id))
     bump(conn)
     return waiting
@@ -398,6 +407,11 @@ def _records(conn: Connection, *conditions: ColumnElement[bool]) -> list[TenantR
         hop_query = hop_query.join(domains, domains.c.name == hops.c.domain).where(domains.c.tenant == one)
     for row in conn.execute(hop_query):
         hops_of.setdefault(row.domain, []).append(NextHop(row.host, row.port, row.priority, bool(row.lmtp)))
+    lookups = schema.ldap_lookups
+    ldap_of = {
+        row.tenant: LdapLookup(row.url, row.base, row.filter, row.bind_dn, row.password, bool(row.starttls))
+        for row in conn.execute(select(lookups).where(*_of(lookups.c.tenant, one)))
+    }
     found = {row.name: row for row in conn.execute(select(domains).where(*_of(domains.c.tenant, one)))}
     for name in sorted(found):
         domain = _domain(found[name], found.get(found[name].alias_of, found[name]), hops_of)
@@ -416,6 +430,7 @@ def _records(conn: Connection, *conditions: ColumnElement[bool]) -> list[TenantR
                 tuple(lists_of.get(row.id, ())),
                 Verification(row.verification),
                 row.separators,
+                ldap_of.get(row.id),
                 bool(row.greylist),
             ),
             tuple(domains_of.get(row.id, ())),

@@ -17,6 +17,7 @@ from tests.servers.clamd import Clamd
 from tests.servers.ports import wait_until
 from tests.servers.postfix import running_postfix
 from tests.servers.relay import Relay
+from tests.servers.slapd import BASE, BIND_DN, PASSWORD, running_slapd
 from tests.servers.smtp_sink import Say, Script
 
 POSITIVE = 4.0
@@ -40,7 +41,8 @@ def whole_town(tmp_path_factory: pytest.TempPathFactory, clamd: Clamd, dns_serve
     relay = Relay(
         tmp_path_factory.mktemp("town"), clamd=clamd.address, dns=dns_server.address, workers=2, more=_SETTINGS
     )
-    with open_town(relay, spare=15) as town:
+    relay.environment["LDAP_PASSWORD"] = PASSWORD
+    with open_town(relay, spare=16) as town:
         yield town
 
 
@@ -195,8 +197,8 @@ def test_while_the_server_is_down_known_recipients_are_queued_and_unknown_ones_d
 
 
 def _expired(town: Town, address: str, client: Client) -> bool:
-    (row,) = (row for row in town.json("recipient", "answers", client.name) if row["recipient"] == address)
-    return datetime.fromisoformat(row["counts_until"]) < datetime.now(UTC)
+    rows = [row for row in town.json("recipient", "answers", client.name) if row["recipient"] == address]
+    return bool(rows) and datetime.fromisoformat(rows[0]["counts_until"]) < datetime.now(UTC)
 
 
 def test_a_server_that_accepts_any_address_is_found_out_and_said_so(town: Town) -> None:
@@ -290,3 +292,30 @@ def test_a_real_postfix_answers_and_guessing_does_not_make_it_count_as_down(town
         assert [unit["state"] for unit in town.units(client.address("u2"))] == ["delivered"]
         assert "too many errors" not in postfix.log()
         assert not any(row["answer"] == "accepts_any" for row in town.json("recipient", "answers", client.name))
+
+
+def test_a_directory_server_decides_and_its_answers_outlive_it(town: Town) -> None:
+    client = town.next_client()
+    with running_slapd([client.address("joe"), client.address("ann")]) as server:
+        town.run(
+            *(
+                "tenant",
+                "ldap",
+                client.name,
+                "--url",
+                f"ldap://127.0.0.1:{server.port}",
+                "--no-starttls",
+                "--base",
+                BASE,
+            ),
+            *("--filter", "(mail={address})", "--bind-dn", BIND_DN, "--password", "secret:env:LDAP_PASSWORD"),
+        )
+        town.run("tenant", "set", client.name, "--verify", "ldap")
+        told(town, client, "eve", 550)
+        assert rcpt(town, client.address("Joe+news"))[0] == 250
+        assert rcpt(town, client.address("postmaster"))[0] == 250
+        wait_until(lambda: _expired(town, client.address("joe"), client), seconds=3 * POSITIVE, what="joe expired")
+    assert rcpt(town, client.address("joe"))[0] == 250
+    assert rcpt(town, client.address("ann"))[0] == 451
+    told(town, client, "eve", 451)
+    assert not any("RCPT" in line for _, line in client.sink.sink.commands)

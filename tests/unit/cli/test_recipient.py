@@ -16,7 +16,8 @@ from mailguard.cli.recipient import rows
 from mailguard.core.errors import ConfigError
 from mailguard.store import verifications
 from mailguard.store.verifications import Said, ServerAnswer
-from tests.unit.cli.conftest import Run
+from tests.servers.slapd import BASE, BIND_DN, PASSWORD, running_slapd
+from tests.unit.cli.conftest import Ran, Run
 
 NOW = 1_795_500_000_000
 
@@ -225,3 +226,63 @@ def test_what_the_server_said_is_shown_and_forgotten(mailguard: Run, config: Pat
     assert never["accepts_any_seen_at"] is None
     assert "1 answer forgotten" in mailguard("recipient", "forget", "acme", "A@other.test").out
     assert "1 answer forgotten" in mailguard("recipient", "forget", "acme").out
+
+
+# tenant ldap
+
+
+def ldap(mailguard: Run, *options: str) -> Ran:
+    return mailguard("tenant", "ldap", "acme", *options)
+
+
+def test_a_directory_server_is_set_shown_changed_and_forgotten(mailguard: Run) -> None:
+    assert "no directory server" in ldap(mailguard).out
+    done = ldap(mailguard, "--url", "ldaps://dc.client.test", "--base", "dc=client,dc=test", "--json")
+    assert done.json["filter"] == "(|(mail={address})(proxyAddresses=smtp:{address}))"
+    done = ldap(mailguard, "--bind-dn", "cn=reader", "--password", "secret:env:LDAP", "--filter", "(mail={address})")
+    assert done.code == 0, done.err
+    shown = ldap(mailguard, "--json").json
+    assert shown == {
+        "url": "ldaps://dc.client.test", "base": "dc=client,dc=test", "filter": "(mail={address})", "bind_dn": "cn=reader",
+        "password": "secret:env:LDAP", "starttls": True,
+    }  # fmt: skip
+    assert mailguard("tenant", "set", "acme", "--verify", "ldap").code == 0
+    done = ldap(mailguard, "--off")
+    assert (done.code, "--verify none" in done.err) == (1, True)
+    mailguard("tenant", "set", "acme", "--verify", "none")
+    assert ldap(mailguard, "--off").code == 0
+    done = mailguard("tenant", "set", "acme", "--verify", "ldap")
+    assert (done.code, "tenant ldap acme" in done.err) == (1, True)
+
+
+def test_everything_wrong_with_a_directory_server_is_told_at_once(mailguard: Run) -> None:
+    done = ldap(mailguard, "--url", "http://dc", "--filter", "(mail=", "--password", "hunter2")
+    assert done.code == 2
+    for part in ("--url", "ldap://HOST", "--filter", "--base", "secret:file:PATH", "--bind-dn"):
+        assert part in done.err
+    assert "hunter2" not in done.err
+    assert ldap(mailguard, "--json").json == {"url": None}
+
+
+def test_a_directory_server_can_be_tried(mailguard: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LDAP_PASSWORD", PASSWORD)
+    assert ldap(mailguard, "--try", "joe@client.test").code == 1
+    with running_slapd(["joe@client.test"]) as server:
+        url = [
+            "--url",
+            f"ldap://127.0.0.1:{server.port}",
+            "--no-starttls",
+            "--base",
+            BASE,
+            "--filter",
+            "(mail={address})",
+        ]
+        done = ldap(mailguard, *url, "--bind-dn", BIND_DN, "--password", "secret:env:LDAP_PASSWORD")
+        assert done.code == 0, done.err
+        assert "joe+x@client.test is in the directory" in ldap(mailguard, "--try", "joe+x@client.test").out
+        assert ldap(mailguard, "--try", "eve@client.test", "--json").json["found"] is False
+        monkeypatch.delenv("LDAP_PASSWORD")
+        assert "LDAP_PASSWORD" in ldap(mailguard, "--try", "joe@client.test").err
+        monkeypatch.setenv("LDAP_PASSWORD", PASSWORD)
+    done = ldap(mailguard, "--try", "joe@client.test")
+    assert (done.code, "ldap://127.0.0.1" in done.err) == (1, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -21,6 +22,7 @@ from mailguard.core.reply import Reply
 from mailguard.core.tenant import Directory, Domain, Tenant, Verification
 from mailguard.delivery.call_ahead import CallAhead, CallAheadSettings, meaning
 from mailguard.delivery.forward import Asked, Job
+from mailguard.delivery.ldap_lookup import LdapLookups
 from mailguard.delivery.verify import NOT_YET, UNKNOWN, UNVERIFIED, Verifier
 from mailguard.net.smtp_values import Answer, Stage
 from mailguard.ops.log import MailLog
@@ -156,6 +158,7 @@ class World:
             directory=lambda: self.directory,
             db=None,  # type: ignore[arg-type]
             call_ahead=self.call_ahead,
+            ldap=LdapLookups(timeout=1.0, context=ssl.create_default_context, secret=str),
             metrics=self.metrics,
         )
 

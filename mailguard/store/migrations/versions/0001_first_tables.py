@@ -109,6 +109,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant", "address", name=op.f("pk_recipients")),
     )
     op.create_table(
+        "ldap_lookups",
+        sa.Column("tenant", ID, autoincrement=False, nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("base", sa.Text(), nullable=False),
+        sa.Column("filter", sa.Text(), nullable=False),
+        sa.Column("bind_dn", sa.Text(), server_default="", nullable=False),
+        sa.Column("password", sa.Text(), server_default="", nullable=False),
+        sa.Column("starttls", sa.Boolean(), server_default="1", nullable=False),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_ldap_lookups_tenant")),
+        sa.PrimaryKeyConstraint("tenant", name=op.f("pk_ldap_lookups")),
+    )
+    op.create_table(
         "verifications",
         sa.Column("tenant", ID, autoincrement=False, nullable=False),
         sa.Column("address", sa.String(length=320), nullable=False),

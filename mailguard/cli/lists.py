@@ -48,11 +48,11 @@ def _list_app(kind: ListKind, description: str) -> typer.Typer:
 
     @app.command("remove", help=f"Remove an entry from a tenant's {kind} list.")
     def remove(context: typer.Context, *, tenant: TenantName, sender: Pattern) -> None:
-        from mailguard.store import forms, tenants
+        from mailguard.store import forms, list_entries
 
         form = forms.list_pattern(sender)
         cli_of(context).write(
-            lambda conn: tenants.remove_list_entry(conn, tenant=forms.tenant_name(tenant), kind=kind, pattern=form)
+            lambda conn: list_entries.remove_list_entry(conn, tenant=forms.tenant_name(tenant), kind=kind, pattern=form)
         )
         say(f"{form} is no longer on {tenant}'s {kind} list")
 
@@ -82,7 +82,7 @@ def _list_app(kind: ListKind, description: str) -> typer.Typer:
 def _add(
     context: typer.Context, kind: ListKind, tenant: str, sender: str, *, reason: str, expires: str | None, author: str
 ) -> None:
-    from mailguard.store import forms, tenants
+    from mailguard.store import forms, list_entries
 
     cli = cli_of(context)
     name, form = forms.tenant_name(tenant), forms.list_pattern(sender)
@@ -90,7 +90,7 @@ def _add(
     def work(conn: Connection) -> int:
         now = cli.now(conn)
         until = point(expires, option="--expires", now=now, ahead=True) if expires else 0
-        tenants.add_list_entry(
+        list_entries.add_list_entry(
             conn, tenant=name, kind=kind, pattern=form, now=now, author=author, reason=reason, expires_at=until
         )
         return until

@@ -282,58 +282,6 @@ def set_next_hops(
     bump(conn)
 
 
-# --- allow and deny entries ------------------------------------------------------------------------------------------
-
-
-def add_list_entry(
-    conn: Connection,
-    *,
-    tenant: str,
-    kind: ListKind,
-    pattern: str,
-    now: int,
-    author: str = "",
-    reason: str = "",
-    expires_at: int = 0,
-) -> None:
-    """Add an allow or deny entry. Raises ConflictError when a live one has the same pattern; an expired one is replaced."""
-    record = tenant_by_name(conn, tenant)
-    entries = schema.list_entries
-    same = (entries.c.tenant == record.tenant.id) & (entries.c.kind == str(kind)) & (entries.c.pattern == pattern)
-    old = conn.execute(select(entries.c.author, entries.c.expires_at).where(same)).one_or_none()
-    if old is not None:
-        if old.expires_at == 0 or old.expires_at > now:
-            by = f", by {old.author}" if old.author else ""
-            raise ConflictError(f"{pattern} is on {tenant}'s {kind} list already{by}; remove it first to change it")
-        conn.execute(delete(entries).where(same))
-    conn.execute(
-        insert(entries).values(
-            tenant=record.tenant.id,
-            kind=str(kind),
-            pattern=pattern,
-            author=clean(author, 128),
-            reason=clean(reason),
-            created_at=now,
-            expires_at=expires_at,
-        )
-    )
-    bump(conn)
-
-
-def remove_list_entry(conn: Connection, *, tenant: str, kind: ListKind, pattern: str) -> None:
-    """Remove an allow or deny entry. Raises NotFoundError."""
-    record = tenant_by_name(conn, tenant)
-    entries = schema.list_entries
-    removed = conn.execute(
-        delete(entries).where(
-            entries.c.tenant == record.tenant.id, entries.c.kind == str(kind), entries.c.pattern == pattern
-        )
-    ).rowcount
-    if not removed:
-        raise NotFoundError(f"{pattern} is not on {tenant}'s {kind} list; see `mailguard tenant {kind} list {tenant}`")
-    bump(conn)
-
-
 # --- below: rows to values -------------------------------------------------------------------------------------------
 
 

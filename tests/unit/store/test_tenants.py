@@ -15,7 +15,7 @@ from mailguard.core.envelope import NextHop
 from mailguard.core.errors import ConfigError, ConflictError, NotFoundError
 from mailguard.core.events import State
 from mailguard.core.tenant import ListKind
-from mailguard.store import forms, schema, tenants
+from mailguard.store import forms, list_entries, schema, tenants
 from mailguard.store.engine import make_engine, parse_url
 
 NOW = 1_790_000_000_000
@@ -90,8 +90,8 @@ def test_every_change_raises_the_version(conn: Connection) -> None:
         lambda: tenants.set_tenant(conn, name="acme", profile="strict"),
         lambda: tenants.add_domain(conn, tenant="acme", domain="more.test", next_hops=[HOP]),
         lambda: tenants.set_next_hops(conn, tenant="acme", next_hops=[NextHop("b.test")]),
-        lambda: tenants.add_list_entry(conn, tenant="acme", kind=ListKind.DENY, pattern="bad.test", now=NOW),
-        lambda: tenants.remove_list_entry(conn, tenant="acme", kind=ListKind.DENY, pattern="bad.test"),
+        lambda: list_entries.add_list_entry(conn, tenant="acme", kind=ListKind.DENY, pattern="bad.test", now=NOW),
+        lambda: list_entries.remove_list_entry(conn, tenant="acme", kind=ListKind.DENY, pattern="bad.test"),
         lambda: tenants.remove_domain(conn, tenant="acme", domain="more.test"),
         lambda: tenants.remove_tenant(conn, name="acme", now=NOW),
     ]
@@ -164,18 +164,18 @@ def test_set_changes_only_what_is_given(conn: Connection) -> None:
 
 def test_a_live_list_entry_is_kept_and_an_expired_one_replaced(conn: Connection) -> None:
     add(conn)
-    tenants.add_list_entry(
+    list_entries.add_list_entry(
         conn, tenant="acme", kind=ListKind.ALLOW, pattern="a@b.test", now=NOW, author="eve", expires_at=NOW + 10
     )
     with pytest.raises(ConflictError, match="by eve"):
-        tenants.add_list_entry(conn, tenant="acme", kind=ListKind.ALLOW, pattern="a@b.test", now=NOW + 9)
-    tenants.add_list_entry(
+        list_entries.add_list_entry(conn, tenant="acme", kind=ListKind.ALLOW, pattern="a@b.test", now=NOW + 9)
+    list_entries.add_list_entry(
         conn, tenant="acme", kind=ListKind.ALLOW, pattern="a@b.test", now=NOW + 10, author="bob", reason="partner"
     )
     (entry,) = tenants.tenant_by_name(conn, "acme").tenant.lists
     assert (entry.author, entry.reason, entry.expires_at) == ("bob", "partner", 0)
     with pytest.raises(NotFoundError):
-        tenants.remove_list_entry(conn, tenant="acme", kind=ListKind.DENY, pattern="a@b.test")
+        list_entries.remove_list_entry(conn, tenant="acme", kind=ListKind.DENY, pattern="a@b.test")
 
 
 class CountingReader:

@@ -69,8 +69,9 @@ class LdapClient:
             async with asyncio.timeout(self._timeout), self._turn:
                 return await self._finds(base, query)
         except TimeoutError as error:
-            self.close()
             raise LdapError(f"no answer within {self._timeout:g} s") from error
+        except (OSError, EOFError, BerError) as error:  # ssl.SSLError is an OSError
+            raise LdapError(sanitise(str(error)) or type(error).__name__) from error
 
     def close(self) -> None:
         """Close the connection."""
@@ -82,21 +83,22 @@ class LdapClient:
                 writer.close()
 
     async def _finds(self, base: str, query: bytes) -> bool:
-        fresh = self._streams is None
+        """Search; after any failure the connection is dropped: it may be out of step, or nobody's for want of a bind."""
+        kept = self._streams is not None
         try:
             return await self._search(base, query)
-        except (OSError, EOFError, BerError, ssl.SSLError) as error:
+        except (OSError, EOFError):
             self._drop()
-            if fresh or not isinstance(error, OSError | EOFError):
-                raise LdapError(sanitise(str(error)) or type(error).__name__) from error
+            if not kept:
+                raise
         except BaseException:
             self._drop()
             raise
-        try:  # it was kept open, and the server closed it meanwhile
+        try:  # it was kept open, and the server has closed it meanwhile
             return await self._search(base, query)
-        except (OSError, EOFError, BerError, ssl.SSLError) as error:
+        except BaseException:
             self._drop()
-            raise LdapError(sanitise(str(error)) or type(error).__name__) from error
+            raise
 
     async def _search(self, base: str, query: bytes) -> bool:
         reader, _ = self._streams or await self._connect()

@@ -9,7 +9,7 @@ from mailguard.net.smtp_values import Capabilities, Transaction
 def mail_command(job: Transaction, offered: Capabilities) -> bytes:
     """MAIL with SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), RET and ENVID (RFC 3461)."""
     words = [f"MAIL FROM:<{job.mail_from}>"]
-    if offered.declares_size:
+    if offered.declares_size and not job.asking:
         words.append(f"SIZE={job.size}")
     if offered.eight_bit and (job.options.eight_bit or not job.is_ascii):
         words.append("BODY=8BITMIME")

@@ -86,6 +86,38 @@ async def test_a_wrong_password_is_told(slapd: Slapd) -> None:
         await finds(asking(replace(plain(slapd), password="wrong")), "joe@client.test")
 
 
+async def test_after_a_failed_bind_nothing_is_asked_as_nobody(slapd: Slapd) -> None:
+    client = asking(replace(plain(slapd), password="wrong"))
+    for _ in range(3):
+        with pytest.raises(LdapError, match="bind failed"):
+            await finds(client, "joe@client.test")
+
+
+async def test_who_waits_too_long_for_a_turn_does_not_disturb_who_has_it() -> None:
+    """A server that answers each question after a while: the second in line gives up, the first has its answer."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        await release.wait()
+        done = element(0x65, integer(0, tag=0x0A) + octets(b"") + octets(b""))
+        writer.write(element(0x30, integer(1) + done))
+        await reader.read()
+        writer.close()
+
+    release = asyncio.Event()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        client = asking(LdapServer("127.0.0.1", port), timeout=5.0)
+        first = asyncio.create_task(finds(client, "joe@client.test"))
+        await asyncio.sleep(0)
+        client._timeout = 0.05
+        with pytest.raises(LdapError, match="no answer"):
+            await finds(client, "eve@client.test")
+        release.set()
+        assert await first is False
+        client.close()
+
+
 async def test_a_base_that_is_not_there_is_an_error_not_an_unknown_recipient(slapd: Slapd) -> None:
     with pytest.raises(LdapError, match="result 32"):
         await asking(plain(slapd)).finds("dc=elsewhere", MAIL.encode({"address": "joe@client.test"}))

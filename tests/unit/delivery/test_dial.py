@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from mailguard.core.envelope import MailOptions, NextHop, Recipient
+from mailguard.core.reply import Reply
 from mailguard.core.transport import AS_SET_FOR_ALL, HopSecurity, TlsMode
 from mailguard.delivery.dial import Dialler
 from mailguard.delivery.forward import Forwarder, Job
 from mailguard.delivery.outcome import Outcome, OutcomeKind, Stage
+from mailguard.delivery.route import OutboundRoutes
 from mailguard.net.dns import StaticResolver
+from mailguard.net.mta_sts import StsMode, StsPolicy
 from mailguard.net.smtp_client import Handshake, HopError
 from mailguard.net.smtp_pool import ConnectionPool
 from mailguard.net.tls_contexts import TlsContexts
@@ -188,3 +191,49 @@ async def test_a_bad_hop_error_names_its_stage() -> None:
     with pytest.raises(HopError) as caught:
         await dialler().dial(NextHop("mx.nowhere.test"), AS_SET_FOR_ALL, deadline=1e9)
     assert caught.value.stage is Stage.ROUTE
+
+
+class Enforced:
+    """Stands for MtaSts: every domain has a policy that names mx.client.test."""
+
+    async def policy(self, domain: str) -> StsPolicy:
+        return StsPolicy(StsMode.ENFORCE, ("mx.client.test",), 86400)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_mail_of_our_own_is_delivered_as_mta_sts_asks(tmp_path: Path, trusted: bool) -> None:
+    (tmp_path / "ca.pem").write_bytes(CA.pem)
+    issued = CA.issue("mx.client.test") if trusted else SERVER
+    zone = {**ZONE, "client.test": {"MX": [(10, "elsewhere.test"), (20, "mx.client.test")]}}
+    async with SmtpSink(certificate=issued.write(tmp_path)) as sink:
+        routes = OutboundRoutes(
+            StaticResolver(zone),
+            hostname="relay.test",
+            sts=Enforced(),
+            port=sink.port,
+            private=True,  # type: ignore[arg-type]
+        )
+        route = await routes.route("client.test")
+        assert [hop.host for hop in route.next_hops] == ["mx.client.test"]
+        outcome = await delivered(dialler(ca_file=tmp_path / "ca.pem"), route.next_hops[0], route.security)
+        assert outcome.kind is (OutcomeKind.DELIVERED if trusted else OutcomeKind.TEMPORARY)
+        assert outcome.unprotected is not trusted
+        assert [message.tls for message in sink.messages] == [True] * trusted
+
+
+@pytest.mark.parametrize(
+    ("stage", "reply", "told"),
+    [
+        (Stage.STARTTLS, None, True),
+        (Stage.STARTTLS, Reply(454, "4.7.0", "Not now"), True),
+        (Stage.STARTTLS, Reply(421, "4.3.2", "Closing"), False),
+        (Stage.AUTH, None, True),
+        (Stage.AUTH, Reply(535, "5.7.8", "No"), False),  # told as a refusal of ours
+        (Stage.EHLO, None, False),
+        (Stage.CONNECT, None, False),
+    ],
+)
+def test_what_somebody_must_be_told_of(stage: Stage, reply: Reply | None, told: bool) -> None:
+    outcome = Outcome(1, 2, OutcomeKind.TEMPORARY, stage, reply)
+    assert outcome.unprotected is told
+    assert outcome.refuses_us is (reply is not None and reply.permanent)

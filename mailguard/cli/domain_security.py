@@ -70,7 +70,7 @@ def domain_set(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say how a domain's next hops are met: TLS, client certificate, credentials. What is not given stays."""
-    from mailguard.cli.tenant import print_changed
+    from mailguard.cli.tenant_shown import print_changed
     from mailguard.store import forms
     from mailguard.store.domain_security import set_security
 

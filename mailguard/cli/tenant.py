@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mailguard.cli.context import Cli, Problems, cli_of
-from mailguard.cli.domain_security import domain_set, security_json, security_text
-from mailguard.cli.lists import allow_app, deny_app, entry_json
+from mailguard.cli.domain_security import domain_set
+from mailguard.cli.lists import allow_app, deny_app
 from mailguard.cli.tenant_ldap import ldap
-from mailguard.cli.terminal import print_facts, print_json, print_table, say
+from mailguard.cli.tenant_queue import QueueDays
+from mailguard.cli.tenant_queue import days as queue_days_of
+from mailguard.cli.tenant_queue import set_in as set_queue_days
+from mailguard.cli.tenant_shown import hop_text, notes, print_changed, print_record, record_json
+from mailguard.cli.terminal import print_json, print_table, say
 from mailguard.cli.verification import (
     SeparatorsOption,
     VerifyOption,
     accepting_any,
     check,
-    domain_json,
-    domain_text,
     set_in,
 )
 from mailguard.cli.verification import (
     separators as separators_of,
 )
-from mailguard.cli.when import shown
-from mailguard.core.clock import to_iso
 from mailguard.core.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def list_(
 
     records = cli_of(context).read(lambda conn: tenants.list_tenants(conn, removed=removed))
     if json:
-        print_json([_record_json(record) for record in records])
+        print_json([record_json(record) for record in records])
         return
     print_table(
         ("TENANT", "DOMAINS", "NEXT HOPS", "POLICY", "PLAN", "NOTES"),
@@ -138,10 +138,10 @@ def list_(
             (
                 record.tenant.name,
                 ", ".join(forms.display_form(domain.name) for domain in record.domains),
-                ", ".join(dict.fromkeys(_hop_text(hop) for domain in record.domains for hop in domain.next_hops)),
+                ", ".join(dict.fromkeys(hop_text(hop) for domain in record.domains for hop in domain.next_hops)),
                 record.tenant.profile,
                 record.tenant.plan,
-                _notes(record),
+                notes(record),
             )
             for record in records
         ),
@@ -159,9 +159,9 @@ def show(context: typer.Context, *, name: Name, json: Json = False) -> None:
     record = cli.read(lambda conn: tenants.tenant_by_name(conn, key))
     any_seen = cli.read(lambda conn: accepting_any(conn, record, now=cli.now(conn)))
     if json:
-        print_json(_record_json(record, any_seen))
+        print_json(record_json(record, any_seen))
     else:
-        _print_record(record, any_seen)
+        print_record(record, any_seen)
 
 
 @app.command("set")
@@ -175,6 +175,7 @@ def set_(
     greylist: Greylist = None,
     verify: VerifyOption = None,
     separators: SeparatorsOption = None,
+    queue_days: QueueDays = None,
     next_hop: Hops = None,
     domain: Annotated[
         list[str] | None,
@@ -182,7 +183,7 @@ def set_(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Change a tenant's policy, plan, soft bounces, greylisting, verification or next hops; what is not given stays."""
+    """Change a tenant's policy, plan, soft bounces, greylisting, verification, time in the queue or next hops; what is not given stays."""
     from mailguard.store import forms, tenants
 
     cli = cli_of(context)
@@ -192,17 +193,19 @@ def set_(
     hops = _next_hops(cli, wrong, next_hop) if next_hop else []
     profiles = wrong.parse(lambda text: profile_name(cli, text), [policy] if policy is not None else [])
     added = wrong.parse(separators_of, [separators] if separators is not None else [])
+    days = wrong.parse(queue_days_of, [queue_days] if queue_days is not None else [])
     wrong.add(*check(verify, domains))
     if domain and not next_hop and not verify:
         wrong.add(
             Problem("--domain", "goes with --next-hop or --verify; domains are added by `mailguard tenant domain add`")
         )
-    changes = (policy, plan, soft_bounce, greylist, verify, separators, next_hop, domain)
+    changes = (policy, plan, soft_bounce, greylist, verify, separators, queue_days, next_hop, domain)
     if all(change is None for change in changes):
         wrong.add(
             Problem(
                 "tenant set",
-                "give --policy, --plan, --soft-bounce, --no-soft-bounce, --greylist, --verify, --separators or --next-hop",
+                "give --policy, --plan, --soft-bounce, --no-soft-bounce, --greylist, --verify, --separators, --queue-days or "
+                "--next-hop",
             )
         )
     wrong.raise_any()
@@ -219,6 +222,8 @@ def set_(
         )
         if verify:
             set_in(conn, tenant=names[0], verify=verify, domains=domains)
+        if days:
+            set_queue_days(conn, cli, tenant=names[0], value=days[0])
         if hops:
             tenants.set_next_hops(conn, tenant=names[0], next_hops=hops, domains=domains or None)
         return tenants.tenant_by_name(conn, names[0])
@@ -334,97 +339,3 @@ def profile_name(cli: Cli, name: str) -> str:
         there = f"there are: {', '.join(known)}" if known else "there is none"
         raise ConfigError([Problem("--policy", f"no profile {name!r} in {path}; {there}")])
     return name
-
-
-# --- output ----------------------------------------------------------------------------------------------------------
-
-
-def print_changed(record: TenantRecord, done: str, *, json: bool) -> None:
-    """Say what was done, and show what came of it."""
-    if json:
-        print_json(_record_json(record))
-        return
-    say(done)
-    _print_record(record)
-
-
-def _print_record(record: TenantRecord, any_seen: dict[str, int] | None = None) -> None:
-    from mailguard.store import forms
-
-    tenant = record.tenant
-    print_facts(
-        {
-            "tenant": tenant.name,
-            "policy": tenant.profile,
-            "plan": tenant.plan,
-            "soft bounce": "yes, the next hop's 5xx counts as 4xx" if tenant.soft_bounce else "",
-            "greylisting": "yes, new senders must come again" if tenant.greylist else "",
-            "verification": tenant.verification.value,
-            "separators": tenant.separators or "none",
-            "added": shown(record.created_at),
-            "removed": shown(record.removed_at),
-        }
-    )
-    print_table(
-        ("DOMAIN", "NEXT HOPS", "SECURITY", "RECIPIENTS VERIFIED"),
-        (
-            (
-                forms.display_form(domain.name),
-                ", ".join(map(_hop_text, domain.next_hops)),
-                security_text(domain.security) or "as for all",
-                domain_text(domain, record, any_seen or {}),
-            )
-            for domain in record.domains
-        ),
-        empty="no domains",
-    )
-    if tenant.lists:
-        print_table(
-            ("LIST", "PATTERN", "BY", "EXPIRES", "REASON"),
-            (
-                (entry.kind, entry.pattern, entry.author, shown(entry.expires_at), entry.reason)
-                for entry in tenant.lists
-            ),
-        )
-
-
-def _hop_text(hop: NextHop) -> str:
-    return f"{hop}@{hop.priority}"
-
-
-def _notes(record: TenantRecord) -> str:
-    notes = ["soft bounce"] if record.tenant.soft_bounce else []
-    if record.tenant.greylist:
-        notes.append("greylisting")
-    if record.removed_at:
-        notes.append(f"removed {shown(record.removed_at)}")
-    return ", ".join(notes)
-
-
-def _record_json(record: TenantRecord, any_seen: dict[str, int] | None = None) -> dict[str, object]:
-    tenant = record.tenant
-    return {
-        "name": tenant.name,
-        "id": tenant.id,
-        "policy": tenant.profile,
-        "plan": tenant.plan,
-        "soft_bounce": tenant.soft_bounce,
-        "greylist": tenant.greylist,
-        "verification": tenant.verification.value,
-        "separators": tenant.separators,
-        "created_at": to_iso(record.created_at),
-        "removed_at": to_iso(record.removed_at) if record.removed_at else None,
-        "domains": [
-            {
-                "name": domain.name,
-                "next_hops": [
-                    {"host": hop.host, "port": hop.port, "priority": hop.priority, "lmtp": hop.lmtp}
-                    for hop in domain.next_hops
-                ],
-                **security_json(domain.security),
-                **domain_json(domain, record, any_seen or {}),
-            }
-            for domain in record.domains
-        ],
-        "lists": [entry_json(entry) for entry in tenant.lists],
-    }

@@ -48,6 +48,7 @@ def mailguard(config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.setenv("MAILGUARD_CONFIG", str(config))
     monkeypatch.setenv("USER", "ann")
     monkeypatch.delenv("SUDO_USER", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)  # parallel test processes have one
 
     def run(*arguments: str) -> Ran:
         capsys.readouterr()

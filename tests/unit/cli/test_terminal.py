@@ -42,7 +42,8 @@ def test_tables_take_text_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(out.splitlines()) == 2
 
 
-def test_long_lines_are_whole_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_lines_are_whole_in_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     terminal.print_table(("A", "B"), [("x" * 300, "y" * 300)])
     terminal.say("z" * 300)
     assert [len(line.split()) for line in capsys.readouterr().out.splitlines()] == [2, 2, 1]

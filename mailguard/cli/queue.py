@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mailguard.cli.context import Cli, actor_name, cli_of, tenant_id
-from mailguard.cli.terminal import Cell, print_json, print_table, say
+from mailguard.cli.context import Cli, actor_name, cli_of
+from mailguard.cli.queue_choice import Actor, All, Filters, From, Hop, Ids, Json, Older, Tenant, To, change, chosen
+from mailguard.cli.terminal import print_json, print_table, say
 from mailguard.cli.when import shown_span
 from mailguard.core.clock import DAY
-from mailguard.core.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy.engine import Connection
 
+    from mailguard.core.envelope import NextHop
     from mailguard.store.trace import TracedUnit
-    from mailguard.store.waiting import Change
+    from mailguard.store.waiting import Tell
 
 app = typer.Typer(no_args_is_help=True, help="Mail that waits for its next hop.")
-
-Ids = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="ID", help="Of a mail, or of a message: all of its mails.", show_default=False),
-]
-All = Annotated[bool, typer.Option("--all", help="All that the filters match, instead of IDs.")]
-Tenant = Annotated[str | None, typer.Option("--tenant", metavar="NAME", help="Only this tenant's.")]
-To = Annotated[str, typer.Option("--to", metavar="ADDRESS", help="Recipient: an address or a domain.")]
-From = Annotated[
-    str, typer.Option("--from", metavar="ADDRESS", help="Sender: an address or a domain; '<>' for bounces.")
-]
-Actor = Annotated[str, typer.Option("--actor", help="Who does it, for the record. Default: the user.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-BATCH = 100
-"""How many mails one transaction takes, so that the relay's writes never wait for long."""
-
-Action = Callable[["Connection", Sequence["TracedUnit"], int], "list[Change]"]
 
 
 @app.command("list")
@@ -47,26 +31,34 @@ def list_(
     tenant: Tenant = None,
     to: To = "",
     sender: From = "",
+    next_hop: Hop = "",
+    older: Older = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help="At most so many, the oldest.")] = 100,
     json: Json = False,
 ) -> None:
     """List what waits, the oldest first, and what was taken out of the queue after repeated crashes (parked)."""
     from mailguard.cli.mail import address_text, standing_text, state_cell, unit_json
     from mailguard.store import waiting
+    from mailguard.store.next_hops import hops_by_domain
     from mailguard.store.tenants import tenant_names
 
     cli = cli_of(context)
+    filters = Filters(tenant, to, sender, next_hop, older)
 
-    def work(conn: Connection) -> tuple[list[TracedUnit], dict[int, str], int]:
-        query = waiting.WaitingQuery(tenant_id(conn, tenant), to, sender, limit)
-        return waiting.search(conn, query), tenant_names(conn), cli.now(conn)
+    def work(
+        conn: Connection,
+    ) -> tuple[list[TracedUnit], dict[int, str], Mapping[str, tuple[NextHop, ...]], int]:
+        found = waiting.search(conn, filters.query(cli, conn, limit=limit))
+        return found, tenant_names(conn), hops_by_domain(conn), cli.now(conn)
 
-    units, names, now = cli.read(work)
+    units, names, hops, now = cli.read(work)
     if json:
-        print_json([unit_json(unit, names, events=False) for unit in units])
+        print_json(
+            [{**unit_json(unit, names, events=False), "next_hops": _next_hops(cli, unit, hops)} for unit in units]
+        )
         return
     print_table(
-        ("ID", "AGE", "TENANT", "STATE", "NEXT ATTEMPT", "TRIES", "FROM", "TO", "LAST REPLY"),
+        ("ID", "AGE", "TENANT", "STATE", "NEXT ATTEMPT", "TRIES", "FROM", "TO", "NEXT HOP", "LAST REPLY"),
         (
             (
                 unit.id,
@@ -77,6 +69,7 @@ def list_(
                 "" if unit.queue is None else str(unit.queue.attempts),
                 address_text(unit.mail_from),
                 unit.recipient,
+                next(iter(_next_hops(cli, unit, hops)), ""),
                 "" if unit.queue is None else unit.queue.last_reply,
             )
             for unit in units
@@ -119,6 +112,8 @@ def retry(
     tenant: Tenant = None,
     to: To = "",
     sender: From = "",
+    next_hop: Hop = "",
+    older: Older = "",
     actor: Actor = "",
     json: Json = False,
 ) -> None:
@@ -127,10 +122,10 @@ def retry(
 
     cli, who = cli_of(context), actor_name(actor)
     lifetime = round(cli.settings.queue.retention_days * DAY)
-    _change(
+    change(
         cli,
         lambda conn, units, now: waiting.retry(conn, units, actor=who, now=now, lifetime=lifetime),
-        _chosen(cli, ids, all_=all_, tenant=tenant, to=to, sender=sender),
+        chosen(cli, ids, Filters(tenant, to, sender, next_hop, older), all_=all_),
         json=json,
     )
 
@@ -144,6 +139,8 @@ def hold(
     tenant: Tenant = None,
     to: To = "",
     sender: From = "",
+    next_hop: Hop = "",
+    older: Older = "",
     actor: Actor = "",
     json: Json = False,
 ) -> None:
@@ -151,10 +148,10 @@ def hold(
     from mailguard.store import waiting
 
     cli, who = cli_of(context), actor_name(actor)
-    _change(
+    change(
         cli,
         lambda conn, units, now: waiting.hold(conn, units, actor=who, now=now),
-        _chosen(cli, ids, all_=all_, tenant=tenant, to=to, sender=sender),
+        chosen(cli, ids, Filters(tenant, to, sender, next_hop, older), all_=all_),
         json=json,
     )
 
@@ -168,6 +165,8 @@ def unhold(
     tenant: Tenant = None,
     to: To = "",
     sender: From = "",
+    next_hop: Hop = "",
+    older: Older = "",
     actor: Actor = "",
     json: Json = False,
 ) -> None:
@@ -175,10 +174,10 @@ def unhold(
     from mailguard.store import waiting
 
     cli, who = cli_of(context), actor_name(actor)
-    _change(
+    change(
         cli,
         lambda conn, units, now: waiting.unhold(conn, units, actor=who, now=now),
-        _chosen(cli, ids, all_=all_, tenant=tenant, to=to, sender=sender),
+        chosen(cli, ids, Filters(tenant, to, sender, next_hop, older), all_=all_),
         json=json,
     )
 
@@ -192,65 +191,49 @@ def cancel(
     tenant: Tenant = None,
     to: To = "",
     sender: From = "",
+    next_hop: Hop = "",
+    older: Older = "",
+    dsn: Annotated[
+        bool, typer.Option("--dsn", help="Tell senders that may be told (they are authenticated) by a failure report.")
+    ] = False,
     why: Annotated[str, typer.Option("--why", help="Why, for the record.")] = "",
     actor: Actor = "",
     json: Json = False,
 ) -> None:
-    """Take mail out of the queue for good. It is not delivered, and neither sender nor recipient is told."""
+    """Take mail out of the queue for good. It is not delivered, and nobody is told, unless by --dsn."""
     from mailguard.store import waiting
 
     cli, who = cli_of(context), actor_name(actor)
-    _change(
+    tell = _notices(cli) if dsn else None
+    change(
         cli,
-        lambda conn, units, now: waiting.cancel(conn, units, actor=who, now=now, why=why),
-        _chosen(cli, ids, all_=all_, tenant=tenant, to=to, sender=sender),
+        lambda conn, units, now: waiting.cancel(conn, units, actor=who, now=now, why=why, tell=tell),
+        chosen(cli, ids, Filters(tenant, to, sender, next_hop, older), all_=all_),
         json=json,
     )
 
 
-def _chosen(
-    cli: Cli, ids: Sequence[str] | None, *, all_: bool, tenant: str | None, to: str, sender: str
-) -> list[TracedUnit]:
-    """The units that the arguments mean: either ids, or `--all` with at least one filter."""
-    from mailguard.store import trace, waiting
+def _next_hops(cli: Cli, unit: TracedUnit, hops: Mapping[str, tuple[NextHop, ...]]) -> list[str]:
+    """Where a mail goes on, the first choice first. Of mail of our own to others: the smarthost, else unknown (by MX)."""
+    from mailguard.core.tenant import SYSTEM_TENANT
 
-    if bool(ids) == all_:
-        raise ConfigError([Problem("ID", "give ids, or --all with filters; see `mailguard queue list`")])
-
-    def work(conn: Connection) -> list[TracedUnit]:
-        query = waiting.WaitingQuery(tenant_id(conn, tenant), to, sender, limit=0)
-        if query.names_something != all_:
-            what = "give --tenant, --to or --from" if all_ else "filters go with --all, not with ids"
-            raise ConfigError([Problem("--all", what)])
-        return trace.choose(conn, ids, states=waiting.WAITING) if ids else waiting.search(conn, query)
-
-    return cli.read(work)
+    found = [str(hop) for hop in hops.get(unit.domain, ())]
+    if not found and unit.tenant == SYSTEM_TENANT and cli.settings.outbound.smarthost:
+        return [cli.settings.outbound.smarthost]
+    return found
 
 
-def _change(cli: Cli, action: Action, units: Sequence[TracedUnit], *, json: bool) -> None:
-    """Change the units in batches and report; exit 1 when any was left alone."""
-    changes: list[Change] = []
-    for start in range(0, len(units), BATCH):
+def _notices(cli: Cli) -> Tell:
+    from mailguard.core.clock import system_clock
+    from mailguard.queue.cancel import CancelNotices
+    from mailguard.queue.reports import Reports
 
-        def work(conn: Connection, batch: Sequence[TracedUnit] = units[start : start + BATCH]) -> list[Change]:
-            return action(conn, batch, cli.now(conn))
-
-        changes += cli.write_persistently(work)
-    if json:
-        print_json(
-            [
-                {"id": change.unit.id, "recipient": change.unit.recipient, "done": change.done, "outcome": change.text}
-                for change in changes
-            ]
-        )
-    else:
-        print_table(
-            ("ID", "TO", ""),
-            (
-                (change.unit.id, change.unit.recipient, Cell(change.text, "green" if change.done else "red"))
-                for change in changes
-            ),
-            empty="nothing in the queue matches",
-        )
-    if not all(change.done for change in changes):
-        raise typer.Exit(1)
+    settings = cli.settings
+    reports = Reports(
+        db=cli.db,
+        blobs=cli.blobs,
+        clock=system_clock,
+        hostname=settings.server.hostname,
+        from_domain=settings.outbound.from_domain,
+    )
+    return CancelNotices(reports, cli.blobs)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from mailguard.core.clock import DAY
 from mailguard.core.envelope import NextHop
 from mailguard.core.transport import AS_SET_FOR_ALL, HopSecurity
 
@@ -69,6 +70,7 @@ class Tenant:
 
     `greylist`: senders that are new to it must come again.
     Each character of `separators` parts a mailbox from what the sender adds to it (`joe+news`); empty: none does.
+    `queue_days`: how long its mail waits in the queue at most; None: as it is set for all.
     """
 
     id: int
@@ -81,6 +83,11 @@ class Tenant:
     separators: str = "+"
     ldap: LdapLookup | None = None
     greylist: bool = False
+    queue_days: float | None = None
+
+    def lifetime(self, default: int) -> int:
+        """How long its mail may wait in the queue, in milliseconds; `default` is what is set for all."""
+        return default if self.queue_days is None else round(self.queue_days * DAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,11 @@ class Directory:
             MappingProxyType({tenant.id: tenant for tenant in tenants}),
             MappingProxyType({domain.name: domain for domain in domains}),
         )
+
+    def lifetime(self, tenant: int, default: int) -> int:
+        """How long a tenant's mail may wait in the queue, in milliseconds; `default` is what is set for all."""
+        found = self.tenants.get(tenant)
+        return found.lifetime(default) if found else default
 
     def domain(self, name: str) -> Domain | None:
         """The domain by its look-up form (lower case, A-labels, no trailing dot); None: not ours, never relay."""

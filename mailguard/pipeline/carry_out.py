@@ -49,7 +49,10 @@ DueNow = Callable[[], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CarryOutSettings:
-    """`attempt` is in seconds; `retention` and `first_retry` in milliseconds. `instance` names this worker process."""
+    """`attempt` is in seconds; `retention` (of tenants without one of their own) and `first_retry` in milliseconds.
+
+    `instance` names this worker process.
+    """
 
     authserv_id: str
     instance: str
@@ -222,22 +225,24 @@ class CarryOut:
             case FirstMove.PASS_THROUGH:
                 return Move(unit, State.REJECTED, outcome.reason, detail=outcome.facts())
             case FirstMove.AWAIT:
-                entry = self._entry(now, due_at=now + AWAITED, holder=self._settings.instance)
+                entry = self._entry(outcome, now, due_at=now + AWAITED, holder=self._settings.instance)
                 return Move(unit, State.SPOOLED, outcome.reason, detail=outcome.facts(), queue=entry)
             case FirstMove.SPOOL:
-                entry = self._entry(now, due_at=now + self._settings.first_retry)
+                entry = self._entry(outcome, now, due_at=now + self._settings.first_retry)
                 return Move(unit, State.SPOOLED, outcome.reason, detail=outcome.facts(), queue=entry)
             case FirstMove.FAILED:
                 # Asked once more at once by the queue, which then applies the DSN rule: one place for all that gives up.
-                return Move(unit, State.SPOOLED, outcome.reason, detail=outcome.facts(), queue=self._entry(now))
+                entry = self._entry(outcome, now)
+                return Move(unit, State.SPOOLED, outcome.reason, detail=outcome.facts(), queue=entry)
 
-    def _entry(self, now: int, *, due_at: int = 0, holder: str = "") -> QueueEntry:
+    def _entry(self, outcome: Outcome, now: int, *, due_at: int = 0, holder: str = "") -> QueueEntry:
         return QueueEntry(
             FORWARD,
             due_at=due_at or now,
-            expires_at=now + self._settings.retention,
+            expires_at=now + self._directory().lifetime(outcome.tenant, self._settings.retention),
             holder=holder,
             lease_until=due_at if holder else 0,
+            reply=outcome.text,
         )
 
     async def _record(self, moves: Sequence[Move], attempts: Sequence[MailEvent]) -> None:

@@ -40,7 +40,8 @@ MAIL_LOOP = Reply(554, "5.4.6", "Mail loop: this message has been here before, o
 class PipelineSettings:
     """`instance` names this worker process in the ledger.
 
-    In milliseconds: `retention` is how long mail may wait in the queue; held mail is scanned again after `first_rescan`.
+    In milliseconds: `retention` is how long mail may wait in the queue, of tenants without a time of their own; held mail is
+    scanned again after `first_rescan`.
     """
 
     hostname: str
@@ -177,7 +178,7 @@ class Pipeline:
             judgement,
             headers_block=block,
             received_at=received_at,
-            retention=self._settings.retention,
+            retention=self._directory().lifetime(judgement.recipient.tenant, self._settings.retention),
             first_rescan=self._settings.first_rescan,
             instance=self._settings.instance,
         )

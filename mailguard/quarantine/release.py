@@ -17,6 +17,7 @@ from mailguard.core.decision import Reason
 from mailguard.core.events import EventKind, State
 from mailguard.store import schema
 from mailguard.store.ledger import Move, QueueEntry, move_in
+from mailguard.store.lifetimes import queue_lifetimes
 from mailguard.store.trace import TracedUnit
 
 PURPOSE = "release"
@@ -72,12 +73,14 @@ def release(
 ) -> list[Release]:
     """Release those of `units` that may be; what became of each, in their order.
 
-    `now` is the database's time and `lifetime` how long delivery is tried, both in milliseconds. `force` releases malware
+    `now` is the database's time and `lifetime` how long delivery is tried for tenants without a time of their own, both in
+    milliseconds. `force` releases malware
     and what was not scanned, `again` what was released already; both are recorded in the event, with `actor` and `why`.
     Raises ConflictError when a unit was moved at the same moment (the caller may repeat the call) and UnavailableError.
     """
     states = _states_now(conn, [unit.id for unit in units])
     routes = _routed(conn, units)
+    lifetimes = queue_lifetimes(conn, default=lifetime)
     marked = _marked_as_malware(conn, [unit.id for unit in units])
     results, moves = [], []
     for unit in units:
@@ -94,7 +97,7 @@ def release(
                 detail["malware"] = list(malware)
             if malware or state is State.HELD:
                 detail["forced"] = True
-            entry = QueueEntry(PURPOSE, due_at=now, expires_at=now + lifetime)
+            entry = QueueEntry(PURPOSE, due_at=now, expires_at=now + lifetimes[unit.tenant])
             reason = Reason.RELEASED_BY_ADMIN
             moves.append(Move(unit.id, State.SPOOLED, reason, actor=actor, detail=detail, queue=entry, expected=state))
     move_in(conn, moves)

@@ -20,7 +20,8 @@ QUEUED = frozenset({State.SPOOLED, State.HELD})
 class QueueEntry:
     """A unit's place in the queue. `purpose`: forward, release, dsn or rescan. Times in milliseconds UTC.
 
-    With `holder` and `lease_until` the one who enqueues it holds it from the start (it still awaits a reply).
+    With `holder` and `lease_until` the one who enqueues it holds it from the start (it still awaits a reply). `reply`: what a
+    next hop said before, or why there was none.
     """
 
     purpose: str
@@ -28,6 +29,7 @@ class QueueEntry:
     expires_at: int
     holder: str = ""
     lease_until: int = 0
+    reply: str = ""
 
 
 @dataclass(frozen=True, slots=True)

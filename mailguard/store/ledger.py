@@ -188,6 +188,7 @@ def _queue_row(entry: QueueEntry, *, unit: str, message: str, tenant: int, domai
         "expires_at": entry.expires_at,
         "holder": entry.holder,
         "lease_until": entry.lease_until,
+        "last_reply": clean(entry.reply, 512),
         # From the clock: a row that is made anew must not repeat the fences of the one before it.
         "fence": at,
     }
@@ -201,7 +202,7 @@ def _check_entry(state: State, entry: QueueEntry | None) -> None:
 _ADD_MESSAGE = inserting(schema.messages)
 _ADD_UNIT = inserting(schema.units)
 _ADD_EVENT = inserting(schema.events, without=["id"])
-_ADD_TO_QUEUE = inserting(schema.queue, without=["attempts", "crashes", "last_reply", "held", "delay_told"])
+_ADD_TO_QUEUE = inserting(schema.queue, without=["attempts", "crashes", "held", "delay_told"])
 _CURRENT = (
     select(
         schema.units.c.state,

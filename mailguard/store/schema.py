@@ -54,6 +54,7 @@ tenants = Table(
     Column("removed_at", BigInteger),  # rows stay: the ledger and the bill refer to them
     Column("verification", String(16), nullable=False, server_default="none"),
     Column("separators", String(8), nullable=False, server_default="+"),
+    Column("queue_days", Float),  # null: as it is set for all
     sqlite_autoincrement=True,
 )
 

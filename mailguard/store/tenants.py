@@ -380,6 +380,7 @@ def _records(conn: Connection, *conditions: ColumnElement[bool]) -> list[TenantR
                 row.separators,
                 ldap_of.get(row.id),
                 bool(row.greylist),
+                row.queue_days,
             ),
             tuple(domains_of.get(row.id, ())),
             row.created_at,

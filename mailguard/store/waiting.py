@@ -6,18 +6,21 @@ What is being delivered at this moment is left alone: its outcome is not known, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.engine import Connection
 
 from mailguard.core.decision import Reason
 from mailguard.core.events import EventKind, MailEvent, State
-from mailguard.core.tenant import SYSTEM_TENANT
 from mailguard.store import schema, trace
 from mailguard.store.ledger import Move, QueueEntry, move_in, note_in
+from mailguard.store.lifetimes import queue_lifetimes
 from mailguard.store.matching import recipient_condition, sender_condition
+from mailguard.store.next_hops import HopFilter, next_hop_condition
 from mailguard.store.queue import NEVER
+from mailguard.store.reconcile import spooled_purpose
 from mailguard.store.trace import TracedUnit
 
 WAITING = frozenset({State.SPOOLED, State.HELD, State.PARKED})
@@ -26,17 +29,34 @@ WAITING = frozenset({State.SPOOLED, State.HELD, State.PARKED})
 
 @dataclass(frozen=True, slots=True)
 class WaitingQuery:
-    """Which waiting mail; empty fields do not matter. `limit` 0: all."""
+    """Which waiting mail; empty fields do not matter. `limit` 0: all.
+
+    `received_before` is in milliseconds UTC.
+    """
 
     tenant: int | None = None
     recipient: str = ""
     sender: str = ""
     limit: int = 100
+    next_hop: HopFilter | None = None
+    received_before: int = 0
 
     @property
     def names_something(self) -> bool:
         """Whether any filter is set."""
-        return bool(self.tenant is not None or self.recipient or self.sender)
+        return bool(self.tenant is not None or self.recipient or self.sender or self.next_hop or self.received_before)
+
+
+@dataclass(frozen=True, slots=True)
+class Going:
+    """A unit that is about to be cancelled, and what it was in the queue for."""
+
+    unit: TracedUnit
+    purpose: str
+
+
+Tell = Callable[[Connection, Sequence[Going]], Mapping[str, str]]
+"""Tells the senders of what is cancelled, in the same transaction; returns the report's message by unit, where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +89,25 @@ def search(conn: Connection, query: WaitingQuery) -> list[TracedUnit]:
         conditions.append(recipient_condition(query.recipient))
     if query.sender:
         conditions.append(sender_condition(query.sender))
+    if query.next_hop:
+        conditions.append(next_hop_condition(query.next_hop))
+    if query.received_before:
+        conditions.append(schema.units.c.received_at <= query.received_before)
     return trace.find_units(conn, conditions, limit=query.limit or trace.EVERYTHING, oldest=True)
 
 
 def retry(conn: Connection, units: Sequence[TracedUnit], *, actor: str, now: int, lifetime: int) -> list[Change]:
-    """Make units due now; a parked one goes back into the queue for `lifetime` (both in milliseconds)."""
+    """Make units due now; a parked one goes back into the queue for its tenant's time there, by default `lifetime` ms."""
     parked: list[Move] = []
+    lifetimes = queue_lifetimes(conn, default=lifetime)
 
     def one(unit: TracedUnit, row: _Row) -> Change:
         if row.state is State.PARKED:
-            entry = QueueEntry(_purpose_before(conn, unit), due_at=now, expires_at=now + lifetime)
+            entry = QueueEntry(
+                spooled_purpose(conn, unit=unit.id, tenant=unit.tenant),
+                due_at=now,
+                expires_at=now + lifetimes[unit.tenant],
+            )
             parked.append(
                 Move(unit.id, State.SPOOLED, Reason(unit.reason), actor=actor, queue=entry, expected=State.PARKED)
             )
@@ -123,21 +152,43 @@ def unhold(conn: Connection, units: Sequence[TracedUnit], *, actor: str, now: in
     return changes
 
 
-def cancel(conn: Connection, units: Sequence[TracedUnit], *, actor: str, now: int, why: str = "") -> list[Change]:
-    """Take spooled and parked units out of the queue for good: they are not delivered, and nobody is told."""
-    moves: list[Move] = []
+def cancel(
+    conn: Connection,
+    units: Sequence[TracedUnit],
+    *,
+    actor: str,
+    now: int,
+    why: str = "",
+    tell: Tell | None = None,
+) -> list[Change]:
+    """Take spooled and parked units out of the queue for good: they are not delivered, and nobody is told but by `tell`."""
+    going: list[tuple[Going, State]] = []
 
     def one(unit: TracedUnit, row: _Row) -> Change:
         if row.state is State.HELD:
             return Change(unit, False, "waits for a scan; remove it by `mailguard quarantine delete`")
-        detail: Mapping[str, object] = {"why": why} if why else {}
-        reason = Reason.CANCELLED_BY_ADMIN
-        moves.append(Move(unit.id, State.CANCELLED, reason, actor=actor, detail=detail, expected=row.state))
+        going.append((Going(unit, row.purpose or spooled_purpose(conn, unit=unit.id, tenant=unit.tenant)), row.state))
         return Change(unit, True, "cancelled")
 
     changes = _each(conn, units, now, one)
+    told = tell(conn, [gone for gone, _ in going]) if tell else MappingProxyType({})
+    moves = []
+    for gone, state in going:
+        facts = {"why": why, "dsn": told.get(gone.unit.id, "")}
+        detail: Mapping[str, object] = {name: fact for name, fact in facts.items() if fact}
+        moves.append(
+            Move(gone.unit.id, State.CANCELLED, Reason.CANCELLED_BY_ADMIN, actor=actor, detail=detail, expected=state)
+        )
     move_in(conn, moves)
-    return changes
+    return changes if tell is None else [_with_notice(change, told) for change in changes]
+
+
+def _with_notice(change: Change, told: Mapping[str, str]) -> Change:
+    if not change.done:
+        return change
+    report = told.get(change.unit.id)
+    what = f"the sender is told by {report}" if report else "the sender may not or would not be told"
+    return replace(change, text=f"{change.text}; {what}")
 
 
 def _each(
@@ -191,17 +242,3 @@ def _note(conn: Connection, changes: Sequence[Change], what: str, *, actor: str,
             if change.done
         ],
     )
-
-
-def _purpose_before(conn: Connection, unit: TracedUnit) -> str:
-    """What a parked unit was in the queue for: its last way in tells."""
-    if unit.tenant == SYSTEM_TENANT:
-        return "dsn"
-    events = schema.events
-    reason = conn.execute(
-        select(events.c.reason)
-        .where(events.c.unit == unit.id, events.c.to_state == str(State.SPOOLED))
-        .order_by(events.c.id.desc())
-        .limit(1)
-    ).scalar_one_or_none()
-    return "release" if reason == Reason.RELEASED_BY_ADMIN else "forward"

@@ -66,6 +66,7 @@ def upgrade() -> None:
         sa.Column("removed_at", sa.BigInteger(), nullable=True),
         sa.Column("verification", sa.String(length=16), server_default="none", nullable=False),
         sa.Column("separators", sa.String(length=8), server_default="+", nullable=False),
+        sa.Column("queue_days", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tenants")),
         sa.UniqueConstraint("name", name=op.f("uq_tenants_name")),
         sqlite_autoincrement=True,

@@ -29,7 +29,7 @@ from mailguard.checks.spf import SpfCheck
 from mailguard.config import Settings
 from mailguard.config.secrets import resolve_secret
 from mailguard.config.values import split_host_port
-from mailguard.core.clock import DAY, HOUR, SECOND, Clock, system_clock
+from mailguard.core.clock import DAY, HOUR, MINUTE, SECOND, Clock, system_clock
 from mailguard.core.envelope import MailOptions, NextHop
 from mailguard.core.errors import ConfigError, Problem, UnavailableError
 from mailguard.core.reply import Reply
@@ -70,14 +70,16 @@ from mailguard.smtp.rates import Rates, RateSettings
 from mailguard.smtp.server import Listener, SmtpServer
 from mailguard.smtp.tls import TlsCertificate, self_made
 from mailguard.store.blobs import FileBlobStore
-from mailguard.store.bodies import release_bodies, sweep_orphans
+from mailguard.store.bodies import release_bodies
 from mailguard.store.buckets import SharedBuckets
+from mailguard.store.clock_step import draw_near_in
 from mailguard.store.db import Database
 from mailguard.store.greylist import Greylist, GreylistSettings
 from mailguard.store.journal import Journal, settle_left_behind
 from mailguard.store.leases import Leases
 from mailguard.store.ledger import Ledger
 from mailguard.store.queue import QueueStore
+from mailguard.store.reconcile import reconcile
 from mailguard.store.refusals import Refusals
 from mailguard.store.tenants import DirectoryCache
 from mailguard.store.verifications import Verifications
@@ -88,6 +90,10 @@ QUESTIONS = 4
 """Call-aheads on one connection: servers count refused recipients as errors, slow down, and hang up (Exchange after 5)."""
 WORKER_LEASE_MS = 30_000
 """How long a worker may be silent before it counts as dead, and what it was forwarding as interrupted."""
+QUEUE_LEASE_MS = 15 * MINUTE
+"""Longer than any lease of the queue."""
+RECONCILE_LEASE = 60.0
+"""Seconds in which workers that start together reconcile once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,15 +392,41 @@ class Relay:
             UpkeepJob("interrupted", 5.0, self.ledger.interrupt_dead, single=True),
             UpkeepJob("expiry", 60.0, expiry.run, single=True),
             UpkeepJob("bodies", 30.0, partial(release_bodies, self.db, blobs), single=True, error=ErrorKind.STORAGE),
+            # A short lease: after each start of a relay it runs once, whoever did it the last time.
             UpkeepJob(
-                "orphans", 86_400.0, partial(sweep_orphans, self.db, blobs), single=True, error=ErrorKind.STORAGE
+                "reconcile",
+                86_400.0,
+                partial(self._reconcile, blobs),
+                single=True,
+                error=ErrorKind.STORAGE,
+                lease=RECONCILE_LEASE,
             ),
+            UpkeepJob("clock", 60.0, self._draw_near, single=True, error=ErrorKind.DATABASE),
             UpkeepJob(
                 "temporary", 3600.0, partial(asyncio.to_thread, blobs.clean_up), single=True, error=ErrorKind.STORAGE
             ),
             UpkeepJob("greylist", 60.0, self.greylist.forget, single=True, error=ErrorKind.DATABASE),
             UpkeepJob("workers", 3600.0, partial(self.leases.forget_workers, older_ms=DAY), single=True),
         ]
+
+    async def _reconcile(self, blobs: FileBlobStore) -> None:
+        lifetime = round(self._settings.queue.retention_days * DAY)
+        found = await reconcile(self.db, blobs, lifetime=lifetime)
+        for what, count in found.counts.items():
+            self.metrics.reconciled.labels(what).inc(count)
+        self.log.reconciled(found.counts, units=[*found.requeued, *found.dequeued], missing=found.missing)
+        if found.requeued:
+            self.queue.notify()
+
+    async def _draw_near(self) -> None:
+        queue = self._settings.queue
+        # Longer than any wait: the longest pause between attempts with its spread, and what else is added to it.
+        longest = round(1.1 * max(queue.max_retry, 10 * queue.first_rescan) * SECOND) + QUEUE_LEASE_MS
+        await self.db.write(
+            lambda connection: draw_near_in(
+                connection, longest_wait=longest, lease=QUEUE_LEASE_MS, worker_lease=2 * WORKER_LEASE_MS
+            )
+        )
 
     async def _forget(self) -> None:
         await self.verifications.forget_old(now=system_clock())

@@ -19,13 +19,18 @@ LEASE_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`run` every `interval` seconds. `single`: by one worker of all that share the database, not by each."""
+    """`run` every `interval` seconds. `single`: by one worker of all that share the database, not by each.
+
+    `lease`: seconds for which that worker alone may; by default three intervals, a minute at least. A shorter one lets a
+    worker that starts later run the job again.
+    """
 
     name: str
     interval: float
     run: Callable[[], Awaitable[object]]
     single: bool = False
     error: ErrorKind = ErrorKind.UPKEEP
+    lease: float = 0.0
 
 
 class Upkeep:
@@ -66,5 +71,5 @@ class Upkeep:
                 self._log.exception("upkeep_failed", job=job.name)
 
     async def _ours(self, job: Job) -> bool:
-        lease_ms = max(LEASE_MS, int(job.interval * 3000))
+        lease_ms = int(job.lease * 1000) or max(LEASE_MS, int(job.interval * 3000))
         return await self._leases.acquire(f"upkeep:{job.name}", self._holder, lease_ms=lease_ms) is not None

@@ -327,6 +327,11 @@ class MailLog:
         """Changed policies are wrong; the last good ones stay."""
         self._log.error("policies_invalid", problems=[str(problem) for problem in problems])
 
+    def reconciled(self, counts: Mapping[str, int], *, units: Sequence[str], missing: Sequence[str]) -> None:
+        """After a start, and daily: what of rows and bodies did not fit; `units` were mended, bodies are `missing`."""
+        tell = self._log.error if missing else self._log.warning if any(counts.values()) else self._log.info
+        tell("reconciled", **counts, units=list(units)[:20], bodies=list(missing)[:20])
+
     def journalled(self, units: Sequence[str], *, error: str) -> None:
         """Outcomes could not be committed; they are in the journal."""
         self._log.error("journalled", units=units, error=error)

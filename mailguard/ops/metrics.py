@@ -311,6 +311,14 @@ class Metrics:
             "Outcomes that could not be committed and went to the journal instead.",
             registry=registry,
         )
+        self.reconciled = Counter(
+            "mailguard_reconciled",
+            "What did not fit after a start, and daily: waiting mail put back into the queue (requeued), places in it of mail "
+            "that does not wait (dequeued), unmarked bodies (marked), bodies of nothing (orphans), needed bodies that are gone (missing).",
+            ["what"],
+            registry=registry,
+        )
+        _start_at_zero(self.reconciled, ["requeued", "dequeued", "marked", "missing", "orphans"])
         self.dns_queries = Counter(
             "mailguard_dns_queries",
             "DNS questions, by how they were answered; cached ones asked nobody.",

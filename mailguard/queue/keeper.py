@@ -37,6 +37,11 @@ class Keeper:
     def __len__(self) -> int:
         return len(self._good_until)
 
+    @property
+    def units(self) -> set[str]:
+        """The units of the claims in hand."""
+        return {claim.unit for claim in self._good_until}
+
     def keep(self, claims: Iterable[Claim], *, taken_at: float) -> None:
         """Keep these, which were claimed or enqueued no earlier than `taken_at` by this class's clock."""
         for claim in claims:

@@ -192,7 +192,11 @@ class QueueRunner:
             return self._poll if due_at is None else min(self._poll, max(0.01, (due_at - now) / SECOND))
         taken_at = time.monotonic()
         claims = await self._services.queue.claim(
-            self._holder, limit=max(free, CLAIMED_AT_LEAST), lease_ms=self._lease_ms, besides=self._lanes.full_domains()
+            self._holder,
+            limit=max(free, CLAIMED_AT_LEAST),
+            lease_ms=self._lease_ms,
+            besides=self._lanes.full_domains(),
+            without=self._keeper.units,
         )
         self._keeper.keep(claims, taken_at=taken_at)
         surplus = [group for group in grouped(claims) if not self._lanes.add(group)]

@@ -77,13 +77,24 @@ class QueueStore:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def claim(self, holder: str, *, limit: int, lease_ms: int, besides: Collection[str] = ()) -> list[Claim]:
+    async def claim(
+        self,
+        holder: str,
+        *,
+        limit: int,
+        lease_ms: int,
+        besides: Collection[str] = (),
+        without: Collection[str] = (),
+    ) -> list[Claim]:
         """Take up to `limit` due rows, a fair share of each tenant's, and the due siblings of the same message and domain.
 
-        None of the domains in `besides`: their next hops are busy or down.
+        None of the domains in `besides`: their next hops are busy or down. None of the units in `without`, which the
+        claimant has in hand: their leases may seem to have run out when the clock was set forward.
         """
         return await self._db.write(
-            lambda connection: claim_in(connection, holder, limit=limit, lease_ms=lease_ms, besides=besides)
+            lambda connection: claim_in(
+                connection, holder, limit=limit, lease_ms=lease_ms, besides=besides, without=without
+            )
         )
 
     async def held(self, holder: str, units: Sequence[str]) -> list[Claim]:
@@ -135,11 +146,17 @@ class QueueStore:
 
 
 def claim_in(
-    connection: Connection, holder: str, *, limit: int, lease_ms: int, besides: Collection[str] = ()
+    connection: Connection,
+    holder: str,
+    *,
+    limit: int,
+    lease_ms: int,
+    besides: Collection[str] = (),
+    without: Collection[str] = (),
 ) -> list[Claim]:
     """`QueueStore.claim` inside a transaction."""
     at = now(connection)
-    chosen = _choose(connection, at, limit, besides)
+    chosen = _choose(connection, at, limit, besides, without)
     if not chosen:
         return []
     fields = {"holder": holder, "lease_until": at + lease_ms, "due_at": at + lease_ms}
@@ -148,9 +165,13 @@ def claim_in(
     return _claims(connection, chosen)
 
 
-def _choose(connection: Connection, at: int, limit: int, besides: Collection[str]) -> list[str]:
+def _choose(
+    connection: Connection, at: int, limit: int, besides: Collection[str], without: Collection[str]
+) -> list[str]:
     """Units of due rows, locked on PostgreSQL: an equal share for each tenant first, then whatever is oldest."""
     due = _queue.c.due_at <= at
+    if without:
+        due = and_(due, _queue.c.unit.not_in(sorted(without)))
     if besides:
         # Held mail waits for the scanner, not for a next hop.
         due = and_(due, or_(_queue.c.domain.not_in(sorted(besides)), _queue.c.purpose == "rescan"))

@@ -1,0 +1,76 @@
+"""What does not fit after a crash or a restored backup is mended where there is one right answer, and named."""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, insert, select, update
+
+from mailguard.core.clock import DAY
+from mailguard.core.decision import Reason
+from mailguard.core.events import State
+from mailguard.core.ids import new_message_id
+from mailguard.store import schema
+from mailguard.store.blobs import FileBlobStore
+from mailguard.store.consistency import check_in
+from mailguard.store.db import Database
+from mailguard.store.ledger import Ledger
+from mailguard.store.queue import QueueStore
+from mailguard.store.reconcile import Reconciled, reconcile
+from tests.unit.store.conftest import ManualClock
+from tests.unit.store.mail import a_message, a_move, a_unit, an_entry
+from tests.unit.store.test_bodies import keep
+
+
+async def of(db: Database, blobs: FileBlobStore) -> Reconciled:
+    return await reconcile(db, blobs, lifetime=5 * DAY)
+
+
+async def test_nothing_is_done_where_all_fits(db: Database, ledger: Ledger, blobs: FileBlobStore) -> None:
+    await keep(ledger, blobs, State.SPOOLED, State.QUARANTINED, State.DISCARDED)
+    assert not any((await of(db, blobs)).counts.values())
+
+
+async def test_waiting_mail_without_a_place_comes_back_into_the_queue(
+    db: Database, ledger: Ledger, blobs: FileBlobStore, clock: ManualClock
+) -> None:
+    message = await keep(ledger, blobs, State.SPOOLED, State.HELD, State.QUARANTINED)
+    release = a_move(f"{message}-3", State.SPOOLED, reason=Reason.RELEASED_BY_ADMIN, queue=an_entry(purpose="release"))
+    await ledger.move([release])
+    await db.write(lambda c: c.execute(delete(schema.queue)).rowcount)
+    await db.write(lambda c: c.execute(update(schema.tenants).values(queue_days=2.0)).rowcount)
+    found = await of(db, blobs)
+    assert found == Reconciled(requeued=tuple(f"{message}-{number}" for number in (1, 2, 3)))
+    assert await db.read(lambda c: check_in(c, blobs)) == []
+    rows = await db.read(
+        lambda c: c.execute(select(schema.queue.c.unit, schema.queue.c.purpose, schema.queue.c.expires_at)).all()
+    )
+    # The system tenant's own mail is a report, whatever it was before.
+    assert {(row.unit[-1], row.purpose) for row in rows} == {("1", "dsn"), ("2", "rescan"), ("3", "dsn")}
+    assert {row.expires_at for row in rows} == {clock.now + 2 * DAY}
+    assert len(await QueueStore(db).claim("w", limit=9, lease_ms=1000)) == 3
+
+
+async def test_mail_that_does_not_wait_leaves_the_queue(db: Database, ledger: Ledger, blobs: FileBlobStore) -> None:
+    message = await keep(ledger, blobs, State.SPOOLED, State.SPOOLED)
+    row = await db.read(lambda c: c.execute(select(schema.queue).where(schema.queue.c.unit == f"{message}-1")).one())
+    await ledger.move([a_move(f"{message}-1", State.DELIVERED)])
+    await db.write(lambda c: c.execute(insert(schema.queue), [dict(row._mapping)]).rowcount)
+    assert await of(db, blobs) == Reconciled(dequeued=(f"{message}-1",))
+    assert await db.read(lambda c: check_in(c, blobs)) == []
+
+
+async def test_bodies_are_marked_swept_or_named(
+    db: Database, ledger: Ledger, blobs: FileBlobStore, clock: ManualClock
+) -> None:
+    unmarked, gone = await keep(ledger, blobs, State.QUARANTINED), await keep(ledger, blobs, State.SPOOLED)
+    both = a_message(blob=True)
+    await ledger.begin(both, [a_unit(State.QUARANTINED)])
+    for message in (unmarked, both.id):
+        one = schema.messages.c.id == message
+        await db.write(lambda c, one=one: c.execute(update(schema.messages).where(one).values(blob=False)).rowcount)
+    blobs.delete(gone)
+    blobs.put(new_message_id(clock.now), [b"x"])
+    clock.advance(DAY + 1)
+    found = await of(db, blobs)
+    assert (found.marked, set(found.missing), found.orphans) == ((unmarked,), {gone, both.id}, 1)
+    assert found.counts == {"requeued": 0, "dequeued": 0, "marked": 1, "missing": 2, "orphans": 1}
+    assert list(blobs.ids()) == [unmarked]

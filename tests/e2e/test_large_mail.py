@@ -205,7 +205,7 @@ def test_twenty_large_messages_at_once_wait_for_each_other(unscanned: Relay, sin
 
     with watched(relay.worker_pids()) as peak, ThreadPoolExecutor(20) as pool:
         large_ones = [pool.submit(send, number) for number in range(20)]
-        small = []
+        small: list[float] = []
         while not all(one.done() for one in large_ones):
             started = time.monotonic()
             assert relay.send(mail(f"small {len(small)}"))[0] == 250

@@ -85,7 +85,7 @@ async def test_file_that_cannot_be_written_is_told() -> None:
     assert made._file is not None
     made._file.close()
     with Path("/dev/full").open("wb", buffering=0) as full:
-        made._file = full  # type: ignore[assignment]
+        made._file = full
         await made.add(b"x" * 200)
     assert made.failed
 

@@ -141,7 +141,7 @@ class _Parent:
 
     def _reload(self) -> None:
         self._log.info("reloading")
-        self._supervisor.signal(signal.SIGHUP)
+        self._supervisor.reload()
 
     def _count_workers(self) -> None:
         self._metrics.workers_ready.set(self._supervisor.ready_workers)

@@ -35,6 +35,7 @@ class WorkerProcess:
     control_writer: asyncio.StreamWriter
     started: float
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    reload_wanted: bool = False
 
 
 class Supervisor:
@@ -85,29 +86,41 @@ class Supervisor:
                 await self.stop()
                 raise RuntimeError("a worker could not start")
 
-    def signal(self, number: int) -> None:
-        """Pass a signal on to every worker (SIGHUP: reload)."""
+    def reload(self) -> None:
+        """Have every worker read its certificate and policies again.
+
+        One that is still starting is told when it is ready: before that SIGHUP would end it, and it may have read some of
+        them already.
+        """
         for worker in self._workers.values():
-            if worker.process.returncode is None:
-                worker.process.send_signal(number)
+            if worker.ready.is_set():
+                _send(worker, signal.SIGHUP)
+            else:
+                worker.reload_wanted = True
 
     async def stop(self) -> None:
         """Ask every worker to drain; kill what has not ended when the drain time and a little more are over."""
         self._stopping.set()
-        self.signal(signal.SIGTERM)
+        self._signal_all(signal.SIGTERM)
         if not self._tasks:
             return
         _, running = await asyncio.wait(self._tasks, timeout=self._drain_seconds + 5)
         if running:
             self._log.warning("drain_timed_out", workers=len(running))
-            self.signal(signal.SIGKILL)
+            self._signal_all(signal.SIGKILL)
             await asyncio.wait(running)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for worker in self._workers.values():
+            _send(worker, number)
 
     async def _keep(self, slot: int) -> None:
         """Run the worker of one slot for as long as the supervisor runs, a new one after each death."""
         failures = 0
         while not self._stopping.is_set():
             worker = await self._spawn(slot)
+            if self._stopping.is_set():  # since, so it was not there to hear of it
+                _send(worker, signal.SIGTERM)
             watch = asyncio.create_task(self._watch_ready(worker))
             status = await worker.process.wait()
             watch.cancel()
@@ -144,6 +157,13 @@ class Supervisor:
     async def _watch_ready(self, worker: WorkerProcess) -> None:
         if (await worker.control.readline()).strip() == b"ready":
             worker.ready.set()
+            if worker.reload_wanted:
+                _send(worker, signal.SIGHUP)
             self._changed.set()
             self._on_change()
             self._log.info("worker_ready", slot=worker.slot, pid=worker.process.pid)
+
+
+def _send(worker: WorkerProcess, number: signal.Signals) -> None:
+    if worker.process.returncode is None:
+        worker.process.send_signal(number)

@@ -72,7 +72,7 @@ def new_relay(tmp_path: Path, clamd: Clamd, dns_server: DnsServer) -> Iterator[C
     for relay in made:
         relay.stop()
     for relay in made:
-        relay.cli("ledger", "check")
+        relay.run("ledger", "check")
 
 
 @pytest.fixture
@@ -105,4 +105,4 @@ def shared_relay(
     made.add_tenant("acme", "client.test", shared_sink.port)
     yield made.start()
     made.stop()
-    made.cli("ledger", "check")
+    made.run("ledger", "check")

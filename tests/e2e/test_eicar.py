@@ -53,7 +53,7 @@ def guard(tmp_path_factory: pytest.TempPathFactory, dns_server: DnsServer, share
         relay.add_tenant("acme", "client.test", shared_sink.port)
         yield relay.start()
         relay.stop()
-    relay.cli("ledger", "check")
+    relay.run("ledger", "check")
 
 
 def test_every_sample_is_sent(samples: Path) -> None:

@@ -42,7 +42,7 @@ def road(tmp_path_factory: pytest.TempPathFactory, clamd: Clamd, dns_server: Dns
         relay.environment["MAILGUARD_OUTBOUND__SMARTHOST"] = f"127.0.0.1:{sender.port}"
         stack.callback(relay.stop)
         yield Road(sender, relay.start(), client)
-    relay.cli("ledger", "check")
+    relay.run("ledger", "check")
 
 
 def unix(message: bytes) -> bytes:
@@ -69,7 +69,7 @@ def test_malware_waits_in_quarantine_until_it_is_released(road: Road) -> None:
     assert kept["reason"] == "malware"
     assert road.client.mails("client.test", "u2") == []
     wait_until(lambda: "status=sent" in _told(road.sender, "u2@client.test"), what="the sender's 250")
-    road.relay.cli("quarantine", "release", kept["id"], "--force")
+    road.relay.run("quarantine", "release", kept["id"], "--force")
     wait_until(lambda: road.client.mails("client.test", "u2"), what="the released mail in the client's maildir")
     (received,) = road.client.mails("client.test", "u2")
     assert EICAR in received

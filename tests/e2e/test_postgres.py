@@ -36,7 +36,7 @@ def test_the_whole_road(pg_relay: Relay, sink: SinkThread) -> None:
     assert relay.send(infected(), ["v@client.test"])[0] == 250
     (kept,) = relay.json("quarantine", "list")
     assert kept["malware"] == ["Eicar-Test.UNOFFICIAL"]
-    relay.cli("quarantine", "release", kept["id"], "--force", "--actor", "ops")
+    relay.run("quarantine", "release", kept["id"], "--force", "--actor", "ops")
     wait_until(lambda: relay.states("v@client.test") == ["released"], what="the release")
     (released,) = arrived(sink, "v@client.test")
     assert EICAR in released.content

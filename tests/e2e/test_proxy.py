@@ -33,7 +33,7 @@ def proxied(
     relay.add_tenant("acme", "client.test", shared_sink.port)
     yield relay.start()
     relay.stop()
-    relay.cli("ledger", "check")
+    relay.run("ledger", "check")
 
 
 @pytest.mark.parametrize("family", CLIENTS)

@@ -59,14 +59,14 @@ def test_it_is_listed_by_tenant_recipient_sender_reason_and_time(shared_relay: R
     assert found("--reason", "malware") == {virus}
     assert found("--reason", "dmarc_fail") == {forged}
     assert found("--until", "1h") == set()
-    table = relay.cli("quarantine", "list", "--to", "lists@globex.test").stdout
+    table = relay.run("quarantine", "list", "--to", "lists@globex.test").stdout
     assert virus in table
     assert "Eicar" in table
 
 
 def test_what_is_shown_explains_itself_and_looking_is_recorded(shared_relay: Relay) -> None:
     unit = kept(shared_relay, "shown@client.test")
-    text = shared_relay.cli("quarantine", "show", unit).stdout
+    text = shared_relay.run("quarantine", "show", unit).stdout
     for word in ("from the bank", "bank@forged.test", "dmarc_fail", "dmarc=fail", "default", "shown@client.test"):
         assert word in text
     raw = subprocess.run(
@@ -91,7 +91,7 @@ def test_five_processes_release_it_at_once_and_it_is_delivered_once(
     assert outcomes.count("releasing") == 1
     assert set(outcomes) <= {"releasing", "under_way", "released"}
     until_state(shared_relay, "once@client.test", "released")
-    shared_relay.cli("quarantine", "release", unit)
+    shared_relay.run("quarantine", "release", unit)
     (received,) = arrived(shared_sink, "once@client.test")
     assert below_our_block(received.content) == FORGED
     assert received.mail.startswith("MAIL FROM:<a@sender.test>")
@@ -104,33 +104,33 @@ def test_five_processes_release_it_at_once_and_it_is_delivered_once(
 
 def test_who_released_it_when_and_why_stays_in_the_trace(shared_relay: Relay) -> None:
     unit = kept(shared_relay, "why@client.test")
-    shared_relay.cli("quarantine", "release", unit, "--actor", "alice", "--why", "the customer called")
+    shared_relay.run("quarantine", "release", unit, "--actor", "alice", "--why", "the customer called")
     until_state(shared_relay, "why@client.test", "released")
     (released,) = [event for event in history(shared_relay, unit) if event["reason"] == "released_by_admin"][:1]
     assert released["actor"] == "alice"
     assert released["detail"]["why"] == "the customer called"
-    text = shared_relay.cli("trace", "--to", "why@client.test").stdout
+    text = shared_relay.run("trace", "--to", "why@client.test").stdout
     assert "alice" in text
     assert "the customer called" in text
 
 
 def test_again_delivers_it_once_more(shared_relay: Relay, shared_sink: SinkThread) -> None:
     unit = kept(shared_relay, "again@client.test")
-    shared_relay.cli("quarantine", "release", unit)
+    shared_relay.run("quarantine", "release", unit)
     until_state(shared_relay, "again@client.test", "released")
     assert len(arrived(shared_sink, "again@client.test")) == 1
-    assert "--again" in shared_relay.cli("quarantine", "release", unit).stdout
-    shared_relay.cli("quarantine", "release", unit, "--again")
+    assert "--again" in shared_relay.run("quarantine", "release", unit).stdout
+    shared_relay.run("quarantine", "release", unit, "--again")
     wait_until(lambda: len(arrived(shared_sink, "again@client.test")) == 2, what="the second delivery")
     until_state(shared_relay, "again@client.test", "released")
 
 
 def test_malware_is_released_by_force_only(shared_relay: Relay, shared_sink: SinkThread) -> None:
     unit = kept(shared_relay, "force@client.test", infected())
-    refused = shared_relay.cli("quarantine", "release", unit, check=False)
+    refused = shared_relay.run("quarantine", "release", unit, check=False)
     assert refused.returncode == 1
     assert "--force" in refused.stdout
-    shared_relay.cli("quarantine", "release", unit, "--force", "--actor", "bob")
+    shared_relay.run("quarantine", "release", unit, "--force", "--actor", "bob")
     until_state(shared_relay, "force@client.test", "released")
     (received,) = arrived(shared_sink, "force@client.test")
     assert EICAR in received.content
@@ -142,7 +142,7 @@ def test_malware_is_released_by_force_only(shared_relay: Relay, shared_sink: Sin
 def test_all_that_match_are_released_malware_left_alone(shared_relay: Relay, shared_sink: SinkThread) -> None:
     shared_relay.send(FORGED, ["a1@client.test", "a2@client.test", "a3@client.test"])
     shared_relay.send(infected(), ["a4@client.test"])
-    done = shared_relay.cli("quarantine", "release", "--all", "--since", "1h", "--reason", "dmarc_fail", "--to", "client.test", "--json")  # fmt: skip
+    done = shared_relay.run("quarantine", "release", "--all", "--since", "1h", "--reason", "dmarc_fail", "--to", "client.test", "--json")  # fmt: skip
     assert {result["recipient"] for result in json.loads(done.stdout)} >= {f"a{n}@client.test" for n in (1, 2, 3)}
     for number in (1, 2, 3):
         until_state(shared_relay, f"a{number}@client.test", "released")
@@ -153,12 +153,12 @@ def test_all_that_match_are_released_malware_left_alone(shared_relay: Relay, sha
 def test_a_release_that_the_next_hop_refuses_returns_to_quarantine(relay: Relay, sink: SinkThread) -> None:
     unit = kept(relay, "u@client.test")
     sink.sink.script = {"rcpt": "550 5.2.1 Mailbox disabled"}
-    relay.cli("quarantine", "release", unit)
+    relay.run("quarantine", "release", unit)
     until_state(relay, "u@client.test", "quarantined")
     wait_until(lambda: len(history(relay, unit)) > 2, what="the attempt in the trace")
     assert "5.2.1" in json.dumps(history(relay, unit))
     sink.sink.script = {}
-    relay.cli("quarantine", "release", unit)
+    relay.run("quarantine", "release", unit)
     until_state(relay, "u@client.test", "released")
     assert len(arrived(sink, "u@client.test")) == 1
 
@@ -166,10 +166,10 @@ def test_a_release_that_the_next_hop_refuses_returns_to_quarantine(relay: Relay,
 def test_a_release_waits_while_the_next_hop_is_down(relay: Relay, sink: SinkThread) -> None:
     unit = kept(relay, "u@client.test")
     sink.stop()
-    relay.cli("quarantine", "release", unit)
+    relay.run("quarantine", "release", unit)
     wait_until(lambda: "attempt" in {event["kind"] for event in history(relay, unit)}, what="an attempt")
     assert relay.states("u@client.test") == ["spooled"]
-    (again,) = json.loads(relay.cli("quarantine", "release", unit, "--json").stdout)
+    (again,) = json.loads(relay.run("quarantine", "release", unit, "--json").stdout)
     assert again["outcome"] == "under_way"
     sink.start()
     until_state(relay, "u@client.test", "released")
@@ -178,12 +178,12 @@ def test_a_release_waits_while_the_next_hop_is_down(relay: Relay, sink: SinkThre
 
 def test_deleted_mail_is_gone_for_good_but_not_from_the_trace(shared_relay: Relay) -> None:
     unit = kept(shared_relay, "deleted@client.test")
-    shared_relay.cli("quarantine", "delete", unit, "--actor", "carol", "--why", "nobody wants it")
+    shared_relay.run("quarantine", "delete", unit, "--actor", "carol", "--why", "nobody wants it")
     assert shared_relay.states("deleted@client.test") == ["deleted"]
-    assert shared_relay.cli("quarantine", "release", unit, check=False).returncode == 1
-    assert shared_relay.cli("quarantine", "show", unit, "--raw", check=False).returncode == 1
+    assert shared_relay.run("quarantine", "release", unit, check=False).returncode == 1
+    assert shared_relay.run("quarantine", "show", unit, "--raw", check=False).returncode == 1
     assert shared_relay.json("quarantine", "list", "--to", "deleted@client.test") == []
-    text = shared_relay.cli("trace", "--to", "deleted@client.test").stdout
+    text = shared_relay.run("trace", "--to", "deleted@client.test").stdout
     assert "carol" in text
     assert "nobody wants it" in text
 
@@ -202,7 +202,7 @@ def test_retention_ends_and_the_body_goes(new_relay: Callable[..., Relay], sink:
     assert relay.states("v@client.test") == ["quarantined"]  # its own retention is longer
     (expiry,) = [event for event in history(relay, forged) if event["to_state"] == "expired"]
     assert (expiry["reason"], expiry["actor"]) == ("retention", "")
-    assert relay.cli("quarantine", "release", forged, check=False).returncode == 1
+    assert relay.run("quarantine", "release", forged, check=False).returncode == 1
     relay.stop()
     relay.start()
     bodies = {path.name for path in (relay.root / "data").rglob("*") if path.is_file()}
@@ -216,6 +216,6 @@ def bodies_of(relay: Relay) -> set[str]:
 
 @pytest.mark.parametrize("arguments", [["release"], ["release", "--all"], ["delete", "--all"], ["release", "nonsense"]])
 def test_what_is_not_named_is_not_touched(shared_relay: Relay, arguments: list[str]) -> None:
-    done = shared_relay.cli("quarantine", *arguments, check=False)
+    done = shared_relay.run("quarantine", *arguments, check=False)
     assert done.returncode in (1, 2)
     assert "Traceback" not in done.stderr

@@ -30,6 +30,13 @@ def relay(new_relay: Callable[..., Relay], policies: Path, sink: SinkThread) -> 
     return made.start()
 
 
+def put(path: Path, text: str) -> None:
+    """Replace a file in one step, so that nobody reads half of it."""
+    scratch = path.with_suffix(".new")
+    scratch.write_text(text)
+    scratch.replace(path)
+
+
 def everywhere(condition: Callable[[], bool], *, what: str) -> None:
     """Wait until it holds for new connections, whichever worker gets them."""
     wait_until(lambda: all(condition() for _ in range(8)), seconds=SECONDS, what=what)
@@ -43,11 +50,11 @@ def test_tenants_domains_and_next_hops(relay: Relay, new_sink: Callable[..., Sin
     assert relay.send(mail("first"), ["u@new.test"])[0] == 250
     assert len(arrived(other, "u@new.test")) == 1
 
-    relay.cli("tenant", "domain", "add", "globex", "second.test", "--next-hop", f"127.0.0.1:{other.port}")
+    relay.run("tenant", "domain", "add", "globex", "second.test", "--next-hop", f"127.0.0.1:{other.port}")
     everywhere(lambda: relay.takes("u@second.test"), what="the second domain being taken")
 
     third = new_sink()
-    relay.cli("tenant", "set", "globex", "--next-hop", f"127.0.0.1:{third.port}")
+    relay.run("tenant", "set", "globex", "--next-hop", f"127.0.0.1:{third.port}")
 
     def goes_to_the_third() -> bool:
         before = len(third.messages)
@@ -56,18 +63,18 @@ def test_tenants_domains_and_next_hops(relay: Relay, new_sink: Callable[..., Sin
 
     everywhere(goes_to_the_third, what="the new next hop being used")
 
-    relay.cli("tenant", "domain", "remove", "globex", "second.test")
+    relay.run("tenant", "domain", "remove", "globex", "second.test")
     everywhere(lambda: not relay.takes("u@second.test"), what="the removed domain being refused")
     assert relay.takes("u@new.test")
-    relay.cli("tenant", "remove", "globex")
+    relay.run("tenant", "remove", "globex")
     everywhere(lambda: not relay.takes("u@new.test"), what="the removed tenant's domain being refused")
     assert relay.takes("u@client.test")
 
 
 def test_lists_and_profiles_of_a_tenant(relay: Relay) -> None:
-    relay.cli("tenant", "deny", "add", "acme", "sender.test")
+    relay.run("tenant", "deny", "add", "acme", "sender.test")
     everywhere(lambda: relay.send(mail("denied"))[0] == 550, what="the deny entry being used")
-    relay.cli("tenant", "set", "acme", "--policy", "tag-only")
+    relay.run("tenant", "set", "acme", "--policy", "tag-only")
     everywhere(lambda: relay.send(mail("denied but tagged"))[0] == 250, what="the other profile being used")
 
 
@@ -76,27 +83,28 @@ def test_a_changed_profile_is_used_and_a_broken_one_is_not(relay: Relay, policie
     assert relay.send(infected())[0] == 250
 
     good = default.read_text().replace("malware: quarantine", "malware: reject")
-    default.write_text(good)
+    put(default, good)
     everywhere(lambda: relay.send(infected())[0] == 550, what="the changed profile being used")
     wait_until(lambda: relay.metric('mailguard_policy_reloads_total{result="ok"}') == 2, what="both workers' reloads")
     assert relay.metric('mailguard_policy_reloads_total{result="error"}') == 0
 
-    default.write_text(good.replace("malware: reject", "malware: tickle"))
+    put(default, good.replace("malware: reject", "malware: tickle"))
     wait_until(lambda: relay.metric('mailguard_policy_reloads_total{result="error"}') == 2, what="both being told")
     assert "default.yaml" in relay.log
     assert "tickle" in relay.log
     assert {relay.send(infected())[0] for _ in range(8)} == {550}
     assert relay.get("/readyz")[0] == 200
-    assert relay.cli("policy", "check", check=False).returncode == 2
+    assert relay.run("policy", "check", check=False).returncode == 2
 
-    default.write_text(good.replace("malware: reject", "malware: quarantine"))
+    put(default, good.replace("malware: reject", "malware: quarantine"))
     everywhere(lambda: relay.send(infected())[0] == 250, what="the mended profile being used")
 
 
 def test_a_new_rule_is_used(relay: Relay, policies: Path, sink: SinkThread) -> None:
-    (policies / "rules/90-ours.yaml").write_text(
+    put(
+        policies / "rules/90-ours.yaml",
         "rules:\n  - name: OURS_TULIPS\n    description: bulbs\n    score: 1.5\n    where: subject\n"
-        "    patterns: tulips\n    hits: [tulips]\n"
+        "    patterns: tulips\n    hits: [tulips]\n",
     )
 
     def is_seen() -> bool:
@@ -104,7 +112,7 @@ def test_a_new_rule_is_used(relay: Relay, policies: Path, sink: SinkThread) -> N
         return b"OURS_TULIPS(1.50)" in sink.messages[-1].content
 
     everywhere(is_seen, what="the new rule being used")
-    (policies / "rules/90-ours.yaml").write_text("rules:\n  - name: OURS_TULIPS\n    patterns: '('\n")
+    put(policies / "rules/90-ours.yaml", "rules:\n  - name: OURS_TULIPS\n    patterns: '('\n")
     wait_until(lambda: relay.metric('mailguard_policy_reloads_total{result="error"}') == 2, what="both being told")
     everywhere(is_seen, what="the last good rules staying")
 
@@ -114,7 +122,7 @@ def test_sighup_reads_the_policies_at_once(new_relay: Callable[..., Relay], poli
     relay.add_tenant("acme", "client.test", sink.port)
     relay.start()
     default = policies / "default.yaml"
-    default.write_text(default.read_text().replace("malware: quarantine", "malware: reject"))
+    put(default, default.read_text().replace("malware: quarantine", "malware: reject"))
     assert relay.send(infected())[0] == 250
     assert relay.process is not None
     relay.process.send_signal(signal.SIGHUP)

@@ -40,7 +40,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def scanned(relay: Relay, *arguments: object) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in relay.cli("scan", "--json", *arguments).stdout.splitlines()]
+    return [json.loads(line) for line in relay.run("scan", "--json", *arguments).stdout.splitlines()]
 
 
 def said_by_the_door(relay: Relay, message: bytes, recipient: str) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def test_the_same_as_at_the_door(shared_relay: Relay, files: dict[str, Path], na
 
 
 def test_a_tenants_lists_and_profile_count(relay: Relay, files: dict[str, Path], sink: SinkThread) -> None:
-    relay.cli("tenant", "deny", "add", "acme", "sender.test", "--reason", "no thanks")
+    relay.run("tenant", "deny", "add", "acme", "sender.test", "--reason", "no thanks")
     relay.add_tenant("globex", "globex.test", sink.port, "--policy", "tag-only")
     wait_until(lambda: relay.send(mail())[0] == 550, what="the deny entry being used")
     wait_until(lambda: relay.takes("u@globex.test"), what="the other tenant being served")
@@ -89,14 +89,14 @@ def test_tsv_of_paths_from_standard_input(shared_relay: Relay, files: dict[str, 
 
 def test_without_scanner_and_network_it_still_explains(new_relay: Callable[..., Relay], files: dict[str, Path]) -> None:
     relay = new_relay(clamd="127.0.0.1:1", dns="127.0.0.1:1")
-    done = relay.cli("scan", files["clean"])
+    done = relay.run("scan", files["clean"])
     assert "does not answer" in done.stderr
     assert "deliver (clean)" in done.stdout
     assert "score" in done.stdout
 
 
 def test_what_cannot_be_read_ends_nothing_but_the_exit_code(shared_relay: Relay, files: dict[str, Path]) -> None:
-    done = shared_relay.cli("scan", "--tsv", files["clean"], "/nowhere/at-all.eml", files["spam"], check=False)
+    done = shared_relay.run("scan", "--tsv", files["clean"], "/nowhere/at-all.eml", files["spam"], check=False)
     assert done.returncode == 1
     assert "/nowhere/at-all.eml" in done.stderr
     assert len(done.stdout.splitlines()) == 2

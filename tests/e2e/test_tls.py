@@ -143,7 +143,7 @@ def test_a_next_hop_that_offers_tls_gets_it(
     assert received.tls
     assert b"X-MailGuard-Verdict" in received.content
     assert relay.metric('mailguard_next_hop_tls_total{version="TLSv1.3"}') == 1
-    wait_until(lambda: "TLSv1.3" in relay.cli("trace", "--to", "u@client.test").stdout, what="the trace telling of TLS")
+    wait_until(lambda: "TLSv1.3" in relay.run("trace", "--to", "u@client.test").stdout, what="the trace telling of TLS")
 
 
 FAILING: dict[str, dict[str, Any]] = {

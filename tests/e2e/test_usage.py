@@ -65,7 +65,7 @@ def test_it_adds_up_to_the_octet(used: tuple[Relay, Counter[str], Counter[str]])
     assert units == sent_units
     assert octets == sent_octets
     assert active == {"acme": 3, "globex": 1}  # to whom something was delivered
-    assert relay.cli("ledger", "check").returncode == 0
+    assert relay.run("ledger", "check").returncode == 0
 
 
 def test_a_release_is_counted_when_it_is_delivered_once(
@@ -73,9 +73,9 @@ def test_a_release_is_counted_when_it_is_delivered_once(
 ) -> None:
     relay, sent_units, _ = used
     (kept,) = relay.json("quarantine", "list", "--to", "v@globex.test")
-    relay.cli("quarantine", "release", kept["id"], "--force")
+    relay.run("quarantine", "release", kept["id"], "--force")
     wait_until(lambda: relay.states("v@globex.test") == ["released"], what="the release")
-    relay.cli("quarantine", "release", kept["id"], "--force")
+    relay.run("quarantine", "release", kept["id"], "--force")
     units, _, _ = figures(relay, "--tenant", "globex")
     assert units["globex released"] == 1
     assert units["globex quarantined"] == sent_units["globex quarantined"]
@@ -96,12 +96,12 @@ def test_mail_that_had_to_wait_counts_once(relay: Relay, sink: SinkThread) -> No
 
 def test_csv_and_table_tell_the_same(used: tuple[Relay, Counter[str], Counter[str]]) -> None:
     relay, sent_units, sent_octets = used
-    rows = list(csv.DictReader(io.StringIO(relay.cli("usage", "--month", MONTH, "--csv").stdout)))
+    rows = list(csv.DictReader(io.StringIO(relay.run("usage", "--month", MONTH, "--csv").stdout)))
     for row in rows:
         for count in COUNTS:
             assert int(row[f"{count}_units"]) == sent_units[f"{row['tenant']} {count}"]
             assert int(row[f"{count}_bytes"]) == sent_octets[f"{row['tenant']} {count}"]
-    table = relay.cli("usage", "--month", MONTH).stdout
+    table = relay.run("usage", "--month", MONTH).stdout
     assert "acme" in table
     assert "globex" in table
 
@@ -109,6 +109,6 @@ def test_csv_and_table_tell_the_same(used: tuple[Relay, Counter[str], Counter[st
 def test_another_month_is_empty_and_nonsense_is_refused(shared_relay: Relay) -> None:
     assert shared_relay.json("usage", "--month", "2001-01")["tenants"] == []
     for nonsense in ("2026-13", "yesterday", ""):
-        done = shared_relay.cli("usage", "--month", nonsense, check=False)
+        done = shared_relay.run("usage", "--month", nonsense, check=False)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr

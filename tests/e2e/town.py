@@ -5,19 +5,14 @@ What the relay recorded is read by its command line within this process: a look 
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-from mailguard.cli import main
 from mailguard.core.ids import is_message_id
 from tests.servers.ports import wait_until
 from tests.servers.relay import ROOT, Relay
@@ -65,21 +60,8 @@ class Town:
 
     def run(self, *arguments: object, check: bool = True) -> tuple[int, str]:
         """Run a command; its exit code and what it printed, errors included."""
-        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
-        with (
-            mock.patch.dict(os.environ, self.relay.environment),
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(out),
-        ):
-            try:
-                main(["--config", str(self.relay.config), *map(str, arguments)])
-            except SystemExit as ended:
-                code = int(ended.code or 0)
-        out.seek(0)
-        text = out.read()
-        if check and code:
-            raise AssertionError(f"mailguard {' '.join(map(str, arguments))} ended with {code}:\n{text}")
-        return code, text
+        done = self.relay.run(*arguments, check=check)
+        return done.returncode, done.stdout + done.stderr
 
     def json(self, *arguments: object) -> Any:
         """What a command prints with `--json`."""

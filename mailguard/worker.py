@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
@@ -41,11 +42,18 @@ async def run(settings: Settings, *, instance: str, control: socket.socket) -> N
     writer.close()
 
 
+def allow_connections() -> None:
+    """As many open files as the system allows us: the usual 1,024 are less than `max_connections`."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def main() -> None:
     """The process's entry: exits 0 after a drain, 2 on a wrong setting, 1 when something needed is away."""
     settings = load_settings()
     logs.configure(level=settings.log.level, form=settings.log.format)
     log = logs.get_logger("worker")
+    allow_connections()
     control = socket.socket(fileno=int(os.environ.pop(CONTROL_FD_VARIABLE)))
     try:
         uvloop.run(run(settings, instance=os.environ[INSTANCE_VARIABLE], control=control))

@@ -148,6 +148,12 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self.smtp_large_waiting = Gauge(
+            "mailguard_smtp_large_waiting",
+            "Large messages that have come in and wait for room in memory ([server] memory_budget), over all workers.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self.smtp_tls_handshakes = Counter(
             "mailguard_smtp_tls_handshakes",
             "STARTTLS handshakes with senders, by protocol version; failed is a handshake that came to nothing.",

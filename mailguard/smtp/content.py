@@ -208,12 +208,14 @@ class ContentReceiver(Connection):
 
     async def _await_room(self, octets: int) -> bool:
         self._waiting = True  # the message is still the client's: nothing is lost if the connection ends now
+        self.shared.observer.large_waits(1)
         try:
             async with asyncio.timeout(self.settings.memory_wait):
                 await self.shared.room.enter(octets)
         except TimeoutError:
             return False
         finally:
+            self.shared.observer.large_waits(-1)
             self._waiting = False
         return True
 

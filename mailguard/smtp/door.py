@@ -49,6 +49,9 @@ class Observer(Protocol):
     def tls_handshake(self, version: str) -> None:
         """STARTTLS ended: the protocol (`TLSv1.3`), or empty when the handshake failed."""
 
+    def large_waits(self, more: int) -> None:
+        """So many large messages more, or fewer, wait for room in memory."""
+
     def unforeseen(self) -> None:
         """Something unforeseen happened and was answered with 451 4.3.0; its traceback is in the log."""
 
@@ -66,6 +69,9 @@ class NullObserver:
         """Ignored."""
 
     def tls_handshake(self, version: str) -> None:
+        """Ignored."""
+
+    def large_waits(self, more: int) -> None:
         """Ignored."""
 
     def unforeseen(self) -> None:

@@ -195,6 +195,10 @@ class MetricsObserver:
         if known == "failed":
             self._metrics.failed(ErrorKind.TLS)
 
+    def large_waits(self, more: int) -> None:
+        """More of them wait, or fewer."""
+        self._metrics.smtp_large_waiting.inc(more)
+
     def unforeseen(self) -> None:
         """A bug until shown otherwise."""
         self._metrics.failed(ErrorKind.PIPELINE)

@@ -52,6 +52,7 @@ class Watcher:
     refused: list[str] = field(default_factory=list)
     tls: list[str] = field(default_factory=list)
     errors: int = 0
+    waiting: int = 0
 
     def session_opened(self) -> None:
         self.opened += 1
@@ -65,6 +66,9 @@ class Watcher:
 
     def tls_handshake(self, version: str) -> None:
         self.tls.append(version)
+
+    def large_waits(self, more: int) -> None:
+        self.waiting += more
 
     def unforeseen(self) -> None:
         self.errors += 1

@@ -213,7 +213,7 @@ def test_twenty_large_messages_at_once_wait_for_each_other(unscanned: Relay, sin
             time.sleep(0.2)
         replies = [one.result() for one in large_ones]
     assert [reply[:3] for reply in replies] == ["250"] * 20
-    assert peak.growth <= 450 * MEBIBYTE, f"{peak.growth / MEBIBYTE:.0f} MB"
+    assert peak.growth <= 300 * MEBIBYTE, f"{peak.growth / MEBIBYTE:.0f} MB"
     assert max(small) < 20
     digests = [
         hashlib.sha256(below_our_block(one.content)).hexdigest() for one in sink.messages if len(one.content) > MEBIBYTE

@@ -86,7 +86,12 @@ def test_greylisting(start: Callable[..., Relay], sink: SinkThread) -> None:
     relay = start(workers=2, greylist_delay=1.5, greylist_auto_allow=2)
     assert relay.send(mail("before"))[0] == 250
     relay.cli("tenant", "set", "acme", "--greylist", "on")
-    wait_until(lambda: relay.send(mail("new"), ["first@client.test"])[0] == 451, seconds=10, what="greylisting")
+    probes = iter(range(10_000))  # nobody comes twice, and each new connection is any worker's
+
+    def is_on() -> bool:
+        return relay.send(mail("probe"), [f"probe{next(probes)}@client.test"])[0] == 451
+
+    wait_until(lambda: all(is_on() for _ in range(12)), seconds=10, what="greylisting in both workers")
     code, text = relay.send(mail("new"), ["first@client.test"])
     assert code == 451
     assert text.startswith("4.7.1 Greylisted; please come again in ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -29,10 +30,10 @@ def listed(mailguard: Run, *arguments: str) -> list[str]:
     return [unit["id"] for unit in mailguard("queue", "list", *arguments, "--json").json]
 
 
-def authenticated(world: World, *recipients: str, state: State = State.SPOOLED, **fields: object) -> list[str]:
+def authenticated(world: World, *recipients: str, **fields: Any) -> list[str]:
     """Mail whose sender is authenticated, so that it may be told."""
     with mock.patch.object(ledger_of, "findings", lambda **_: AUTHENTICATED):
-        return world.mail(state, recipients=recipients or ("joe@acme.test",), **fields)
+        return world.mail(State.SPOOLED, recipients=recipients or ("joe@acme.test",), **fields)
 
 
 def add_beta(world: World) -> int:
@@ -43,7 +44,7 @@ def add_beta(world: World) -> int:
             conn, name="beta", now=1, domains=["beta.test"],
             next_hops=[NextHop("192.0.2.7", 2525, 20), NextHop("mx.beta.test", 25, 10)],
         )  # fmt: skip
-        aliases.set_alias(conn, tenant="beta", alias="beta-alias.test", of="beta.test", rewrite=False)  # type: ignore[arg-type]
+        aliases.set_alias(conn, tenant="beta", alias="beta-alias.test", of="beta.test", rewrite=False)
         return made
 
     return world.db.write_sync(work)

@@ -64,9 +64,8 @@ async def test_bodies_are_marked_swept_or_named(
     unmarked, gone = await keep(ledger, blobs, State.QUARANTINED), await keep(ledger, blobs, State.SPOOLED)
     both = a_message(blob=True)
     await ledger.begin(both, [a_unit(State.QUARANTINED)])
-    for message in (unmarked, both.id):
-        one = schema.messages.c.id == message
-        await db.write(lambda c, one=one: c.execute(update(schema.messages).where(one).values(blob=False)).rowcount)
+    those = schema.messages.c.id.in_([unmarked, both.id])
+    await db.write(lambda c: c.execute(update(schema.messages).where(those).values(blob=False)).rowcount)
     blobs.delete(gone)
     blobs.put(new_message_id(clock.now), [b"x"])
     clock.advance(DAY + 1)

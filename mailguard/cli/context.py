@@ -1,6 +1,6 @@
 """What commands share: the settings, the database, the blobs, who is acting. Opened when asked for, closed at the end.
 
-Commands open the few stores they need by themselves rather than through app.py, which would load the whole relay.
+Commands open the few stores they need by themselves rather than through app, which would load the whole relay.
 """
 
 from __future__ import annotations

@@ -217,7 +217,7 @@ async def _scan_all(
     show: Callable[[Scanned], None],
 ) -> bool:
     """Scan and show every file in the order given; whether any failed."""
-    from mailguard.app import build_scanner
+    from mailguard.app.filter import build_scanner
 
     failed = False
     async with build_scanner(

@@ -12,6 +12,6 @@ def serve(context: typer.Context) -> None:
     cli = cli_of(context)
     settings = cli.settings
 
-    from mailguard.parent import serve as run
+    from mailguard.app.parent import serve as run
 
     raise typer.Exit(run(settings, config=cli.config))

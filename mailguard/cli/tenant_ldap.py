@@ -125,7 +125,7 @@ def _try(cli: Cli, record: TenantRecord, address: str) -> bool:
     lookup, tenant = record.tenant.ldap, record.tenant
     if lookup is None:
         raise NotFoundError(f"nothing is known of {tenant.name}'s directory server; give --url and --base")
-    from mailguard.app import ldap_lookups
+    from mailguard.app.wiring import ldap_lookups
 
     async def ask() -> bool:
         lookups: LdapLookups = ldap_lookups(cli.settings)

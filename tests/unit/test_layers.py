@@ -44,12 +44,6 @@ BARRED = tuple(
 """Rooms of one step that must not import each other."""
 
 ROOM_OF_FILE = {
-    "app": "app",
-    "scan": "app",
-    "supervisor": "app",
-    "worker": "app",
-    "upkeep": "app",
-    "parent": "app",
     "pipeline": "pipeline",
     "__main__": "cli",
 }

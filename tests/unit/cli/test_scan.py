@@ -63,9 +63,9 @@ class FakeScanner:
 @pytest.fixture
 def scanner(monkeypatch: pytest.MonkeyPatch) -> FakeScanner:
     scanner = FakeScanner()
-    app = ModuleType("mailguard.app")
+    app = ModuleType("mailguard.app.filter")
     app.build_scanner = scanner.build  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "mailguard.app", app)
+    monkeypatch.setitem(sys.modules, "mailguard.app.filter", app)
     return scanner
 
 
@@ -183,7 +183,7 @@ def test_paths_from_standard_input_come_out_as_they_went_in(tmp_path: Path, conf
     program = (
         "import sys; from types import ModuleType; sys.path.insert(0, sys.argv.pop(1));"
         "from tests.unit.cli.test_scan import FakeScanner; from mailguard.cli import main;"
-        "app = ModuleType('mailguard.app'); app.build_scanner = FakeScanner().build; sys.modules['mailguard.app'] = app;"
+        "app = ModuleType('mailguard.app.filter'); app.build_scanner = FakeScanner().build; sys.modules['mailguard.app.filter'] = app;"
         "main(sys.argv[1:])"
     )
     root = str(Path(__file__).parents[3])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mailguard.supervisor import Supervisor
+from mailguard.app.supervisor import Supervisor
 
 WORKER = """
 import os, signal, socket, sys, time

@@ -11,11 +11,11 @@ import sys
 
 import uvloop
 
-from mailguard.app import Relay
+from mailguard.app.relay import Relay
+from mailguard.app.supervisor import CONTROL_FD_VARIABLE, INSTANCE_VARIABLE
 from mailguard.config import Settings, load_settings
 from mailguard.core.errors import ConfigError, MailGuardError
 from mailguard.ops import log as logs
-from mailguard.supervisor import CONTROL_FD_VARIABLE, INSTANCE_VARIABLE
 
 
 async def run(settings: Settings, *, instance: str, control: socket.socket) -> None:

@@ -10,12 +10,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from mailguard import upkeep
+from mailguard.app.upkeep import Job, Upkeep
 from mailguard.core.errors import UnavailableError
 from mailguard.ops.metrics import Metrics
 from mailguard.store.db import Database
 from mailguard.store.leases import Leases
 from mailguard.store.migrations import upgrade
-from mailguard.upkeep import Job, Upkeep
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ import uvloop
 from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
-from mailguard.app import build_filter, certificate_files, outbound_tls
+from mailguard.app.filter import build_filter
+from mailguard.app.supervisor import Supervisor
+from mailguard.app.wiring import certificate_files, outbound_tls
 from mailguard.config import Settings
 from mailguard.config.load import FILE_VARIABLE
 from mailguard.config.values import split_host_port
@@ -32,7 +34,6 @@ from mailguard.store.db import Database
 from mailguard.store.journal import settle_left_behind
 from mailguard.store.leases import Leases
 from mailguard.store.migrations import upgrade
-from mailguard.supervisor import Supervisor
 from mailguard.web.app import Endpoints, make_app
 from mailguard.web.live import LiveState
 from mailguard.web.server import HttpServer
@@ -81,7 +82,7 @@ class _Parent:
             environment[FILE_VARIABLE] = str(config)
         self._supervisor = Supervisor(
             workers=settings.server.workers,
-            command=(sys.executable, "-m", "mailguard.worker"),
+            command=(sys.executable, "-m", "mailguard.app.worker"),
             environment=environment,
             drain_seconds=settings.server.drain_seconds,
             on_death=self._worker_ended,

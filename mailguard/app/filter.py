@@ -1,0 +1,157 @@
+"""What judges mail, built from the settings: the same for the door and for `mailguard scan`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from mailguard.app.scan import Scanner
+from mailguard.checks.arc import ArcCheck
+from mailguard.checks.attachments import AttachmentsCheck
+from mailguard.checks.base import Check
+from mailguard.checks.clamav import ClamavCheck
+from mailguard.checks.dkim import DkimCheck
+from mailguard.checks.dmarc import DmarcCheck
+from mailguard.checks.dnsbl import DnsblCheck, ReturnCode, Zone
+from mailguard.checks.rules import RulesCheck
+from mailguard.checks.rules_file import RulesFiles
+from mailguard.checks.runner import Runner
+from mailguard.checks.spf import SpfCheck
+from mailguard.config import Settings
+from mailguard.core.clock import Clock, system_clock
+from mailguard.core.errors import Problem
+from mailguard.core.tenant import Directory, Tenant
+from mailguard.core.verdict import CheckStatus
+from mailguard.net.clamd import ClamdClient
+from mailguard.net.dns import Resolver
+from mailguard.net.dns_aio import AiodnsResolver
+from mailguard.ops import log as logs
+from mailguard.ops.log import MailLog
+from mailguard.ops.metrics import Metrics
+from mailguard.pipeline.judge import Judge
+from mailguard.policy.files import PolicyFiles
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What judges mail: the same for the door and for `mailguard scan`."""
+
+    judge: Judge
+    policies: PolicyFiles
+    rules: RulesFiles
+    scanner: ClamdClient
+    resolver: Resolver
+    on_reload: Callable[[], None]
+    """Called after each good reload; a bad one is told by `on_problems` of the files."""
+
+    def reload(self) -> None:
+        """Read profiles and rules again; of what is wrong the last good version stays."""
+        for files in (self.policies, self.rules):
+            if not files.reload():
+                self.on_reload()
+
+    def reload_if_changed(self) -> None:
+        """The same, of what has changed."""
+        for files in (self.policies, self.rules):
+            if files.changed and not files.reload():
+                self.on_reload()
+
+
+def build_filter(
+    settings: Settings,
+    *,
+    directory: Callable[[], Directory],
+    resolver: Resolver | None = None,
+    checks: Sequence[str] | None = None,
+    metrics: Metrics | None = None,
+    log: MailLog | None = None,
+    clock: Clock = system_clock,
+) -> Filter:
+    """Profiles, rules and checks from the settings. `checks` names those that run, by default the enabled ones.
+
+    Raises ConfigError with everything that is wrong with the files.
+    """
+    log = log or MailLog()
+
+    def on_problems(problems: Sequence[Problem]) -> None:
+        log.policies_invalid(problems)
+        if metrics:
+            metrics.policy_reloads.labels("error").inc()
+
+    def on_reload() -> None:
+        log.policies_reloaded()
+        if metrics:
+            metrics.policy_reloads.labels("ok").inc()
+
+    def on_timing(check: str, status: CheckStatus, seconds: float) -> None:
+        if metrics:
+            metrics.checked(check, status, seconds)
+
+    policies = PolicyFiles(settings.policies.path, on_problems=on_problems)
+    policies.load()
+    rules = RulesFiles(settings.policies.path / "rules", on_problems=on_problems)
+    rules.load()
+    resolver = resolver or AiodnsResolver(
+        settings.dns.nameservers,
+        timeout=settings.dns.timeout,
+        cache_size=settings.dns.cache_size,
+        on_query=(lambda result: metrics.dns_queries.labels(result).inc()) if metrics else None,
+    )
+    scanner = ClamdClient(
+        settings.clamav.address, timeout=settings.clamav.timeout, connections=settings.clamav.connections
+    )
+    every: dict[str, Callable[[], Check]] = {
+        "clamav": lambda: ClamavCheck(scanner),
+        "spf": SpfCheck,
+        "dkim": lambda: DkimCheck(clock=clock),
+        "dmarc": DmarcCheck,
+        "arc": lambda: ArcCheck(clock=clock),
+        "rules": lambda: RulesCheck(lambda: rules.current),
+        "attachments": AttachmentsCheck,
+        "dnsbl": lambda: DnsblCheck(_zones(settings), timeout=settings.dns.timeout),
+    }
+    enabled = settings.checks.enabled if checks is None else checks
+    runner = Runner(
+        [make() for name, make in every.items() if name in enabled],
+        budget=settings.checks.budget,
+        on_timing=on_timing,
+        log=log,
+    )
+    judge = Judge(
+        runner=runner,
+        policies=policies,
+        directory=directory,
+        resolver=resolver,
+        hostname=settings.server.hostname,
+        authserv_id=settings.server.authserv_id,
+        clock=clock,
+    )
+    return Filter(judge, policies, rules, scanner, resolver, on_reload)
+
+
+def _zones(settings: Settings) -> list[Zone]:
+    """The lists, each with all that its tables say: a zone is asked once, whatever its answers may mean."""
+    meanings: dict[tuple[str, bool], list[ReturnCode]] = {}
+    for zone in settings.dnsbl.zones:
+        code = ReturnCode(zone.symbol, zone.score, zone.codes, zone.description)
+        meanings.setdefault((zone.zone, zone.ipv6), []).append(code)
+    return [Zone(name, tuple(codes), ipv6) for (name, ipv6), codes in meanings.items()]
+
+
+@asynccontextmanager
+async def build_scanner(
+    settings: Settings, *, checks: Sequence[str], tenant: Tenant, budget: float
+) -> AsyncIterator[Scanner]:
+    """What `mailguard scan` judges with; no database. `budget` in seconds is what the checks of one message may take.
+
+    Of the log only errors are shown: that a check could not be done stands in the report.
+    """
+    logs.configure(level="error", form="console")
+    limited = settings.model_copy(update={"checks": settings.checks.model_copy(update={"budget": budget})})
+    directory = Directory.of([tenant], [])
+    made = build_filter(limited, directory=lambda: directory, checks=checks)
+    try:
+        yield Scanner(made.judge, tenant=tenant)
+    finally:
+        await made.scanner.close()

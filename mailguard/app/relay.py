@@ -1,0 +1,345 @@
+"""One worker's services: built, started, stopped and reloaded together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import time
+from functools import partial
+from pathlib import Path
+
+from prometheus_client import REGISTRY
+
+from mailguard.app.filter import build_filter
+from mailguard.app.upkeep import Job as UpkeepJob
+from mailguard.app.upkeep import Upkeep
+from mailguard.app.wiring import (
+    call_ahead_settings,
+    certificate_files,
+    forwarder_of,
+    greylist_settings,
+    ldap_lookups,
+    listeners,
+    outbound_routes,
+    rate_settings,
+    smtp_settings,
+)
+from mailguard.config import Settings
+from mailguard.core.clock import DAY, MINUTE, SECOND, system_clock
+from mailguard.core.envelope import MailOptions
+from mailguard.core.errors import ConfigError, UnavailableError
+from mailguard.core.reply import Reply
+from mailguard.core.tenant import Directory, Domain
+from mailguard.delivery.backoff import Backoff
+from mailguard.delivery.call_ahead import CallAhead
+from mailguard.delivery.route import Routes
+from mailguard.delivery.verify import Verifier
+from mailguard.ops.log import MailLog
+from mailguard.ops.metrics import ErrorKind, Metrics
+from mailguard.pipeline.carry_out import CarryOut, CarryOutSettings
+from mailguard.pipeline.process import Pipeline, PipelineSettings
+from mailguard.pipeline.rescan import Rescan
+from mailguard.quarantine.expire import Expiry, Retention
+from mailguard.queue.attempt import AttemptSettings
+from mailguard.queue.runner import QueueRunner
+from mailguard.smtp.handler import MetricsObserver, RelayDoor
+from mailguard.smtp.rates import Rates
+from mailguard.smtp.server import SmtpServer
+from mailguard.smtp.tls import TlsCertificate
+from mailguard.store.blobs import FileBlobStore
+from mailguard.store.bodies import release_bodies
+from mailguard.store.buckets import SharedBuckets
+from mailguard.store.clock_step import draw_near_in
+from mailguard.store.db import Database
+from mailguard.store.greylist import Greylist
+from mailguard.store.journal import Journal, settle_left_behind
+from mailguard.store.leases import Leases
+from mailguard.store.ledger import Ledger
+from mailguard.store.queue import QueueStore
+from mailguard.store.reconcile import reconcile
+from mailguard.store.refusals import Refusals
+from mailguard.store.tenants import DirectoryCache
+from mailguard.store.verifications import Verifications
+
+WORKER_LEASE_MS = 30_000
+"""How long a worker may be silent before it counts as dead, and what it was forwarding as interrupted."""
+QUEUE_LEASE_MS = 15 * MINUTE
+"""Longer than any lease of the queue."""
+RECONCILE_LEASE = 60.0
+"""Seconds in which workers that start together reconcile once."""
+
+
+class Relay:
+    """One worker's services, in the order in which they start; they stop in the opposite one."""
+
+    def __init__(self, settings: Settings, *, instance: str) -> None:
+        """Builds everything; opens the database and the journal. Raises ConfigError and UnavailableError."""
+        self._settings = settings
+        self._instance = instance
+        clock = system_clock
+        self.metrics = Metrics(REGISTRY)
+        self.log = MailLog()
+        self.db = Database.open(
+            settings.database.url,
+            on_commit=self.metrics.event_commit_duration.observe,
+            busy_timeout=settings.database.lock_timeout,
+        )
+        self.leases = Leases(self.db)
+        self.directory = DirectoryCache(self.db)
+        self._journals = settings.storage.path / "journal"
+        self.journal = Journal(self._journals / f"{instance}.jsonl")
+        blobs = FileBlobStore(settings.storage.path)
+        ledger = Ledger(self.db)
+        self.ledger = ledger
+        self.filter = build_filter(settings, directory=self._current, metrics=self.metrics, log=self.log, clock=clock)
+        self.forwarder = forwarder_of(settings, self.filter.resolver, self.metrics)
+        outbound = outbound_routes(settings, self.filter.resolver)
+        first_rescan = round(settings.queue.first_rescan * SECOND)
+        self.queue = QueueRunner(
+            QueueStore(self.db),
+            ledger,
+            db=self.db,
+            blobs=blobs,
+            forwarder=self.forwarder,
+            outbound=outbound,
+            directory=self._current,
+            rescan=Rescan(
+                judge=self.filter.judge,
+                db=self.db,
+                blobs=blobs,
+                directory=self._current,
+                hostname=settings.server.hostname,
+                authserv_id=settings.server.authserv_id,
+                log=self.log,
+                metrics=self.metrics,
+                clock=clock,
+            ),
+            holder=instance,
+            authserv_id=settings.server.authserv_id,
+            hostname=settings.server.hostname,
+            from_domain=settings.outbound.from_domain,
+            backoff=Backoff(round(settings.queue.first_retry * SECOND), round(settings.queue.max_retry * SECOND)),
+            settings=AttemptSettings(rescan_backoff=Backoff(first_rescan, 10 * first_rescan)),
+            concurrency=settings.queue.concurrency,
+            journal=self.journal,
+            log=self.log,
+            metrics=self.metrics,
+            clock=clock,
+        )
+        retention = round(settings.queue.retention_days * DAY)
+        carry_out = CarryOut(
+            CarryOutSettings(
+                authserv_id=settings.server.authserv_id,
+                instance=instance,
+                attempt=settings.outbound.attempt_timeout,
+                retention=retention,
+                first_retry=round(settings.queue.first_retry * SECOND),
+            ),
+            forwarder=self.forwarder,
+            routes=Routes(self._current, outbound),
+            directory=self._current,
+            ledger=ledger,
+            journal=self.journal,
+            blobs=blobs,
+            awaits=self.queue.awaits,
+            due_now=self.queue.notify,
+            notices=self.queue.notices,
+            log=self.log,
+            metrics=self.metrics,
+            clock=clock,
+        )
+        pipeline = Pipeline(
+            PipelineSettings(
+                hostname=settings.server.hostname,
+                authserv_id=settings.server.authserv_id,
+                instance=instance,
+                retention=retention,
+                first_rescan=first_rescan,
+            ),
+            judge=self.filter.judge,
+            carry_out=carry_out,
+            ledger=ledger,
+            blobs=blobs,
+            directory=self._current,
+            log=self.log,
+            metrics=self.metrics,
+            clock=clock,
+        )
+        self.refusals = Refusals(self.db, clock)
+        self.verifications = Verifications(self.db)
+        self.ldap = ldap_lookups(settings)
+        self.call_ahead = CallAhead(
+            partial(self.forwarder.ask, budget=settings.verification.timeout),
+            self.verifications,
+            settings=call_ahead_settings(settings),
+            log=self.log,
+            metrics=self.metrics,
+            clock=clock,
+        )
+        self.buckets = SharedBuckets(
+            settings.storage.path / "limits", on_error=lambda error: self.metrics.failed(ErrorKind.STORAGE)
+        )
+        self.greylist = Greylist(self.db, greylist_settings(settings))
+        door = RelayDoor(
+            pipeline=pipeline,
+            directory=self._current,
+            unsupported=self._unsupported,
+            verify=Verifier(
+                directory=self._current,
+                db=self.db,
+                call_ahead=self.call_ahead,
+                ldap=self.ldap,
+                metrics=self.metrics,
+                memory=settings.verification.cache_size,
+            ).verify,
+            rates=Rates(rate_settings(settings), self.buckets),
+            greylist=self.greylist,
+            has_room=_HasRoom(settings.storage.path, settings.storage.min_free_bytes),
+            postmaster=settings.outbound.postmaster,
+            refusals=self.refusals,
+            log=self.log,
+            metrics=self.metrics,
+        )
+        self.server = SmtpServer(
+            door,
+            smtp_settings(settings),
+            listeners(settings),
+            certificate=TlsCertificate(*certificate_files(settings)),
+            observer=MetricsObserver(self.metrics),
+            clock=clock,
+        )
+        self.upkeep = Upkeep(self._jobs(blobs), leases=self.leases, holder=instance, metrics=self.metrics)
+
+    def _current(self) -> Directory:
+        return self.directory.current
+
+    def _unsupported(self, domain: Domain, options: MailOptions) -> Reply | None:
+        # Not eight_bit: many clients declare 8BITMIME for every message; what the content needs is seen after the data.
+        return self.forwarder.refusal(domain.next_hops, size=options.size, smtputf8=options.smtputf8)
+
+    def _jobs(self, blobs: FileBlobStore) -> list[UpkeepJob]:
+        expiry = Expiry(self.db, retention=self._retention)
+        poll = self._settings.policies.poll_seconds
+        delay = self._settings.queue.delay_notice_hours * 3600
+        delay_notices = UpkeepJob(
+            "delay_notices",
+            min(60.0, max(0.5, delay / 10)),
+            partial(self.queue.notices.delayed, after=round(delay * SECOND)),
+            single=True,
+            error=ErrorKind.QUEUE,
+        )
+        return [
+            *([delay_notices] if delay else []),
+            UpkeepJob("directory", 1.0, self.directory.refresh, error=ErrorKind.DIRECTORY),
+            UpkeepJob("refusals", 1.0, self.refusals.flush, error=ErrorKind.DATABASE),
+            UpkeepJob("verifications", 1.0, self.verifications.flush, error=ErrorKind.DATABASE),
+            UpkeepJob("forget", 60.0, self._forget, single=True, error=ErrorKind.DATABASE),
+            UpkeepJob("beat", WORKER_LEASE_MS / 5000, self._beat, error=ErrorKind.DATABASE),
+            UpkeepJob("policies", poll, partial(asyncio.to_thread, self.filter.reload_if_changed)),
+            UpkeepJob("journal", 5.0, partial(self.journal.replay, self.db), error=ErrorKind.JOURNAL),
+            UpkeepJob("left_behind", 10.0, self._settle_left_behind, single=True, error=ErrorKind.JOURNAL),
+            UpkeepJob("interrupted", 5.0, self.ledger.interrupt_dead, single=True),
+            UpkeepJob("expiry", 60.0, expiry.run, single=True),
+            UpkeepJob("bodies", 30.0, partial(release_bodies, self.db, blobs), single=True, error=ErrorKind.STORAGE),
+            # A short lease: after each start of a relay it runs once, whoever did it the last time.
+            UpkeepJob(
+                "reconcile",
+                86_400.0,
+                partial(self._reconcile, blobs),
+                single=True,
+                error=ErrorKind.STORAGE,
+                lease=RECONCILE_LEASE,
+            ),
+            UpkeepJob("clock", 60.0, self._draw_near, single=True, error=ErrorKind.DATABASE),
+            UpkeepJob(
+                "temporary", 3600.0, partial(asyncio.to_thread, blobs.clean_up), single=True, error=ErrorKind.STORAGE
+            ),
+            UpkeepJob("greylist", 60.0, self.greylist.forget, single=True, error=ErrorKind.DATABASE),
+            UpkeepJob("workers", 3600.0, partial(self.leases.forget_workers, older_ms=DAY), single=True),
+        ]
+
+    async def _reconcile(self, blobs: FileBlobStore) -> None:
+        lifetime = round(self._settings.queue.retention_days * DAY)
+        found = await reconcile(self.db, blobs, lifetime=lifetime)
+        for what, count in found.counts.items():
+            self.metrics.reconciled.labels(what).inc(count)
+        self.log.reconciled(found.counts, units=[*found.requeued, *found.dequeued], missing=found.missing)
+        if found.requeued:
+            self.queue.notify()
+
+    async def _draw_near(self) -> None:
+        queue = self._settings.queue
+        # Longer than any wait: the longest pause between attempts with its spread, and what else is added to it.
+        longest = round(1.1 * max(queue.max_retry, 10 * queue.first_rescan) * SECOND) + QUEUE_LEASE_MS
+        await self.db.write(
+            lambda connection: draw_near_in(
+                connection, longest_wait=longest, lease=QUEUE_LEASE_MS, worker_lease=2 * WORKER_LEASE_MS
+            )
+        )
+
+    async def _forget(self) -> None:
+        await self.verifications.forget_old(now=system_clock())
+
+    async def _beat(self) -> None:
+        await self.leases.beat(self._instance, lease_ms=WORKER_LEASE_MS)
+
+    async def _settle_left_behind(self) -> None:
+        await settle_left_behind(self._journals, self.db)
+
+    def _retention(self, profile: str) -> Retention:
+        policy = self.filter.policies.get(profile)
+        return Retention(policy.quarantine_days, policy.malware_days)
+
+    async def start(self) -> None:
+        """Ready when it returns. Raises UnavailableError, and OSError when a listener cannot be opened."""
+        await self._beat()
+        await self.directory.refresh()
+        await self.journal.replay(self.db)
+        await self._settle_left_behind()
+        self.upkeep.start()
+        await self.queue.start()
+        await self.server.start()
+
+    async def stop(self) -> None:
+        """Take no more mail, let what is under way end, then close everything. Nothing that was accepted is lost."""
+        if not await self.server.drain(self._settings.server.drain_seconds):
+            await self.server.close()
+        await self.queue.stop()
+        await self.upkeep.stop()
+        self.forwarder.close()
+        await self.call_ahead.close()
+        self.ldap.close()
+        flushes = (self.refusals.flush(), self.verifications.flush())
+        for last in (*flushes, self.journal.replay(self.db), self.leases.leave(self._instance)):
+            # A database that is away keeps nothing from ending: the next worker replays journals, and leases run out.
+            with contextlib.suppress(UnavailableError):
+                await last
+        await self.filter.scanner.close()
+        self.journal.close()
+        await self.db.close()
+
+    def reload(self) -> None:
+        """SIGHUP: read certificate, profiles and rules again; of what is wrong the last good version stays."""
+        self.filter.reload()
+        try:
+            self.server.reload_tls()
+        except ConfigError as error:
+            self.log.policies_invalid(error.problems)
+
+
+class _HasRoom:
+    """Whether the storage has more than `least` octets free; asked of the system at most once a second."""
+
+    def __init__(self, path: Path, least: int) -> None:
+        self._path = path
+        self._least = least
+        self._until = 0.0
+        self._has = True
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now >= self._until:
+            self._until = now + 1.0
+            self._has = shutil.disk_usage(self._path).free >= self._least
+        return self._has

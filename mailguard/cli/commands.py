@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mailguard.cli import config as config_commands
-from mailguard.cli import db, ledger, policy, quarantine, queue, recipient, tenant
+from mailguard.cli import db, ledger, policy, quarantine, queue, recipient, scanner, tenant
 from mailguard.cli.context import Cli
 from mailguard.cli.demo import demo
 from mailguard.cli.playground import playground
@@ -63,6 +63,7 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(quarantine.app, name="quarantine")
 app.command("trace")(trace)
 app.command("scan")(scan)
+app.add_typer(scanner.app, name="scanner")
 app.command("usage")(usage)
 app.add_typer(queue.app, name="queue")
 app.add_typer(ledger.app, name="ledger")

@@ -63,6 +63,7 @@ def test_a_message_in_flight_is_completed_and_nobody_new_is_let_in(
         relay.process.send_signal(number)
         wait_until(lambda: not accepts(relay.port), what="new connections being refused")
         assert idle.getreply()[0] == 421
+        idle.close()
         assert replies == []
     ((code, text),) = replies
     assert code == 250, text

@@ -185,6 +185,7 @@ class Relay:
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):
+            os.environ.pop("COLUMNS", None)  # some test runners set it; a pipe's tables are not cut
             try:
                 main(command)
             except SystemExit as ended:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from mailguard import upkeep
+from mailguard.app import upkeep
 from mailguard.app.upkeep import Job, Upkeep
 from mailguard.core.errors import UnavailableError
 from mailguard.ops.metrics import Metrics

@@ -251,7 +251,8 @@ class Relay:
                 error=ErrorKind.STORAGE,
                 lease=RECONCILE_LEASE,
             ),
-            UpkeepJob("clock", 60.0, self._draw_near, single=True, error=ErrorKind.DATABASE),
+            # By each worker: a lease for it would itself outlast a clock that was set back.
+            UpkeepJob("clock", 60.0, self._draw_near, error=ErrorKind.DATABASE),
             UpkeepJob(
                 "temporary", 3600.0, partial(asyncio.to_thread, blobs.clean_up), single=True, error=ErrorKind.STORAGE
             ),

@@ -185,8 +185,6 @@ class Outcomes:
                 # Not as late as the rest of it: it is due early, so another worker may have found the hop back.
                 due_at += self._until_probe(group)
                 self._note_down(lane, max(due_at, self._down_until.get(lane, 0)), now)
-                # All of it at once, rather than claimed and given back row by row, which would keep the database busy.
-                await queue.postpone_domain(lane[1], until=due_at)
             await asyncio.gather(
                 *(queue.give_back((claim,), due_at=max(now, min(due_at, claim.expires_at))) for claim, _ in waiting)
             )

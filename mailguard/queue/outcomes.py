@@ -183,8 +183,12 @@ class Outcomes:
             due_at = now + BUSY_WAIT
             if closed := self._is_closed(group):
                 # Not as late as the rest of it: it is due early, so another worker may have found the hop back.
-                due_at += self._until_probe(group)
+                until_probe = self._until_probe(group)
+                due_at += until_probe
                 self._note_down(lane, max(due_at, self._down_until.get(lane, 0)), now)
+                # All of it at once, rather than claimed and given back row by row, which would keep the database busy. Not
+                # beyond the next probe: new mail that finds the hop down must not put that off again and again.
+                await queue.postpone_domain(lane[1], until=now + until_probe)
             await asyncio.gather(
                 *(queue.give_back((claim,), due_at=max(now, min(due_at, claim.expires_at))) for claim, _ in waiting)
             )

@@ -50,9 +50,9 @@ TRIES = 3
 @pytest.fixture
 def town(tmp_path_factory: pytest.TempPathFactory, clamd: Clamd, dns_server: DnsServer) -> Iterator[Town]:
     relay = Relay(tmp_path_factory.mktemp("relay"), clamd=clamd.address, dns=dns_server.address)
-    # As it is in production, one probe a minute and more would be too few to be seen in seconds.
-    relay.environment["MAILGUARD_QUEUE__FIRST_RETRY"] = "2"
-    relay.environment["MAILGUARD_QUEUE__MAX_RETRY"] = "4"
+    # The pauses between attempts as they are shipped, not the tests' usual ones.
+    relay.environment["MAILGUARD_QUEUE__FIRST_RETRY"] = "60"
+    relay.environment["MAILGUARD_QUEUE__MAX_RETRY"] = "3600"
     dead = ("tenant", "add", "dead", "--domain", "dead.test", "--next-hop", f"127.0.0.1:{free_port()}")
     with open_town(relay, clients={"alive": ()}, commands=[dead]) as town:
         yield town
@@ -126,11 +126,12 @@ def take_out(db: Database) -> list[dict[str, Any]]:
     return db.write_sync(work)
 
 
-def put_back(db: Database, rows: list[dict[str, Any]]) -> None:
-    """Into the queue again, due now and nobody's."""
+def put_back(db: Database, rows: list[dict[str, Any]]) -> int:
+    """Into the queue again, due now and nobody's; returns when that is."""
     at = db.read_sync(db.now)
     free = [{**row, "due_at": at, "holder": "", "lease_until": 0, "fence": row["fence"] + 1} for row in rows]
     db.write_sync(lambda connection: connection.execute(insert(schema.queue), free).rowcount)
+    return at
 
 
 def send(smtp: smtplib.SMTP, client: Client) -> float:
@@ -156,9 +157,10 @@ def measure(town: Town, db: Database, rows: list[dict[str, Any]]) -> tuple[float
             send(smtp, client)
         for _ in range(ROUNDS):
             alone += [send(smtp, client) for _ in range(SAMPLES)]
-            put_back(db, rows)
+            at = put_back(db, rows)
             beside += [send(smtp, client) for _ in range(SAMPLES)]
             rows = take_out(db)
+            assert sum(row["due_at"] > at for row in rows) > BACKLOG * 0.9  # the queue was at work on it meanwhile
     return median(alone), median(beside), rows
 
 
@@ -170,11 +172,10 @@ def test_a_dead_servers_backlog_does_not_slow_another_clients_mail(town: Town) -
         rows = take_out(db)
         assert len(rows) == BACKLOG
         for _ in range(TRIES):
-            sent, probes = len(client.got), len(town.logged("attempt_failed"))
+            sent = len(client.got)
             alone, beside, rows = measure(town, db, rows)
-            # Each had been delivered when it was acknowledged, and the queue was at work on the backlog meanwhile.
+            # Each had been delivered when it was acknowledged.
             assert len(client.got) - sent == WARM_UP + 2 * ROUNDS * SAMPLES
-            assert len(town.logged("attempt_failed")) > probes
             print(f"median from DATA to delivery: {alone * 1000:.2f} ms alone, {beside * 1000:.2f} ms beside a backlog")
             if beside - alone <= max(ALLOWED * alone, FLOOR):
                 break

@@ -188,7 +188,7 @@ class Outcomes:
                 self._note_down(lane, max(due_at, self._down_until.get(lane, 0)), now)
                 # All of it at once, rather than claimed and given back row by row, which would keep the database busy. Not
                 # beyond the next probe: new mail that finds the hop down must not put that off again and again.
-                await queue.postpone_domain(lane[1], until=now + until_probe)
+                await queue.postpone_domain(lane[1], until=now + until_probe, tenant=lane[0])
             await asyncio.gather(
                 *(queue.give_back((claim,), due_at=max(now, min(due_at, claim.expires_at))) for claim, _ in waiting)
             )

@@ -120,9 +120,14 @@ class QueueStore:
         """Give up claims that were not attempted; no attempt and no crash is counted. `due_at` 0: at once."""
         return await self._db.write(lambda connection: give_back_in(connection, claims, due_at=due_at))
 
-    async def postpone_domain(self, domain: str, *, until: int) -> int:
-        """Nothing that waits for this domain's next hop is due before `until` (or its expiry); returns how many moved."""
-        return await self._db.write(lambda connection: postpone_domain_in(connection, domain, until=until))
+    async def postpone_domain(self, domain: str, *, until: int, tenant: int | None = None) -> int:
+        """Nothing that waits for this domain's next hop is due before `until` (or its expiry); returns how many moved.
+
+        `tenant`: only its mail, since next hops are known by tenant: mail of our own may be met otherwise.
+        """
+        return await self._db.write(
+            lambda connection: postpone_domain_in(connection, domain, until=until, tenant=tenant)
+        )
 
     async def hasten_domain(self, domain: str, *, limit: int = 1_000) -> int:
         """The next hop is back: what waits for it, oldest first, is due now; returns how many moved."""
@@ -297,10 +302,11 @@ def _waiting(domain: str) -> ColumnElement[bool]:
     return and_(_queue.c.domain == domain, _queue.c.holder == "", ~_queue.c.held, _queue.c.purpose != "rescan")
 
 
-def postpone_domain_in(connection: Connection, domain: str, *, until: int) -> int:
+def postpone_domain_in(connection: Connection, domain: str, *, until: int, tenant: int | None = None) -> int:
     """`QueueStore.postpone_domain` inside a transaction."""
+    waiting = _waiting(domain) if tenant is None else and_(_waiting(domain), _queue.c.tenant == tenant)
     due_at = case((_queue.c.expires_at < until, _queue.c.expires_at), else_=until)
-    statement = update(_queue).where(_waiting(domain), _queue.c.due_at < due_at).values(due_at=due_at)
+    statement = update(_queue).where(waiting, _queue.c.due_at < due_at).values(due_at=due_at)
     return connection.execute(statement).rowcount
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import re2
 
@@ -22,7 +22,7 @@ EVIDENCE_LIMIT = 100
 SET_MEMORY = 128 << 20
 """Octets that the automaton of one place's patterns may grow to; RE2 begins anew when it is full."""
 
-PLACES = (
+Place = Literal[
     "subject",
     "from",
     "header",
@@ -35,7 +35,8 @@ PLACES = (
     "helo",
     "attachment",
     "structure",
-)
+]
+PLACES: tuple[Place, ...] = get_args(Place)
 """What a pattern may be looked for in; `docs/checks/rules.md` says what each holds."""
 
 

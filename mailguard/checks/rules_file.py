@@ -8,32 +8,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import re2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from mailguard.checks.rules import PLACES, Rule, Rules, options
+from mailguard.checks.rules import PLACES, Place, Rule, Rules, options
 from mailguard.config.problems import Location, nearest, problems_of
 from mailguard.config.reloading import OnProblems, ReloadedFiles, ignore_problems
 from mailguard.config.yaml_source import Source, read
 from mailguard.core.errors import ConfigError, Problem
 
 Name = Annotated[str, Field(pattern=r"^_?[A-Z][A-Z0-9_]{1,63}$")]
-Place = Literal[
-    "subject",
-    "from",
-    "header",
-    "body",
-    "html",
-    "raw",
-    "url",
-    "link_text",
-    "mail_from",
-    "helo",
-    "attachment",
-    "structure",
-]
 SCORE_LIMIT = 1_000.0
 
 

@@ -196,7 +196,7 @@ class CarryOut:
         ]
         await self._record(moves, attempts)
         for move, recorded in zip(first.moves, moves, strict=True):
-            self._tell(envelope, move, recorded, len(content))
+            self._tell(move, recorded, len(content))
             if move.move is FirstMove.AWAIT:
                 assert move.outcome.final is not None
                 self._awaits(recorded.unit, move.outcome.final)
@@ -287,7 +287,7 @@ class CarryOut:
         with contextlib.suppress(UnavailableError):  # then its lease runs out and it becomes interrupted: as good
             await asyncio.to_thread(self._journal.append, moves)
 
-    def _tell(self, envelope: Envelope, move: RecipientMove, recorded: Move, size: int) -> None:
+    def _tell(self, move: RecipientMove, recorded: Move, size: int) -> None:
         """Tell the log and the metrics."""
         outcome = move.outcome
         tenant = self._directory().tenants.get(outcome.tenant)

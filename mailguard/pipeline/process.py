@@ -140,7 +140,8 @@ class Pipeline:
     ) -> tuple[list[Judgement], Reply]:
         """The judgements as they will be carried out, and the reply unless a next hop is asked first."""
         judgements = self._judge.conclude(session, envelope, findings)
-        standing_alone = [self._unless_looping(judgement, message).routed() for judgement in judgements]
+        hops = count_received(message.raw)
+        standing_alone = [self._unless_looping(judgement, message, hops).routed() for judgement in judgements]
         settlement = settle([judgement.decision for judgement in standing_alone], message_id=envelope.message_id)
         settled = [
             judgement.settled(decision)
@@ -148,9 +149,8 @@ class Pipeline:
         ]
         return settled, settlement.reply
 
-    def _unless_looping(self, judgement: Judgement, message: Message) -> Judgement:
-        """The judgement, or a refusal when the mail has been here before (RFC 5321 §6.3)."""
-        hops = count_received(message.raw)
+    def _unless_looping(self, judgement: Judgement, message: Message, hops: int) -> Judgement:
+        """The judgement, or a refusal when the mail has been here before (RFC 5321 §6.3). `hops`: its Received fields."""
         if hops > RECEIVED_LIMIT:
             why = f"{hops} Received fields, {RECEIVED_LIMIT} at most"
         elif own_stamp(message.raw, self._settings.hostname, judgement.recipient.address):

@@ -18,6 +18,7 @@ from mailguard.core.tenant import SYSTEM_TENANT
 from mailguard.store import migrations
 from mailguard.store.db import Database
 from mailguard.store.engine import make_engine, parse_url
+from mailguard.store import schema_audit, schema_bill, schema_service
 from mailguard.store.schema import metadata
 from tests.servers.postgres import Postgres
 from tests.unit.store.conftest import BOTH
@@ -38,6 +39,7 @@ def test_the_schema_is_what_the_migrations_make(url: str) -> None:
     engine = make_engine(parse_url(url), connections=1)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert {schema_audit.metadata, schema_bill.metadata, schema_service.metadata} == {metadata}
         assert compare_metadata(context, metadata) == []
     engine.dispose()
 

@@ -1,0 +1,7 @@
+"""Tables of the audit log. As store/schema.py; no queries live here."""
+
+from __future__ import annotations
+
+from mailguard.store.schema import metadata
+
+__all__ = ["metadata"]

@@ -10,6 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A slow machine is no bug: no example of a property test has a time limit of its own, only the whole test has (pyproject.toml).
+settings.register_profile("mailguard", deadline=None)
+settings.load_profile("mailguard")
 
 ROOT = Path(__file__).resolve().parent.parent
 

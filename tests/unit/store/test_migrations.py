@@ -15,10 +15,9 @@ from sqlalchemy import text
 
 from mailguard.core.errors import ConfigError
 from mailguard.core.tenant import SYSTEM_TENANT
-from mailguard.store import migrations
+from mailguard.store import migrations, schema_audit, schema_bill, schema_service
 from mailguard.store.db import Database
 from mailguard.store.engine import make_engine, parse_url
-from mailguard.store import schema_audit, schema_bill, schema_service
 from mailguard.store.schema import metadata
 from tests.servers.postgres import Postgres
 from tests.unit.store.conftest import BOTH

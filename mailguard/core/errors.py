@@ -5,6 +5,7 @@ MailGuardError
 ├── NotFoundError          what was asked for by id or name is not there
 ├── ConflictError          it is there, but its state or an existing one forbids the change
 ├── UnavailableError       something of ours is away (database, disk, scanner): nothing was done, try later
+│   └── StorageError       namely the disk for bodies: full, broken or not there
 └── MailError              about a mail in transit; carries the Reply for the client and a private reason for the log
     ├── TemporaryError     4yz
     └── PermanentError     5yz
@@ -55,6 +56,10 @@ class ConflictError(MailGuardError):
 
 class UnavailableError(MailGuardError):
     """Something of ours is away (database down or locked, disk full): nothing was done. At the door this is 451 4.3.0."""
+
+
+class StorageError(UnavailableError):
+    """The disk that keeps bodies is full, broken or not there: nothing of what was to be written is kept."""
 
 
 class MailError(MailGuardError):

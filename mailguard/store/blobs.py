@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import secrets
 import time
@@ -9,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from mailguard.core.errors import NotFoundError, UnavailableError
+from mailguard.core.errors import NotFoundError, StorageError
 from mailguard.core.ids import is_message_id
 
 T = TypeVar("T")
@@ -20,7 +22,7 @@ _ABANDONED = 3600  # seconds after which a temporary file has no writer any more
 
 
 class BlobStore(Protocol):
-    """Bodies under message ids. Every method may block; each raises UnavailableError when the storage is away or full."""
+    """Bodies under message ids. Every method may block; each raises StorageError when the storage is away or full."""
 
     def put(self, blob_id: str, chunks: Iterable[bytes]) -> None:
         """Keep the octets under the id, durably and all or nothing; again for the same id replaces them."""
@@ -63,6 +65,10 @@ class FileOps:
         """Close."""
         os.close(descriptor)
 
+    def truncate(self, descriptor: int, size: int) -> None:
+        """Take back what was written beyond so many octets."""
+        os.ftruncate(descriptor, size)
+
     def rename(self, source: Path, target: Path) -> None:
         """Give a file its final name, in one step."""
         source.replace(target)
@@ -78,6 +84,16 @@ class FileOps:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def write_all(files: FileOps, descriptor: int, data: bytes | memoryview) -> None:
+    """Write all of it, however little the disk takes at a time. Raises OSError, also when it takes nothing."""
+    view = memoryview(data)
+    while view:
+        written = files.write(descriptor, view)
+        if not written:
+            raise OSError(errno.EIO, "the disk takes nothing")
+        view = view[written:]
 
 
 class FileBlobStore:
@@ -96,16 +112,22 @@ class FileBlobStore:
         try:
             self._prepare(self._temporary)
             self._prepare(target.parent)
+            there = target.exists()
             try:
                 self._write(temporary, chunks)
                 self._files.rename(temporary, target)
             except BaseException:
-                temporary.unlink(missing_ok=True)
+                _remove(temporary)
                 raise
-            self._files.sync_directory(target.parent)
+            try:
+                self._files.sync_directory(target.parent)
+            except OSError:
+                if not there:  # what another unit's row stands on is left: it is the same message
+                    _remove(target)
+                raise
         except OSError as error:
             self._ready.clear()  # someone may have removed a directory
-            raise UnavailableError(f"message storage unavailable: {error}") from error
+            raise StorageError(f"message storage unavailable: {error}") from error
 
     def get(self, blob_id: str) -> bytes:
         """All octets. Raises NotFoundError."""
@@ -133,7 +155,7 @@ class FileBlobStore:
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise UnavailableError(f"message storage unavailable: {error}") from error
+            raise StorageError(f"message storage unavailable: {error}") from error
         return True
 
     def ids(self) -> Iterator[str]:
@@ -166,7 +188,7 @@ class FileBlobStore:
         except FileNotFoundError:
             raise NotFoundError(f"the body of message {blob_id} is not kept") from None
         except OSError as error:
-            raise UnavailableError(f"message storage unavailable: {error}") from error
+            raise StorageError(f"message storage unavailable: {error}") from error
 
     def _prepare(self, directory: Path) -> None:
         if directory in self._ready:
@@ -179,12 +201,15 @@ class FileBlobStore:
         descriptor = self._files.create(path)
         try:
             for chunk in chunks:
-                view = memoryview(chunk)
-                while view:
-                    view = view[self._files.write(descriptor, view) :]
+                write_all(self._files, descriptor, chunk)
             self._files.sync(descriptor)
         finally:
             self._files.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # upkeep finds it: a temporary file after an hour, an orphan after a day
+        path.unlink()
 
 
 def _entries(directory: Path) -> list[str]:
@@ -193,4 +218,4 @@ def _entries(directory: Path) -> list[str]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise UnavailableError(f"message storage unavailable: {error}") from error
+        raise StorageError(f"message storage unavailable: {error}") from error

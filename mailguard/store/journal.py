@@ -7,6 +7,7 @@ journals in the directory were left behind. Replay is idempotent: it may stop an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
@@ -23,7 +24,7 @@ from mailguard.core.decision import Reason
 from mailguard.core.errors import UnavailableError
 from mailguard.core.events import TRANSITIONS, EventKind, MailEvent, State
 from mailguard.store import schema
-from mailguard.store.blobs import FileOps
+from mailguard.store.blobs import FileOps, write_all
 from mailguard.store.db import Database, now
 from mailguard.store.leases import Leases
 from mailguard.store.ledger import Move, QueueEntry, move_in, note_in
@@ -63,53 +64,91 @@ class Journal:
         self._path = path
         self._files = files or FileOps()
         self._lock = threading.Lock()
-        self._descriptor = self._open()
+        self._remembered: list[Move] = []
+        self._descriptor: int | None = self._open()
 
     def append(self, moves: Sequence[Move]) -> None:
-        """Add moves; when it returns the disk has them. Raises UnavailableError: they are not kept."""
+        """Add moves; when it returns the disk has them. Raises UnavailableError: none of them is kept."""
         lines = "".join(f"\n{to_json(move)}" for move in moves)  # first the line's end: the last one may be torn
         with self._lock:
+            if self._descriptor is None:
+                self._descriptor = self._open()
             try:
-                view = memoryview(f"{lines}\n".encode())
-                while view:
-                    view = view[self._files.write(self._descriptor, view) :]
-                self._files.sync(self._descriptor)
+                before = os.fstat(self._descriptor).st_size
+                try:
+                    write_all(self._files, self._descriptor, f"{lines}\n".encode())
+                    self._files.sync(self._descriptor)
+                except OSError:
+                    # Whoever is told that they are not kept acts on it: they must not be replayed later.
+                    self._files.truncate(self._descriptor, before)
+                    raise
             except OSError as error:
                 raise UnavailableError(f"journal unavailable: {error}") from error
+
+    def remember(self, moves: Sequence[Move]) -> None:
+        """Keep in memory until `replay` what `append` could not take: it ends with this process, which no mail does.
+
+        For what is so whether it is on record or not, such as a delivery.
+        """
+        with self._lock:
+            self._remembered += [_move_from(json.loads(to_json(move))) for move in moves]
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to replay."""
-        return not _size(self._path) and not _turned(self._path).exists()
+        return not self._remembered and not self._on_disk
+
+    @property
+    def _on_disk(self) -> bool:
+        return bool(_size(self._path)) or _turned(self._path).exists()
 
     async def replay(self, db: Database) -> Replayed:
         """Bring all that was appended into the ledger. Raises UnavailableError: the rest stays for the next time."""
-        if self.empty:
-            return Replayed()
+        done = Replayed()
+        while self._remembered:
+            done += await db.write(_Replay(self._remembered[0]))
+            del self._remembered[0]
+        if not self._on_disk:
+            return done
         turned = _turned(self._path)
-        done = await _replay_file(turned, db)
-        await asyncio.to_thread(self._turn)
-        return done + await _replay_file(turned, db)
+        try:
+            done += await _replay_file(turned, db)
+            await asyncio.to_thread(self._turn)
+            return done + await _replay_file(turned, db)
+        except OSError as error:
+            raise UnavailableError(f"journal unavailable: {error}") from error
 
     def close(self) -> None:
         """Unlock, and remove the file when it is empty."""
         with self._lock:
-            if not _size(self._path):
-                self._path.unlink(missing_ok=True)
-            os.close(self._descriptor)
+            with contextlib.suppress(OSError):  # whoever settles what was left behind removes it
+                if not _size(self._path):
+                    self._path.unlink(missing_ok=True)
+            self._let_go()
 
     def _turn(self) -> None:
         with self._lock:
-            self._files.rename(self._path, _turned(self._path))
-            os.close(self._descriptor)
+            if self._descriptor is not None:
+                self._files.rename(self._path, _turned(self._path))
+                # First without a file: were the next one not to be had, nothing may go to a number that others get.
+                self._let_go()
             self._descriptor = self._open()
+
+    def _let_go(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
     def _open(self) -> int:
         try:
             self._files.make_directory(self._path.parent)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._files.sync_directory(self._path.parent)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._files.sync_directory(self._path.parent)
+            except OSError:
+                os.close(descriptor)
+                raise
         except OSError as error:
             raise UnavailableError(f"journal {self._path.name} unavailable: {error}") from error
         return descriptor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -101,28 +102,154 @@ async def test_a_torn_last_line_is_tolerated(db: Database, ledger: Ledger, path:
     assert list(path.parent.iterdir()) == []
 
 
+class Failing(FileOps):
+    """Fails each call of the operation named `fail`, until that is set to another; `write` after half of it."""
+
+    def __init__(self, fail: str = "", error: int = errno.ENOSPC) -> None:
+        self.fail = fail
+        self._error = error
+
+    def _may_fail(self, call: str) -> None:
+        if call in self.fail.split():
+            raise OSError(self._error, os.strerror(self._error))
+
+    def write(self, descriptor: int, data: bytes | memoryview) -> int:
+        if len(data) > 10:
+            return super().write(descriptor, data[: len(data) // 2])
+        self._may_fail("write")
+        return super().write(descriptor, data)
+
+    def sync(self, descriptor: int) -> None:
+        self._may_fail("sync")
+        super().sync(descriptor)
+
+    def truncate(self, descriptor: int, size: int) -> None:
+        self._may_fail("truncate")
+        super().truncate(descriptor, size)
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._may_fail("rename")
+        super().rename(source, target)
+
+    def sync_directory(self, path: Path) -> None:
+        self._may_fail("sync_directory")
+        super().sync_directory(path)
+
+    def make_directory(self, path: Path) -> None:
+        self._may_fail("make_directory")
+        super().make_directory(path)
+
+
+@pytest.mark.parametrize("fail", ["write", "sync"])
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
+async def test_what_was_not_kept_is_never_replayed(
+    db: Database, ledger: Ledger, path: Path, fail: str, error: int
+) -> None:
+    kept, lost, later = [await begin(ledger) for _ in range(3)]
+    files = Failing()
+    journal = Journal(path, files=files)
+    journal.append([a_move(kept, State.DELIVERED)])
+    before = path.read_bytes()
+    files.fail, files._error = fail, error
+    with pytest.raises(UnavailableError, match=os.strerror(error)):
+        journal.append([a_move(lost, State.DELIVERED)])
+    assert path.read_bytes() == before, "nothing half-written"
+    files.fail = ""
+    journal.append([a_move(later, State.DELIVERED)])
+    assert await journal.replay(db) == Replayed(applied=2)
+    assert [await state_of(db, unit) for unit in (kept, lost, later)] == [
+        State.DELIVERED,
+        State.FORWARDING,
+        State.DELIVERED,
+    ]
+    journal.close()
+
+
 async def test_what_follows_a_torn_line_is_read(db: Database, ledger: Ledger, path: Path) -> None:
     unit = await begin(ledger)
-    journal = Journal(path, files=ShortOfSpace(fail_at=1))
+    files = Failing("write truncate")  # what was begun cannot even be taken back
+    journal = Journal(path, files=files)
     with pytest.raises(UnavailableError, match="No space left"):
         journal.append([a_move(unit, State.DELIVERED)])
+    files.fail = ""
     journal.append([a_move(unit, State.DELIVERED)])
     assert await journal.replay(db) == Replayed(applied=1, unreadable=1)
     journal.close()
 
 
-class ShortOfSpace(FileOps):
-    """Writes half of what it is given the first time, and fails when it is to write the rest."""
+@pytest.mark.parametrize("fail", ["make_directory", "sync_directory"])
+def test_a_journal_that_cannot_be_opened_is_said_so(path: Path, fail: str) -> None:
+    with pytest.raises(UnavailableError, match=r"journal w1\.jsonl unavailable"):
+        Journal(path, files=Failing(fail, errno.EIO))
+    Journal(path).close()  # and is locked by nobody
 
-    def __init__(self, *, fail_at: int) -> None:
-        self._writes = 0
-        self._fail_at = fail_at
 
-    def write(self, descriptor: int, data: bytes | memoryview) -> int:
-        self._writes += 1
-        if self._writes == self._fail_at + 1:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return super().write(descriptor, data[: len(data) // 2] if self._writes == self._fail_at else data)
+@pytest.mark.parametrize("fail", ["rename", "make_directory", "sync_directory"])
+async def test_a_replay_on_a_failing_disk_loses_nothing_and_goes_on_later(
+    db: Database, ledger: Ledger, path: Path, fail: str
+) -> None:
+    units = [await begin(ledger) for _ in range(3)]
+    files = Failing()
+    journal = Journal(path, files=files)
+    journal.append([a_move(units[0], State.DELIVERED)])
+    files.fail = fail
+    with pytest.raises(UnavailableError, match="No space left"):
+        await journal.replay(db)
+    assert not journal.empty
+    if fail == "rename":
+        journal.append([a_move(units[1], State.DELIVERED)])
+    else:  # the old file is turned, a new one is not to be had
+        with pytest.raises(UnavailableError):
+            journal.append([a_move(units[1], State.DELIVERED)])
+    files.fail = ""
+    journal.append([a_move(unit, State.DELIVERED) for unit in units[1:]])
+    await journal.replay(db)
+    assert [await state_of(db, unit) for unit in units] == [State.DELIVERED] * 3
+    assert journal.empty
+    journal.close()
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_a_journal_without_a_file_writes_into_nobody_elses(
+    db: Database, ledger: Ledger, path: Path, tmp_path: Path
+) -> None:
+    unit = await begin(ledger)
+    files = Failing()
+    journal = Journal(path, files=files)
+    journal.append([a_move(unit, State.DELIVERED)])
+    files.fail = "make_directory"
+    with pytest.raises(UnavailableError):
+        await journal.replay(db)
+    with (tmp_path / "other").open("w+") as other:  # gets the number of the file that was closed
+        with pytest.raises(UnavailableError):
+            journal.append([a_move(unit, State.DELIVERED)])
+        assert other.read() == ""
+    files.fail = ""
+    assert await journal.replay(db) == Replayed(applied=1)
+    journal.close()
+
+
+async def test_what_no_disk_takes_is_remembered_until_the_database_is_back(
+    db: Database, ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units = [await begin(ledger) for _ in range(2)]
+    journal = Journal(path)
+    journal.remember([a_move(unit, State.DELIVERED, expected=State.FORWARDING) for unit in units])
+    assert not journal.empty, "the queue claims nothing before it is on record"
+
+    async def failing(work: object, **_: object) -> object:
+        raise UnavailableError("database unavailable")
+
+    with monkeypatch.context() as away:
+        away.setattr(db, "write", failing)
+        with pytest.raises(UnavailableError):
+            await journal.replay(db)
+    assert await journal.replay(db) == Replayed(applied=2)
+    assert journal.empty
+    assert await journal.replay(db) == Replayed()
+    for unit in units:
+        assert await state_of(db, unit) is State.DELIVERED
+    journal.close()
 
 
 async def test_a_journal_of_a_live_worker_is_left_alone(db: Database, ledger: Ledger, path: Path) -> None:

@@ -14,8 +14,8 @@ _DOT_STRING = rf"{_ATEXT}+(?:\.{_ATEXT}+)*"
 _QUOTED = r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*"'
 _LABEL = r"[A-Za-z0-9_\u0080-\U0010ffff](?:[A-Za-z0-9_\-\u0080-\U0010ffff]*[A-Za-z0-9_\u0080-\U0010ffff])?"
 _DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*\.?"
-_LITERAL = r"\[[\x21-\x5a\x5e-\x7e]+\]"
-_MAILBOX = re.compile(rf"^(?P<local>{_DOT_STRING}|{_QUOTED})@(?P<domain>{_DOMAIN}|{_LITERAL})$")
+_LITERAL = r"\[[\x21-\x3b\x3d\x3f-\x5a\x5e-\x7e]+\]"  # without <>, which RFC 5321 would allow and no path could hold
+_MAILBOX = re.compile(rf"(?P<local>{_DOT_STRING}|{_QUOTED})@(?P<domain>{_DOMAIN}|{_LITERAL})")
 _SOURCE_ROUTE = re.compile(rf"^@{_DOMAIN}(?:,@{_DOMAIN})*:")
 
 
@@ -23,7 +23,7 @@ def is_mailbox(address: str) -> bool:
     """Whether `address` is a Mailbox of RFC 5321 §4.1.2 (RFC 6531 for non-ASCII) within its length limits."""
     if len(address.encode("utf-8", "surrogateescape")) > ADDRESS_LIMIT:
         return False
-    match = _MAILBOX.match(address)
+    match = _MAILBOX.fullmatch(address)
     return match is not None and len(match["local"].encode("utf-8", "surrogateescape")) <= LOCAL_PART_LIMIT
 
 

@@ -116,7 +116,7 @@ class Lookups:
 
 
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")  # RFC 3490 §3.1
-_LABEL = re.compile(r"^[ -\[\]-~]{1,63}$")
+_LABEL = re.compile(r"[ -\[\]-~]{1,63}")
 
 
 def lookup_name(name: str) -> str | None:
@@ -131,7 +131,7 @@ def lookup_name(name: str) -> str | None:
             name = ".".join(label if label.isascii() else _a_label(label) for label in _DOTS.split(name))
         except (idna.IDNAError, UnicodeError):
             return None
-    if not name or len(name) > 253 or not all(_LABEL.match(label) for label in name.split(".")):
+    if not name or len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
         return None
     return name
 

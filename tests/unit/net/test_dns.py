@@ -86,3 +86,8 @@ def test_any_text_gives_a_name_that_dns_can_carry_or_none(text: str) -> None:
     assert name is None or (
         name.isascii() and len(name) <= 253 and all(0 < len(label) < 64 for label in name.split("."))
     )
+
+
+@pytest.mark.parametrize("name", ["a.test\n", "a\n.test", "\n", "a.test\n."])
+def test_a_line_end_is_no_part_of_a_name(name: str) -> None:
+    assert lookup_name(name) is None

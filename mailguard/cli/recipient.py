@@ -13,9 +13,9 @@ import typer
 
 from mailguard.cli.context import Problems, cli_of
 from mailguard.cli.terminal import print_json, print_plain, print_table, say
-from mailguard.cli.usage import csv_cell
 from mailguard.cli.when import shown
 from mailguard.core.clock import to_iso
+from mailguard.core.csv_fields import csv_cell, csv_line
 from mailguard.core.errors import ConfigError, NotFoundError, Problem
 
 if TYPE_CHECKING:
@@ -123,9 +123,7 @@ def export(
 ) -> None:
     """Print a tenant's list as CSV, as `mailguard recipient import` takes it."""
     for entry in ("address", *_entries(context, tenant, domain)):
-        out = io.StringIO()
-        csv.writer(out, lineterminator="").writerow([csv_cell(entry)])
-        print_plain(out.getvalue())
+        print_plain(csv_line([csv_cell(entry)]))
 
 
 @app.command("answers")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,13 +9,12 @@ import typer
 from mailguard.cli.context import cli_of, tenant_id
 from mailguard.cli.terminal import print_json, print_plain, print_table, say
 from mailguard.core.clock import to_iso
+from mailguard.core.csv_fields import csv_cell, csv_line
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from mailguard.billing.meter import Month, Usage
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def usage(
@@ -45,11 +42,6 @@ def usage(
         _print_csv(found, names, period)
     else:
         _print_table(found, names, period, zone=cli.settings.billing.time_zone)
-
-
-def csv_cell(text: str) -> str:
-    """`text` as a CSV field that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _print_table(found: list[Usage], names: dict[int, str], period: Month, *, zone: str) -> None:
@@ -108,7 +100,7 @@ def _print_csv(found: list[Usage], names: dict[int, str], period: Month) -> None
     from mailguard.billing.meter import COUNTED
 
     columns = [f"{name}_{what}" for name in COUNTED for what in ("units", "messages", "bytes")]
-    _csv_line(["month", "tenant", *columns, "active_recipients"])
+    print_plain(csv_line(["month", "tenant", *columns, "active_recipients"]))
     for usage_ in found:
         numbers = [
             str(number)
@@ -116,10 +108,4 @@ def _print_csv(found: list[Usage], names: dict[int, str], period: Month) -> None
             for number in (count.units, count.messages, count.size)
         ]
         name = csv_cell(names.get(usage_.tenant, str(usage_.tenant)))
-        _csv_line([period.name, name, *numbers, str(usage_.active_recipients)])
-
-
-def _csv_line(fields: list[str]) -> None:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(fields)
-    print_plain(line.getvalue())
+        print_plain(csv_line([period.name, name, *numbers, str(usage_.active_recipients)]))

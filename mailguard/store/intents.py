@@ -68,6 +68,8 @@ class NewUnit:
     holder: str = ""
     queue: QueueEntry | None = None
     detail: Mapping[str, object] = field(default_factory=dict)
+    probe: bool = False
+    """Whether the mail is of `mailguard probe`: it is never billed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,6 +146,7 @@ def _unit_row(message: NewMessage, unit: NewUnit, ids: Mapping[str, int], at: in
         "holder": unit.holder,
         "received_at": message.received_at,
         "changed_at": at,
+        "probe": unit.probe,
     }
 
 

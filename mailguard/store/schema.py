@@ -104,6 +104,7 @@ recipients = Table(
     Column("tenant", _Id, ForeignKey("tenants.id"), primary_key=True, autoincrement=False),
     Column("address", String(320), primary_key=True),  # store.mailboxes.key; `@domain` for all of a domain
     Column("added_at", BigInteger, nullable=False),
+    Column("mailbox", String(320), nullable=False, server_default=""),  # whose bill it is on; empty: its own
 )
 """The static lists of recipients."""
 
@@ -117,6 +118,9 @@ ldap_lookups = Table(
     Column("bind_dn", Text, nullable=False, server_default=""),
     Column("password", Text, nullable=False, server_default=""),  # a reference to a secret, never one
     Column("starttls", Boolean, nullable=False, server_default="1"),
+    Column(
+        "mailbox_attribute", String(64), nullable=False, server_default=""
+    ),  # names the mailbox; empty: not asked for
 )
 """The directory servers of tenants (core.tenant.LdapLookup)."""
 
@@ -130,6 +134,7 @@ verifications = Table(
     Column("expires_at", BigInteger, nullable=False),  # asked again from then on; a known one counts until its row goes
     Column("forget_at", BigInteger, nullable=False, index=True),
     Column("reply", Text, nullable=False, server_default=""),  # the server's
+    Column("mailbox", String(320), nullable=False, server_default=""),  # by the directory's attribute; empty: its own
 )
 """What next hops said about recipients: a cache that all workers share, whose known addresses outlive the server's outage."""
 
@@ -191,6 +196,7 @@ units = Table(
     Column("holder", String(64), nullable=False, server_default=""),  # the worker instance, while forwarding
     Column("received_at", BigInteger, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
+    Column("probe", Boolean, nullable=False, server_default="0"),  # of `mailguard probe`: never billed
     Index("ix_units_recipient", "recipient", "received_at"),
     Index("ix_units_tenant_state", "tenant", "state", "received_at"),
     Index("ix_units_state", "state", "changed_at"),
@@ -285,3 +291,39 @@ leases = Table(
     Column("fence", BigInteger, nullable=False, server_default="0"),
 )
 """Who does scheduled work (`upkeep`), and which worker instances live (`worker:<instance>`)."""
+
+billing_months = Table(
+    "billing_months",
+    metadata,
+    Column("month", String(7), primary_key=True),  # YYYY-MM
+    Column("ends_at", BigInteger, nullable=False),  # kept: the billing time zone may be set anew
+    Column("closed_at", BigInteger, nullable=False),
+    Column("watermark", BigInteger, nullable=False),
+)
+"""Closed months, without a gap. An event beyond `watermark`, the highest id that was committed, is of a later month."""
+
+metered = Table(
+    "metered",
+    metadata,
+    Column("month", String(7), primary_key=True),
+    Column("tenant", _Id, primary_key=True, autoincrement=False),
+    Column("counted", String(16), primary_key=True),  # billing.meter.COUNTED
+    Column("units", BigInteger, nullable=False),
+    Column("messages", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+)
+"""Events up to `meta`'s `metered_up_to`, counted once for all. It follows from the events, and can be made anew from them."""
+
+metered_recipients = Table(
+    "metered_recipients",
+    metadata,
+    Column("month", String(7), primary_key=True),
+    Column("tenant", _Id, primary_key=True, autoincrement=False),
+    Column("recipient", _Id, ForeignKey("addresses.id"), primary_key=True, autoincrement=False),
+    Column("units", BigInteger, nullable=False),  # delivered or released, each once
+    Column("size", BigInteger, nullable=False),
+    Column("first_unit", String(32), nullable=False),
+    Column("first_at", BigInteger, nullable=False),
+    Column("mailbox", _Id, ForeignKey("addresses.id")),  # null until its month is closed: as the lists say now
+)
+"""The recipients that had mail delivered or released, likewise."""

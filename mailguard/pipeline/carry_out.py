@@ -6,7 +6,6 @@ The second half of the story in `process`, and the second of the two reply table
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -261,6 +260,7 @@ class CarryOut:
                 self._metrics.failed(ErrorKind.JOURNAL)
                 if any(move.to_state is State.SPOOLED for move in moves):
                     raise
+                self._journal.remember(moves)
             else:
                 self._metrics.journal_writes.inc(len(moves))
 
@@ -284,8 +284,12 @@ class CarryOut:
                 return
         except MailGuardError as error:
             self._log.journalled([move.unit for move in moves], error=str(error))
-        with contextlib.suppress(UnavailableError):  # then its lease runs out and it becomes interrupted: as good
+        try:
             await asyncio.to_thread(self._journal.append, moves)
+        except UnavailableError:
+            self._metrics.failed(ErrorKind.JOURNAL)
+            if recorded:  # else there is nothing that waits for its end
+                self._journal.remember(moves)
 
     def _tell(self, move: RecipientMove, recorded: Move, size: int) -> None:
         """Tell the log and the metrics."""

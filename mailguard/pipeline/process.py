@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from mailguard.core.clock import Clock
 from mailguard.core.decision import Action, Reason
 from mailguard.core.envelope import Envelope, Session
-from mailguard.core.errors import MailError, UnavailableError
+from mailguard.core.errors import MailError, StorageError, UnavailableError
 from mailguard.core.events import State
 from mailguard.core.ids import unit_id
 from mailguard.core.reply import LOCAL_ERROR, Reply
@@ -86,7 +86,7 @@ class Pipeline:
             self._log.unforeseen("pipeline", message=envelope.message_id, error=error)
             reply = error.reply
         except UnavailableError as error:
-            self._metrics.failed(ErrorKind.DATABASE)
+            self._metrics.failed(ErrorKind.STORAGE if isinstance(error, StorageError) else ErrorKind.DATABASE)
             self._log.unforeseen("pipeline", message=envelope.message_id, error=error)
             reply = LOCAL_ERROR
         except Exception as error:  # noqa: BLE001 - one of the two places: whatever it is, the sender keeps the mail

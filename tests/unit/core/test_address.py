@@ -15,8 +15,8 @@ def test_mailboxes_can_stand_in_a_path(address: str) -> None:
     assert split_path(f"<{address}> SIZE=1") == (address, "SIZE=1")
 
 
-@pytest.mark.parametrize("address", ["joe@[a<b]", "joe@[a>b]", "joe@[x><y@z]"])
-def test_angle_brackets_in_an_address_literal_are_refused(address: str) -> None:
+@pytest.mark.parametrize("address", ["joe@[a<b]", "joe@[a>b]", "joe@[x><y@z]", 'joe@["x]'])
+def test_angle_brackets_and_quotes_in_an_address_literal_are_refused(address: str) -> None:
     assert not is_mailbox(address)
 
 

@@ -1,44 +1,42 @@
-"""The month's usage of each tenant, counted from the MailEvents that were committed with each change of state.
+"""The month's usage of each tenant, and the mailboxes it is billed for, from the MailEvents committed with each change of state.
 
-The unit of counting is the ledger's: one message for one recipient. Each figure also says how many distinct messages those
-were and their octets, each message once. Nothing is kept up to date on the side, so a figure can always be worked out again.
+What was counted once is kept (store.metered) and only the events since are read; all of it can be counted again from the
+events, and comes to the same. Months are those of billing.months.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, fields
-from datetime import datetime, tzinfo
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 
-from sqlalchemy import ColumnElement, and_, case, distinct, func, literal_column, select
 from sqlalchemy.engine import Connection
 
-from mailguard.core.errors import ConfigError, Problem
-from mailguard.core.events import EventKind, State
-from mailguard.core.ids import MESSAGE_ID_LENGTH
+from mailguard.billing.mailboxes import rules_of
+from mailguard.billing.months import Bounds, Month, bounds, month, time_zone
+from mailguard.billing.tally import COUNTS, Tally, count_events
 from mailguard.core.tenant import SYSTEM_TENANT
-from mailguard.store import schema
+from mailguard.store import billing_months, metered
+from mailguard.store.metered import Count
 
-_MONTH = re.compile(r"^(\d{4})-(0[1-9]|1[0-2])$")
+__all__ = [
+    "COUNTED",
+    "BilledMailbox",
+    "Count",
+    "Month",
+    "MonthUsage",
+    "Usage",
+    "billed_mailboxes",
+    "month",
+    "recount",
+    "time_zone",
+    "usage",
+    "usage_of_month",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Month:
-    """A billing month: from `start` up to but not including `end`, in milliseconds UTC."""
-
-    name: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """`units`: messages, one for each recipient; `messages`: distinct ones; `size`: octets, each message once."""
-
-    units: int = 0
-    messages: int = 0
-    size: int = 0
+NOTHING = Count()
+COUNTED = tuple(COUNTS)
+"""Names of the counts, in the order of the report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +44,26 @@ class Usage:
     """What one tenant used in a month."""
 
     tenant: int
-    received: Count = Count()
+    received: Count = NOTHING
     """Accepted recipients whose DATA was completed, whatever became of them."""
-    delivered: Count = Count()
+    delivered: Count = NOTHING
     """Taken by the next hop, other than out of quarantine."""
-    quarantined: Count = Count()
+    quarantined: Count = NOTHING
     """Put into quarantine; a release that failed and came back is not counted again."""
-    rejected: Count = Count()
+    rejected: Count = NOTHING
     """Answered with 5yz after the data."""
-    deferred: Count = Count()
+    deferred: Count = NOTHING
     """Answered with 4yz after the data; the sender tries again, and that is received anew."""
-    released: Count = Count()
+    released: Count = NOTHING
     """Delivered out of quarantine; each `--again` counts."""
     active_recipients: int = 0
     """Distinct recipient addresses, in normal form, that mail was delivered or released to."""
+    billed_mailboxes: int = 0
+    """The mailboxes that these stand for."""
+    billed_messages: int = 0
+    """Messages, one for each recipient, that were delivered or released: each once, however often it was released."""
+    billed_octets: int = 0
+    """Their octets."""
 
     @property
     def is_empty(self) -> bool:
@@ -67,32 +71,29 @@ class Usage:
         return self == Usage(self.tenant)
 
 
-COUNTED = tuple(field.name for field in fields(Usage) if field.name not in ("tenant", "active_recipients"))
-"""Names of the counts, in the order of the report."""
+@dataclass(frozen=True, slots=True)
+class MonthUsage:
+    """What a tenant's bill of a month is worked out from. `messages`: one for each recipient; `octets`: theirs."""
+
+    mailboxes: int = 0
+    messages: int = 0
+    octets: int = 0
 
 
-def time_zone(name: str) -> tzinfo:
-    """The billing time zone by its IANA name. Raises ConfigError when there is none of that name."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ConfigError(
-            [Problem("billing.time_zone", f"{name!r} is not a time zone such as Europe/Berlin")]
-        ) from None
+@dataclass(frozen=True, slots=True)
+class BilledMailbox:
+    """A mailbox that had mail delivered or released in a month, and how that can be proved.
 
-
-def month(text: str, *, zone: tzinfo) -> Month:
-    """The billing month `YYYY-MM`: from midnight of its first day to that of the next month's, in `zone`.
-
-    Raises ConfigError when it is not a month.
+    `unit`: the first such mail, at `first_at` (ms UTC). `messages` and `octets` are of all of them; `addresses` (in normal
+    form) are those that stand for the mailbox.
     """
-    match = _MONTH.match(text)
-    if match is None or not 1970 <= int(match[1]) < 9999:
-        raise ConfigError([Problem("--month", f"{text!r} is not a month such as 2026-11")])
-    year, number = int(match[1]), int(match[2])
-    start = datetime(year, number, 1, tzinfo=zone)
-    end = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=zone)
-    return Month(text, int(start.timestamp() * 1000), int(end.timestamp() * 1000))
+
+    mailbox: str
+    unit: str
+    first_at: int
+    messages: int
+    octets: int
+    addresses: tuple[str, ...]
 
 
 def usage(conn: Connection, period: Month, *, tenant: int | None = None) -> list[Usage]:
@@ -100,68 +101,115 @@ def usage(conn: Connection, period: Month, *, tenant: int | None = None) -> list
 
     The provider's own `system` tenant, which only sends, is left out unless it is asked for.
     """
-    events = schema.events
-    conditions = [events.c.kind == str(EventKind.STATE), events.c.at >= period.start, events.c.at < period.end]
-    conditions.append(events.c.tenant != SYSTEM_TENANT if tenant is None else events.c.tenant == tenant)
-    counts = _counts(conn, conditions)
-    recipients = _active_recipients(conn, conditions)
-    found = [Usage(number, **counts[number], active_recipients=recipients.get(number, 0)) for number in sorted(counts)]
+    return _usage(conn, _read(conn, period, tenant), tenant)
+
+
+def recount(conn: Connection, period: Month, *, tenant: int | None = None) -> list[Usage]:
+    """`usage` with everything counted anew from the events, to prove it. Reads all events that there are."""
+    total = _beyond(conn, period, 0)
+    stored = metered.recipients_of(conn, period.name, tenant=tenant)
+    kept = {(row.tenant, row.recipient): row.mailbox for row in stored}
+    return _usage(conn, _Read(total, kept), tenant)
+
+
+def usage_of_month(conn: Connection, period: Month, tenant: int) -> MonthUsage:
+    """What a tenant's bill of a month is worked out from. Whether the month is closed is for the caller to see to."""
+    (found,) = usage(conn, period, tenant=tenant)
+    return MonthUsage(found.billed_mailboxes, found.billed_messages, found.billed_octets)
+
+
+def billed_mailboxes(conn: Connection, period: Month, tenant: int) -> tuple[BilledMailbox, ...]:
+    """The mailboxes behind `usage_of_month`, by name."""
+    return _billed(conn, _read(conn, period, tenant), tenant).get(tenant, ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was counted of a month, and of its recipients (tenant, address id) the mailboxes that are fixed for good."""
+
+    total: Tally
+    kept: Mapping[tuple[int, int], str | None]
+
+
+def _read(conn: Connection, period: Month, tenant: int | None) -> _Read:
+    """What is kept of a month's counts, with what came since."""
+    while True:
+        reached = metered.position(conn)
+        stored = list(metered.recipients_of(conn, period.name, tenant=tenant))
+        total = Tally(
+            {
+                (period.name, owner, name): one
+                for owner, name, one in metered.counts_of(conn, period.name, tenant=tenant)
+            },
+            {(period.name, row.tenant, row.recipient): row.counted for row in stored},
+        )
+        total.add(_beyond(conn, period, reached))
+        if metered.position(conn) == reached:  # else the meter was moved on between two of these statements
+            return _Read(total, {(row.tenant, row.recipient): row.mailbox for row in stored})
+
+
+def _beyond(conn: Connection, period: Month, reached: int) -> Tally:
+    """What the events beyond the id `reached` add to a month."""
+    limits = bounds(billing_months.closings(conn), period)
+    result = Tally()
+    if limits.watermark is None or reached < limits.watermark:
+        of_month = partial(_name_if, limits, period.name)
+        for _, part in count_events(conn, reached, until=limits.watermark, month_of=of_month):
+            result.add(part)
+    return result
+
+
+def _name_if(limits: Bounds, name: str, at: int, event: int) -> str | None:
+    return name if limits.has(at, event) else None
+
+
+def _usage(conn: Connection, read: _Read, tenant: int | None) -> list[Usage]:
+    counts: dict[int, dict[str, Count]] = {}
+    for (_, owner, name), count in read.total.counts.items():
+        if tenant in (None, owner):
+            counts.setdefault(owner, {})[name] = count
+    billed = _billed(conn, read, tenant)
+    found = [
+        Usage(
+            owner,
+            **counts.get(owner, {}),
+            active_recipients=sum(len(one.addresses) for one in billed.get(owner, ())),
+            billed_mailboxes=len(billed.get(owner, ())),
+            billed_messages=sum(one.messages for one in billed.get(owner, ())),
+            billed_octets=sum(one.octets for one in billed.get(owner, ())),
+        )
+        for owner in sorted(counts.keys() | billed.keys())
+        if tenant is not None or owner != SYSTEM_TENANT
+    ]
     return found or ([Usage(tenant)] if tenant is not None else [])
 
 
-def _which() -> dict[str, ColumnElement[bool]]:
-    """Which state events each count takes in."""
-    events = schema.events
-    to = events.c.to_state
-    return {
-        "received": events.c.from_state.is_(None),
-        "delivered": to == str(State.DELIVERED),
-        # Out of the queue into quarantine comes only a release that failed.
-        "quarantined": and_(to == str(State.QUARANTINED), func.coalesce(events.c.from_state, "") != str(State.SPOOLED)),
-        "rejected": to == str(State.REJECTED),
-        "deferred": to == str(State.DEFERRED),
-        "released": to == str(State.RELEASED),
-    }
-
-
-def _counts(conn: Connection, conditions: list[ColumnElement[bool]]) -> dict[int, dict[str, Count]]:
-    """One pass: first each message's share of each count, then their sums."""
-    events = schema.events
-    # Literals: as parameters, PostgreSQL could not tell that the grouped expression is the selected one.
-    first: ColumnElement[int] = literal_column("1")
-    length: ColumnElement[int] = literal_column(str(MESSAGE_ID_LENGTH))
-    message = func.substr(events.c.unit, first, length).label("message")
-    shares = select(events.c.tenant, message)
-    for name, condition in _which().items():
-        shares = shares.add_columns(
-            func.sum(case((condition, 1), else_=0)).label(f"{name}_units"),
-            func.max(case((condition, events.c.size), else_=0)).label(f"{name}_size"),
+def _billed(conn: Connection, read: _Read, tenant: int | None) -> dict[int, tuple[BilledMailbox, ...]]:
+    """The mailboxes of each tenant, by name."""
+    wanted = {key: one for key, one in read.total.recipients.items() if tenant in (None, key[1])}
+    addresses = metered.addresses_of(conn, sorted({recipient for _, _, recipient in wanted}))
+    unnamed = {owner for _, owner, recipient in wanted if read.kept.get((owner, recipient)) is None}
+    rules = rules_of(conn, unnamed)
+    found: dict[int, dict[str, BilledMailbox]] = {}
+    for (_, owner, recipient), counted in wanted.items():
+        address = addresses.get(recipient, f"#{recipient}")
+        mailbox = read.kept.get((owner, recipient)) or rules[owner].mailbox_of(address)
+        one = BilledMailbox(
+            mailbox, counted.first_unit, counted.first_at, counted.units, counted.size, addresses=(address,)
         )
-    share = shares.where(*conditions).group_by(events.c.tenant, message).subquery()
-    totals = select(share.c.tenant)
-    for name in COUNTED:
-        units, size = share.c[f"{name}_units"], share.c[f"{name}_size"]
-        totals = totals.add_columns(
-            func.sum(units).label(f"{name}_units"),
-            func.sum(case((units > 0, 1), else_=0)).label(f"{name}_messages"),
-            func.sum(size).label(f"{name}_size"),
-        )
-    rows = conn.execute(totals.group_by(share.c.tenant)).mappings()
-    return {
-        int(row["tenant"]): {
-            name: Count(int(row[f"{name}_units"]), int(row[f"{name}_messages"]), int(row[f"{name}_size"]))
-            for name in COUNTED
-        }
-        for row in rows
-    }
+        mine = found.setdefault(owner, {})
+        mine[mailbox] = one if mailbox not in mine else _together(mine[mailbox], one)
+    return {owner: tuple(mine[name] for name in sorted(mine)) for owner, mine in found.items()}
 
 
-def _active_recipients(conn: Connection, conditions: list[ColumnElement[bool]]) -> dict[int, int]:
-    events, units = schema.events, schema.units
-    rows = conn.execute(
-        select(events.c.tenant, func.count(distinct(units.c.recipient)))
-        .join(units, units.c.id == events.c.unit)
-        .where(*conditions, events.c.to_state.in_([str(State.DELIVERED), str(State.RELEASED)]))
-        .group_by(events.c.tenant)
+def _together(one: BilledMailbox, other: BilledMailbox) -> BilledMailbox:
+    """Two addresses' mail of one mailbox."""
+    first = min(one, other, key=lambda billed: (billed.first_at, billed.unit))
+    return BilledMailbox(
+        one.mailbox,
+        first.unit,
+        first.first_at,
+        one.messages + other.messages,
+        one.octets + other.octets,
+        tuple(sorted((*one.addresses, *other.addresses))),
     )
-    return {int(tenant): int(count) for tenant, count in rows}

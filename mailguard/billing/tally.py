@@ -1,0 +1,163 @@
+"""Counting MailEvents: each is counted once, in the order of their ids, so that what was counted need not be read again.
+
+The unit of counting is the ledger's: one message for one recipient. Mail of `mailguard probe` counts nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from sqlalchemy import select
+from sqlalchemy.engine import Connection
+
+from mailguard.core.events import EventKind, State
+from mailguard.core.ids import MESSAGE_ID_LENGTH
+from mailguard.store import schema
+from mailguard.store.metered import Count, RecipientCount
+
+AT_ONCE = 5_000
+"""Events that are counted in one go."""
+_CHUNK = 500
+
+MonthOf = Callable[[int, int], str | None]
+"""The month of an event by its time and id; None: none that is asked for."""
+CountKey = tuple[str, int, str]
+"""Month, tenant, and what is counted."""
+RecipientKey = tuple[str, int, int]
+"""Month, tenant, and the id of the recipient's address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A STATE event, as far as it is counted by."""
+
+    id: int
+    at: int
+    unit: str
+    tenant: int
+    before: str | None
+    after: str
+    size: int
+    recipient: int
+
+    @property
+    def message(self) -> str:
+        """The message's id."""
+        return self.unit[:MESSAGE_ID_LENGTH]
+
+
+BILLED = frozenset({State.DELIVERED, State.RELEASED})
+"""What a mailbox is billed for."""
+
+COUNTS: Mapping[str, Callable[[Step], bool]] = MappingProxyType(
+    {
+        "received": lambda step: step.before is None,
+        "delivered": lambda step: step.after == State.DELIVERED,
+        # Out of the queue into quarantine comes only a release that failed.
+        "quarantined": lambda step: step.after == State.QUARANTINED and step.before != State.SPOOLED,
+        "rejected": lambda step: step.after == State.REJECTED,
+        "deferred": lambda step: step.after == State.DEFERRED,
+        "released": lambda step: step.after == State.RELEASED,
+    }
+)
+"""Which steps each count takes in, in the order of the report."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was counted of some events."""
+
+    counts: dict[CountKey, Count] = field(default_factory=dict)
+    recipients: dict[RecipientKey, RecipientCount] = field(default_factory=dict)
+
+    def add(self, other: Tally) -> None:
+        """Add what was counted of later events."""
+        for key, counted in other.counts.items():
+            self.counts[key] = self.counts.get(key, Count()) + counted
+        for place, recipient in other.recipients.items():
+            mine = self.recipients.get(place)
+            self.recipients[place] = recipient if mine is None else mine + recipient
+
+
+def tally(steps: Sequence[Step], earlier: Sequence[Step], month_of: MonthOf) -> Tally:
+    """Count `steps`. `earlier`: all steps before them of the same messages, which tell what was counted already. Pure."""
+    result = Tally()
+    messages: set[tuple[CountKey, str]] = set()
+    units: set[tuple[str, str]] = set()
+    for step in earlier:
+        month = month_of(step.at, step.id)
+        if month is None:
+            continue
+        messages.update(((month, step.tenant, name), step.message) for name, takes in COUNTS.items() if takes(step))
+        if step.after in BILLED:
+            units.add((month, step.unit))
+    for step in steps:
+        month = month_of(step.at, step.id)
+        if month is None:
+            continue
+        for name, takes in COUNTS.items():
+            if takes(step):
+                key = (month, step.tenant, name)
+                first = (key, step.message) not in messages
+                messages.add((key, step.message))
+                one = Count(1, int(first), step.size if first else 0)
+                result.counts[key] = result.counts.get(key, Count()) + one
+        if step.after in BILLED and (month, step.unit) not in units:
+            units.add((month, step.unit))
+            place = (month, step.tenant, step.recipient)
+            billed = RecipientCount(1, step.size, step.unit, step.at)
+            mine = result.recipients.get(place)
+            result.recipients[place] = billed if mine is None else mine + billed
+    return result
+
+
+def count_events(conn: Connection, after: int, *, until: int | None, month_of: MonthOf) -> Iterator[tuple[int, Tally]]:
+    """Count the events beyond the id `after`, up to `until` or to the last; with each part the id that it reaches to."""
+    while True:
+        high = None if until is None else min(until, after + AT_ONCE)
+        if high is not None and high <= after:
+            return
+        steps = _steps(conn, after, high)
+        if not steps and high is None:
+            return
+        reached = high if high is not None else steps[-1].id
+        messages = list(dict.fromkeys(step.message for step in steps))
+        yield reached, tally(steps, _earlier(conn, messages, after), month_of)
+        after = reached
+
+
+def _steps(conn: Connection, after: int, high: int | None) -> list[Step]:
+    """The next STATE events in the order of their ids: up to the id `high`, or AT_ONCE of them."""
+    events = schema.events
+    query = _STEPS.where(events.c.id > after).order_by(events.c.id)
+    query = query.limit(AT_ONCE) if high is None else query.where(events.c.id <= high)
+    return [Step(*row) for row in conn.execute(query)]
+
+
+def _earlier(conn: Connection, messages: Sequence[str], until: int) -> list[Step]:
+    """The STATE events of messages up to the id `until`."""
+    found: list[Step] = []
+    if until <= 0:
+        return found
+    for start in range(0, len(messages), _CHUNK):
+        chosen = schema.units.c.message.in_(messages[start : start + _CHUNK])
+        found += [Step(*row) for row in conn.execute(_STEPS.where(chosen, schema.events.c.id <= until))]
+    return found
+
+
+_STEPS = (
+    select(
+        schema.events.c.id,
+        schema.events.c.at,
+        schema.events.c.unit,
+        schema.events.c.tenant,
+        schema.events.c.from_state,
+        schema.events.c.to_state,
+        schema.events.c.size,
+        schema.units.c.recipient,
+    )
+    .join(schema.units, schema.units.c.id == schema.events.c.unit)
+    .where(schema.events.c.kind == EventKind.STATE.value, schema.units.c.probe.is_(False))
+)

@@ -22,8 +22,8 @@ RECIPIENTS_LIMIT = 100
 LINE_LIMIT = 998
 """Octets of a line, without CRLF (RFC 5322 §2.1.1)."""
 
-_XTEXT = re.compile(r"^[!-*,-<>-~]*(?:\+[0-9A-F]{2}[!-*,-<>-~]*)*$")
-_ADDRESS_TYPE = re.compile(r"^[A-Za-z0-9-]{1,40}$")
+_XTEXT = re.compile(r"[!-*,-<>-~]*(?:\+[0-9A-F]{2}[!-*,-<>-~]*)*")
+_ADDRESS_TYPE = re.compile(r"[A-Za-z0-9-]{1,40}")
 
 
 class Told(StrEnum):
@@ -115,7 +115,7 @@ def dsn(report: Report) -> bytes:
     parts = [
         _part("text/plain; charset=us-ascii", _for_people(report, whole=whole)),
         _part("message/delivery-status", _for_machines(report)),
-        _whole(report.original) if whole else _returned(report.original),
+        _whole(report.original) if whole else _returned(report.original, boundary.encode()),
     ]
     lines = "\r\n".join(header).encode("utf-8", "surrogateescape")
     body = b"".join(b"\r\n--" + boundary.encode() + b"\r\n" + part for part in parts)
@@ -148,7 +148,7 @@ def _for_people(report: Report, *, whole: bool) -> list[str]:
 
 def _for_machines(report: Report) -> list[str]:
     lines = [f"Reporting-MTA: dns; {report.hostname}"]
-    if report.envid and _XTEXT.match(report.envid):
+    if report.envid and _XTEXT.fullmatch(report.envid):
         lines.append(f"Original-Envelope-Id: {report.envid[:100]}")
     lines.append(f"Arrival-Date: {_date(report.received_at)}")
     if report.original_id:
@@ -156,7 +156,7 @@ def _for_machines(report: Report) -> list[str]:
     for recipient in report.recipients[:RECIPIENTS_LIMIT]:
         lines.append("")
         kind, _, original = recipient.orcpt.partition(";")
-        if original and _ADDRESS_TYPE.match(kind) and _XTEXT.match(original):
+        if original and _ADDRESS_TYPE.fullmatch(kind) and _XTEXT.fullmatch(original):
             lines.append(f"Original-Recipient: {kind}; {original[:500]}")
         lines.append(f"Final-Recipient: {_typed(recipient.address)}")
         lines.append(f"Action: {report.told}")
@@ -224,12 +224,17 @@ def _whole(original: bytes) -> bytes:
     return b"Content-Type: message/rfc822\r\n" + encoding + b"\r\n" + original
 
 
-def _returned(original: bytes) -> bytes:
-    """The original's header (RFC 6522 §4), encoded when it is not ASCII or has lines that may not be sent as they are."""
+def _returned(original: bytes, boundary: bytes) -> bytes:
+    """The original's header (RFC 6522 §4), encoded when it is not ASCII or has what may not be sent as it is."""
     header = original[: header_section_end(original)]
     if len(header) > RETURNED_LIMIT:
         header = header[: header.rfind(b"\n", 0, RETURNED_LIMIT) + 1]
-    plain = header.isascii() and b"\0" not in header and max(map(len, header.split(b"\n")), default=0) <= LINE_LIMIT
+    plain = (
+        header.isascii()
+        and b"\0" not in header
+        and boundary not in header
+        and max(map(len, header.split(b"\r\n"))) <= LINE_LIMIT
+    )
     if plain:
         return b"Content-Type: text/rfc822-headers\r\n\r\n" + header
     encoded = quopri.encodestring(header.replace(b"\r\n", b"\n")).replace(b"\n", b"\r\n")

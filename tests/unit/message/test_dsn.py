@@ -239,3 +239,19 @@ def test_delay() -> None:
 def test_status_is_of_the_class_of_the_action(told: Told, reply: Reply | None, status: str) -> None:
     _, recipient = fields_of(report(ReportedRecipient("bob@client.test", reply, ""), told=told))
     assert (recipient["Action"], recipient["Status"]) == (told.value, status)
+
+
+@pytest.mark.parametrize(
+    ("envid", "orcpt"), [("QQ314159\n", ""), ("", "rfc822;bob@client.test\n"), ("", "rfc822\n;bob@client.test")]
+)
+def test_line_end_behind_envid_or_orcpt_does_not_pass(envid: str, orcpt: str) -> None:
+    raw = report(ReportedRecipient("bob@client.test", None, "", "", orcpt), envid=envid)
+    assert raw.count(b"\n") == raw.count(b"\r\n")
+    assert b"Original-" not in raw
+
+
+def test_header_with_the_boundary_is_encoded() -> None:
+    hostile = b"Subject: x\r\nX-Y: z\r\n --=01J0000000000000000000DSN1=--\r\n--=01J0000000000000000000DSN1=--\r\n"
+    parts = list(parsed(report(original=hostile + b"\r\n")).iter_parts())
+    assert len(parts) == 3
+    assert parts[2].get_payload(decode=True) == hostile

@@ -1,0 +1,78 @@
+"""Sets a template with typst. Data goes in as one JSON value and is shown as text: none of it can be markup."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from importlib.resources import files
+
+from mailguard.billing.render.fonts import Fonts, installed_fonts
+
+Value = str | int | float | bool | None | list["Value"] | dict[str, "Value"]
+"""JSON."""
+
+LIMIT = 300
+"""Characters of a text that are shown; the rest is cut off, with an ellipsis."""
+
+_DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
+_JOINERS = "\u200c\u200d"  # letters of Persian and of Indian scripts depend on them
+_MARKS = 4
+_LONG = re.compile(r"[^\s\u0590-\u08ff]{40,}")  # words are not cut where letters join
+_PIECE = 20
+
+
+def printable(text: str, *, limit: int = LIMIT) -> str:
+    """`text` as one harmless line: no control, direction or other invisible characters, no piles of accents.
+
+    Cut to `limit` characters. Words of 40 characters and more can be broken where a line ends.
+    """
+    kept: list[str] = []
+    marks = 0
+    for character in text[: limit * 4]:
+        category = unicodedata.category(character)
+        marks = marks + 1 if category in ("Mn", "Me") else 0
+        if character.isspace():
+            kept.append(" ")
+        elif (category not in _DROPPED or character in _JOINERS) and marks <= _MARKS:
+            kept.append(character)
+    line = " ".join("".join(kept).split())
+    if len(line) > limit:
+        line = line[: limit - 1].rstrip() + "…"
+    return _LONG.sub(lambda word: "\u200b".join(_pieces(word[0])), line)
+
+
+def typeset(template: str, data: Mapping[str, Value], *, package: str, at: date, fonts: Fonts | None = None) -> bytes:
+    """The PDF (PDF/A-2u) of `template`, a file of `package`, with `data` as `sys.inputs.data`; dated `at`.
+
+    The same input gives the same bytes, as long as typst and the fonts are the same. Raises ConfigError when a font is not
+    installed.
+    """
+    import typst
+
+    fonts = fonts or installed_fonts()
+    document = {**data, "families": list(fonts.families)}
+    return typst.compile(
+        files(package).joinpath(template).read_bytes(),
+        font_paths=fonts.loaded,
+        ignore_system_fonts=True,
+        sys_inputs={"data": json.dumps(document, ensure_ascii=True, sort_keys=True)},
+        timestamp=datetime.combine(at, time(), UTC),
+        pdf_standards=["a-2u"],
+        format="pdf",
+    )
+
+
+def _pieces(word: str) -> list[str]:
+    """A long word in pieces, none of which begins with a mark that belongs to the letter before."""
+    pieces = [word[:_PIECE]]
+    for start in range(_PIECE, len(word), _PIECE):
+        piece = word[start : start + _PIECE]
+        while piece and unicodedata.category(piece[0])[0] == "M":
+            pieces[-1] += piece[0]
+            piece = piece[1:]
+        if piece:
+            pieces.append(piece)
+    return pieces

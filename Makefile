@@ -9,6 +9,8 @@ SHELL := /bin/bash
 $(shell [ ! -e .venv/.stamp-runtime ] || [ "$$(cat .venv/.path 2>/dev/null)" = "$$PWD" ] || rm -f .venv/.stamp-*)
 
 PYTEST := .venv/bin/pytest
+# Where Python may not keep what it compiled, each of the hundreds of processes that the tests start compiles it all anew.
+export PYTHONDONTWRITEBYTECODE :=
 SETUP := pyproject.toml requirements/build.lock requirements/runtime.lock requirements/dev.lock tools/venv tools/packages
 
 help: ## List the targets
@@ -32,10 +34,11 @@ run: install ## Run a demo relay on 127.0.0.1:2525 with a scanner and a mailbox;
 test-packages: dev
 	@tools/packages test
 
-test: test-packages ## Run all tests: the quick ones side by side, then those with real servers
+test: test-packages ## Run all tests: the quick ones, then those with real servers, both side by side; at last those that want to be alone
 	@status=0; \
 	$(PYTEST) -q -n 2 --ignore=tests/e2e --ignore=tests/crash tests || status=1; \
-	$(PYTEST) -q tests/e2e tests/crash || status=1; \
+	$(PYTEST) -q -n 3 --dist loadfile -m 'not serial' tests/e2e tests/crash || status=1; \
+	$(PYTEST) -q -m serial tests/e2e tests/crash || status=1; \
 	exit $$status
 
 CRASHES ?= 50

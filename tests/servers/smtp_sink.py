@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 from mailguard.core.envelope import NextHop
+from tests.servers.ports import free_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Received:
     """One transaction that came to its end. `wire` is the content as it came, dots stuffed unless it came in chunks.
 
     `user`: who authenticated; `certificate`: the subject of the client's certificate, when one was asked for and shown.
+    `port`: the client's; `at`: when all of it had come, by time.monotonic().
     """
 
     mail: str
@@ -46,6 +49,8 @@ class Received:
     chunked: bool = False
     user: str = ""
     certificate: str = ""
+    port: int = 0
+    at: float = 0.0
 
     @property
     def content(self) -> bytes:
@@ -108,8 +113,8 @@ class SmtpSink:
         if self.path:
             self._server = await asyncio.start_unix_server(self._serve, self.path, limit=1 << 20)
             return
+        self.port = self.port or free_port()
         self._server = await asyncio.start_server(self._serve, self.host, self.port, limit=1 << 20)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Stop listening and drop every connection."""
@@ -314,7 +319,19 @@ class _Conversation:
         tls = self.writer.get_extra_info("ssl_object")
         peer = tls.getpeercert() if tls and self.sink.client_ca else None
         subject = dict(pair[0] for pair in peer["subject"])["commonName"] if peer else ""
-        received = Received(self.mail, self.rcpts, wire, self.number, self.tls, chunked, self.user, subject)
+        peer_name = self.writer.get_extra_info("peername")
+        received = Received(
+            self.mail,
+            self.rcpts,
+            wire,
+            self.number,
+            self.tls,
+            chunked,
+            self.user,
+            subject,
+            port=0 if self.sink.path else peer_name[1],
+            at=time.monotonic(),
+        )
         self.mail, self.rcpts = "", []
         if received.rcpts:
             self.sink.messages.append(received)

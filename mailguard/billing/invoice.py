@@ -82,12 +82,12 @@ class Tax:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a tenant used in the month that is billed in arrears, beside what was included."""
+    """What a tenant used in the month that is billed in arrears, beside what was included (None: without limit)."""
 
     mailboxes: int
-    included_mailboxes: int
+    included_mailboxes: int | None
     messages: int
-    included_messages: int
+    included_messages: int | None
     octets: int
 
 

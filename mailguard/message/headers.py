@@ -26,12 +26,12 @@ VALUE_LIMIT = 320
 """Characters of one foreign value that are kept."""
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
-_DOMAIN = re.compile(r"^[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,251}[A-Za-z0-9_])?\.?$")
-_LITERAL = re.compile(r"^\[[A-Za-z0-9.:]{2,60}\]$")
+_DOMAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,251}[A-Za-z0-9_])?\.?")
+_LITERAL = re.compile(r"\[[A-Za-z0-9.:]{2,60}\]")
 _COMMENT_UNSAFE = re.compile(r"[()\\]")
-_TOKEN = re.compile(r"^[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+$")
-_DOT_ATOM_ADDRESS = re.compile(r"^(?:[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\-]+)?@[A-Za-z0-9_.\-]+$")
-_PROPERTY = re.compile(r"^[a-z]+\.[a-z0-9\-]+$")
+_TOKEN = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+")
+_DOT_ATOM_ADDRESS = re.compile(r"(?:[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\-]+)?@[A-Za-z0-9_.\-]+")
+_PROPERTY = re.compile(r"[a-z]+\.[a-z0-9\-]+")
 
 
 def received(
@@ -50,7 +50,7 @@ def received(
     """
     literal = _address_literal(session)
     helo = session.helo.strip()
-    if _DOMAIN.match(helo) or (_LITERAL.match(helo) and helo.lower() != literal.lower()):
+    if _DOMAIN.fullmatch(helo) or (_LITERAL.fullmatch(helo) and helo.lower() != literal.lower()):
         from_clause = f"from {helo} ({literal})"
     elif helo and helo.lower() != literal.lower():
         from_clause = f"from {literal} (helo={_comment(helo)[:100]})"
@@ -65,7 +65,7 @@ def received(
         pieces.append(f"for <{recipient}>")
     if session.tls:
         version, _, cipher = session.tls.partition(" ")
-        registered = cipher.startswith("TLS_") and _TOKEN.match(cipher)
+        registered = cipher.startswith("TLS_") and _TOKEN.fullmatch(cipher)
         pieces.append(f"tls {cipher}" if registered else f"({_comment(f'{version} {cipher}'.strip())})")
     date = format_datetime(datetime.fromtimestamp(at_ms // 1000, UTC))
     folded = "\r\n\t".join(pieces) + f";\r\n\t{date}\r\n"
@@ -96,7 +96,9 @@ def authentication_results(authserv_id: str, auth: Sequence[AuthResult]) -> byte
         clause = f"{result.method}={result.outcome}"
         reason = _comment(result.reason)[:200].strip()
         pieces = [clause, f"({reason})"] if reason else [clause]
-        pieces += [f"{name}={_pvalue(value)}" for name, value in result.properties if value and _PROPERTY.match(name)]
+        pieces += [
+            f"{name}={_pvalue(value)}" for name, value in result.properties if value and _PROPERTY.fullmatch(name)
+        ]
         lines.append(_fold(pieces))
     body = ";\r\n\t".join(lines)
     return f"Authentication-Results: {authserv_id};\r\n\t{body}\r\n".encode("ascii", "replace")
@@ -122,7 +124,7 @@ def _pvalue(value: str) -> str:
         with contextlib.suppress(idna.IDNAError, UnicodeError, ValueError, IndexError):
             domain = idna.encode(domain, uts46=True).decode("ascii")
     plain = _ascii(f"{local}{at}{domain}")
-    if _TOKEN.match(plain) or _DOT_ATOM_ADDRESS.match(plain):
+    if _TOKEN.fullmatch(plain) or _DOT_ATOM_ADDRESS.fullmatch(plain):
         return plain
     escaped = plain.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

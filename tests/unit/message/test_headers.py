@@ -293,3 +293,8 @@ def test_many_own_stamps_without_recipient_are_a_loop() -> None:
     nameless = stamp(session())
     assert not own_stamp(nameless * 3 + b"\r\n", "mx.relay.example", "bob@client.example")
     assert own_stamp(nameless * 10 + b"\r\n", "mx.relay.example", "bob@client.example")
+
+
+def test_a_line_end_behind_a_property_name_leaves_it_out() -> None:
+    given = AuthResult(AuthMethod.SPF, AuthOutcome.PASS, properties=(("smtp.helo\n", "a.test"), ("smtp.mailfrom", "b")))
+    assert authentication_results("mx", [given]) == b"Authentication-Results: mx;\r\n\tspf=pass smtp.mailfrom=b\r\n"

@@ -22,8 +22,9 @@ PACKAGES = {
 """Families that must be there, and the Debian packages that bring them."""
 
 _FIRST = ("Noto Sans", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Sans Thai")
+_SYMBOLS = ("Noto Sans Math", "Noto Sans Symbols", "Noto Sans Symbols2")
 _CHINESE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Droid Sans Fallback")
-_UNFIT = (" Display", " Mono", " Math", "Slanted")
+_UNFIT = (" Display", " Mono", "Slanted")
 UNKNOWN = "\ufffd"
 """Stands for a symbol that no font has."""
 
@@ -73,7 +74,7 @@ def _installed_fonts(directories: tuple[str, ...]) -> Fonts:
         for family in regular
         if family.startswith(("Noto Sans ", "Noto Serif ")) and not family.endswith(_UNFIT) and "CJK" not in family
     )
-    families = tuple(dict.fromkeys(family for family in (*_FIRST, *_CHINESE, *others) if family in regular))
+    families = tuple(dict.fromkeys(family for family in (*_FIRST, *_CHINESE, *_SYMBOLS, *others) if family in regular))
     return Fonts(loaded, families, tuple(regular[family] for family in families))
 
 

@@ -14,7 +14,7 @@ from mailguard.core.errors import ConfigError
 ADDRESS_LINES = 6
 BANK_LINES = 6
 """Lines that are shown; what is beyond is cut off."""
-_SHORT = 60
+_SHORT = 40
 
 
 def invoice_pdf(invoice: Invoice) -> bytes:
@@ -70,7 +70,9 @@ def _document(invoice: Invoice) -> dict[str, Value]:
         "seller": _party(invoice.seller),
         "buyer": _party(invoice.buyer),
         "facts": _facts(invoice),
-        "why": printable(invoice.why, limit=2 * LIMIT),
+        "parties": f"{printable(invoice.seller.name, limit=_SHORT)} · {printable(invoice.buyer.name, limit=_SHORT)}",
+        "sender": _sender(invoice.seller),
+        "why": printable(invoice.why, limit=2 * LIMIT) if credit_note else "",
         "lines": [_line(line, digits, sign) for line in invoice.lines],
         "taxes": [_tax(tax, digits, sign) for tax in invoice.taxes],
         "net": figures.money(sign * invoice.net, digits),
@@ -100,6 +102,12 @@ def _party(party: Party) -> dict[str, Value]:
     }
 
 
+def _sender(seller: Party) -> str:
+    """The seller on one or two lines, for the foot of each page."""
+    facts = (seller.name, *seller.address[:3], seller.tax_id, seller.email)
+    return " · ".join(printable(fact, limit=_SHORT) for fact in facts if fact)
+
+
 def _facts(invoice: Invoice) -> Value:
     """What stands at the top right: names and values, empty ones left out."""
     credit_note = invoice.kind is InvoiceKind.CREDIT_NOTE
@@ -121,13 +129,16 @@ def _line(line: Line, digits: int, sign: int) -> Value:
     below = figures.period(line.start, line.end)
     if line.previous is not None:
         below += f" · month before: {figures.money(sign * line.previous, digits)}"
-    unit = figures.unit(printable(line.unit, limit=10), line.quantity)
+    quantity, unit_price = line.quantity, line.unit_price
+    if sign < 0:
+        quantity, unit_price = abs(quantity) if line.amount <= 0 else -abs(quantity), abs(unit_price)
+    unit = figures.unit(printable(line.unit, limit=10), quantity)
     return {
         "number": str(line.number),
         "description": printable(line.description, limit=2 * LIMIT),
         "below": below,
-        "quantity": f"{figures.number(line.quantity)} {unit}".strip(),
-        "unit_price": figures.price(line.unit_price, digits),
+        "quantity": f"{figures.number(quantity)} {unit}".strip(),
+        "unit_price": figures.price(unit_price, digits),
         "tax": _rate(line.tax_category, line.tax_rate),
         "amount": figures.money(sign * line.amount, digits),
     }

@@ -19,15 +19,17 @@ LIMIT = 300
 
 _DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 _JOINERS = "\u200c\u200d"  # letters of Persian and of Indian scripts depend on them
+_LEFT_TO_RIGHT, _RIGHT_TO_LEFT, _ISOLATE_ENDS = "\u2066", "\u2067", "\u2069"
 _MARKS = 4
-_LONG = re.compile(r"[^\s\u0590-\u08ff]{40,}")  # words are not cut where letters join
+_LONG = re.compile(r"\S{40,}")
 _PIECE = 20
 
 
 def printable(text: str, *, limit: int = LIMIT) -> str:
     """`text` as one harmless line: no control, direction or other invisible characters, no piles of accents.
 
-    Cut to `limit` characters. Words of 40 characters and more can be broken where a line ends.
+    Cut to `limit` characters. Words of 40 characters and more can be broken where a line ends. Text that has right-to-left
+    letters runs in the direction of its first letter, apart from what stands around it (UAX #9, isolates).
     """
     kept: list[str] = []
     marks = 0
@@ -41,7 +43,7 @@ def printable(text: str, *, limit: int = LIMIT) -> str:
     line = " ".join("".join(kept).split())
     if len(line) > limit:
         line = line[: limit - 1].rstrip() + "…"
-    return _LONG.sub(lambda word: "\u200b".join(_pieces(word[0])), line)
+    return _isolated(_LONG.sub(lambda word: "\u200b".join(_pieces(word[0])), line))
 
 
 def typeset(template: str, data: Mapping[str, Value], *, package: str, at: date, fonts: Fonts | None = None) -> bytes:
@@ -63,6 +65,15 @@ def typeset(template: str, data: Mapping[str, Value], *, package: str, at: date,
         pdf_standards=["a-2u"],
         format="pdf",
     )
+
+
+def _isolated(line: str) -> str:
+    if line.isascii():
+        return line
+    strong = [kind for kind in map(unicodedata.bidirectional, line) if kind in ("L", "R", "AL")]
+    if not any(kind != "L" for kind in strong):
+        return line
+    return f"{_LEFT_TO_RIGHT if strong[0] == 'L' else _RIGHT_TO_LEFT}{line}{_ISOLATE_ENDS}"
 
 
 def _pieces(word: str) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mailguard.cli.context import actor_name, cli_of
+from mailguard.cli.recorded import Actor, Why
 from mailguard.cli.terminal import print_json, print_table, say
 from mailguard.cli.when import point, shown
 from mailguard.core.clock import to_iso
@@ -47,12 +48,16 @@ def _list_app(kind: ListKind, description: str) -> typer.Typer:
         _add(context, kind, tenant, sender, reason=reason, expires=expires, author=actor_name(actor))
 
     @app.command("remove", help=f"Remove an entry from a tenant's {kind} list.")
-    def remove(context: typer.Context, *, tenant: TenantName, sender: Pattern) -> None:
+    def remove(
+        context: typer.Context, *, tenant: TenantName, sender: Pattern, why: Why = "", actor: Actor = ""
+    ) -> None:
         from mailguard.store import forms, list_entries
 
-        form = forms.list_pattern(sender)
+        form, who = forms.list_pattern(sender), actor_name(actor)
         cli_of(context).write(
-            lambda conn: list_entries.remove_list_entry(conn, tenant=forms.tenant_name(tenant), kind=kind, pattern=form)
+            lambda conn: list_entries.remove_list_entry(
+                conn, tenant=forms.tenant_name(tenant), kind=kind, pattern=form, actor=who, why=why
+            )
         )
         say(f"{form} is no longer on {tenant}'s {kind} list")
 

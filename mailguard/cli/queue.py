@@ -8,6 +8,7 @@ import typer
 
 from mailguard.cli.context import Cli, actor_name, cli_of
 from mailguard.cli.queue_choice import Actor, All, Filters, From, Hop, Ids, Json, Older, Tenant, To, change, chosen
+from mailguard.cli.recorded import Why
 from mailguard.cli.terminal import print_json, print_table, say
 from mailguard.cli.when import shown_span
 from mailguard.core.clock import DAY
@@ -114,6 +115,7 @@ def retry(
     sender: From = "",
     next_hop: Hop = "",
     older: Older = "",
+    why: Why = "",
     actor: Actor = "",
     json: Json = False,
 ) -> None:
@@ -124,7 +126,7 @@ def retry(
     lifetime = round(cli.settings.queue.retention_days * DAY)
     change(
         cli,
-        lambda conn, units, now: waiting.retry(conn, units, actor=who, now=now, lifetime=lifetime),
+        lambda conn, units, now: waiting.retry(conn, units, actor=who, now=now, why=why, lifetime=lifetime),
         chosen(cli, ids, Filters(tenant, to, sender, next_hop, older), all_=all_),
         json=json,
     )
@@ -141,6 +143,7 @@ def hold(
     sender: From = "",
     next_hop: Hop = "",
     older: Older = "",
+    why: Why = "",
     actor: Actor = "",
     json: Json = False,
 ) -> None:
@@ -150,7 +153,7 @@ def hold(
     cli, who = cli_of(context), actor_name(actor)
     change(
         cli,
-        lambda conn, units, now: waiting.hold(conn, units, actor=who, now=now),
+        lambda conn, units, now: waiting.hold(conn, units, actor=who, now=now, why=why),
         chosen(cli, ids, Filters(tenant, to, sender, next_hop, older), all_=all_),
         json=json,
     )
@@ -167,6 +170,7 @@ def unhold(
     sender: From = "",
     next_hop: Hop = "",
     older: Older = "",
+    why: Why = "",
     actor: Actor = "",
     json: Json = False,
 ) -> None:
@@ -176,7 +180,7 @@ def unhold(
     cli, who = cli_of(context), actor_name(actor)
     change(
         cli,
-        lambda conn, units, now: waiting.unhold(conn, units, actor=who, now=now),
+        lambda conn, units, now: waiting.unhold(conn, units, actor=who, now=now, why=why),
         chosen(cli, ids, Filters(tenant, to, sender, next_hop, older), all_=all_),
         json=json,
     )
@@ -196,7 +200,7 @@ def cancel(
     dsn: Annotated[
         bool, typer.Option("--dsn", help="Tell senders that may be told (they are authenticated) by a failure report.")
     ] = False,
-    why: Annotated[str, typer.Option("--why", help="Why, for the record.")] = "",
+    why: Why = "",
     actor: Actor = "",
     json: Json = False,
 ) -> None:

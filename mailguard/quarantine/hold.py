@@ -15,6 +15,7 @@ from mailguard.core.decision import Reason
 from mailguard.core.errors import ConflictError
 from mailguard.core.events import EventKind, MailEvent, State
 from mailguard.store import schema, trace
+from mailguard.store.audit import AuditAction, AuditEntry, append_in
 from mailguard.store.ledger import Move, move_in, note_in
 from mailguard.store.matching import recipient_condition, sender_condition
 from mailguard.store.trace import TracedUnit
@@ -74,6 +75,7 @@ def record_access(conn: Connection, units: Sequence[TracedUnit], *, actor: str, 
         conn,
         [MailEvent(unit.id, now, EventKind.ACCESS, Reason(unit.reason), actor=actor, detail=detail) for unit in units],
     )
+    append_in(conn, *(_entry(AuditAction.QUARANTINE_VIEW, unit, actor=actor, why=why) for unit in units))
 
 
 def delete(conn: Connection, units: Sequence[TracedUnit], *, actor: str, why: str = "") -> None:
@@ -83,6 +85,19 @@ def delete(conn: Connection, units: Sequence[TracedUnit], *, actor: str, why: st
         raise ConflictError(f"only kept mail can be deleted: {', '.join(wrong)}")
     detail = {"why": why} if why else {}
     move_in(conn, [Move(unit.id, State.DELETED, Reason.DELETED_BY_ADMIN, actor=actor, detail=detail) for unit in units])
+    append_in(conn, *(_entry(AuditAction.QUARANTINE_DELETE, unit, actor=actor, why=why) for unit in units))
+
+
+def _entry(action: AuditAction, unit: TracedUnit, *, actor: str, why: str) -> AuditEntry:
+    return AuditEntry(
+        action,
+        actor,
+        why,
+        tenant=unit.tenant,
+        subject=unit.id,
+        detail={"state": unit.state, "reason": unit.reason},
+        personal={"recipient": unit.recipient, "sender": unit.mail_from},
+    )
 
 
 def totals(conn: Connection) -> list[tuple[int, str, int, int]]:

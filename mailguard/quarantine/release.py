@@ -6,7 +6,7 @@ Whoever comes second, from whatever place, finds it moved and is told so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from mailguard.core.decision import Reason
 from mailguard.core.events import EventKind, State
 from mailguard.store import schema
+from mailguard.store.audit import AuditAction, AuditEntry, append_in
 from mailguard.store.ledger import Move, QueueEntry, move_in
 from mailguard.store.lifetimes import queue_lifetimes
 from mailguard.store.trace import TracedUnit
@@ -82,7 +83,7 @@ def release(
     routes = _routed(conn, units)
     lifetimes = queue_lifetimes(conn, default=lifetime)
     marked = _marked_as_malware(conn, [unit.id for unit in units])
-    results, moves = [], []
+    results, moves, entries = [], [], []
     for unit in units:
         malware = unit.findings.malware or (("malware",) if unit.id in marked else ())
         state, purpose = states[unit.id]
@@ -100,8 +101,23 @@ def release(
             entry = QueueEntry(PURPOSE, due_at=now, expires_at=now + lifetimes[unit.tenant])
             reason = Reason.RELEASED_BY_ADMIN
             moves.append(Move(unit.id, State.SPOOLED, reason, actor=actor, detail=detail, queue=entry, expected=state))
+            entries.append(_entry(unit, state, detail, actor=actor, why=why))
     move_in(conn, moves)
+    append_in(conn, *entries)
     return results
+
+
+def _entry(unit: TracedUnit, state: State, detail: Mapping[str, object], *, actor: str, why: str) -> AuditEntry:
+    facts = {name: fact for name, fact in detail.items() if name not in ("why", "purpose")}
+    return AuditEntry(
+        AuditAction.QUARANTINE_RELEASE,
+        actor,
+        why,
+        tenant=unit.tenant,
+        subject=unit.id,
+        detail={"from": state, **facts},
+        personal={"recipient": unit.recipient, "sender": unit.mail_from},
+    )
 
 
 def _outcome(

@@ -8,6 +8,7 @@ from sqlalchemy.engine import Connection
 from mailguard.core.errors import ConflictError, NotFoundError
 from mailguard.core.tenant import ListKind
 from mailguard.store import schema
+from mailguard.store.audit import AuditAction, AuditEntry, append_in
 from mailguard.store.tenants import bump, tenant_by_name
 from mailguard.store.texts import clean
 
@@ -45,9 +46,22 @@ def add_list_entry(
         )
     )
     bump(conn)
+    append_in(
+        conn,
+        AuditEntry(
+            AuditAction.LIST_ADD,
+            author,
+            reason,
+            tenant=record.tenant.id,
+            detail={"list": str(kind), "expires_at": expires_at},
+            personal={"pattern": pattern},
+        ),
+    )
 
 
-def remove_list_entry(conn: Connection, *, tenant: str, kind: ListKind, pattern: str) -> None:
+def remove_list_entry(
+    conn: Connection, *, tenant: str, kind: ListKind, pattern: str, actor: str = "", why: str = ""
+) -> None:
     """Remove an allow or deny entry. Raises NotFoundError."""
     record = tenant_by_name(conn, tenant)
     entries = schema.list_entries
@@ -59,3 +73,14 @@ def remove_list_entry(conn: Connection, *, tenant: str, kind: ListKind, pattern:
     if not removed:
         raise NotFoundError(f"{pattern} is not on {tenant}'s {kind} list; see `mailguard tenant {kind} list {tenant}`")
     bump(conn)
+    append_in(
+        conn,
+        AuditEntry(
+            AuditAction.LIST_REMOVE,
+            actor,
+            why,
+            tenant=record.tenant.id,
+            detail={"list": str(kind)},
+            personal={"pattern": pattern},
+        ),
+    )

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from mailguard.core.decision import Reason
 from mailguard.core.events import EventKind, MailEvent, State
 from mailguard.store import schema, trace
+from mailguard.store.audit import AuditAction, AuditEntry, append_in
 from mailguard.store.ledger import Move, QueueEntry, move_in, note_in
 from mailguard.store.lifetimes import queue_lifetimes
 from mailguard.store.matching import recipient_condition, sender_condition
@@ -96,7 +97,9 @@ def search(conn: Connection, query: WaitingQuery) -> list[TracedUnit]:
     return trace.find_units(conn, conditions, limit=query.limit or trace.EVERYTHING, oldest=True)
 
 
-def retry(conn: Connection, units: Sequence[TracedUnit], *, actor: str, now: int, lifetime: int) -> list[Change]:
+def retry(
+    conn: Connection, units: Sequence[TracedUnit], *, actor: str, now: int, lifetime: int, why: str = ""
+) -> list[Change]:
     """Make units due now; a parked one goes back into the queue for its tenant's time there, by default `lifetime` ms."""
     parked: list[Move] = []
     lifetimes = queue_lifetimes(conn, default=lifetime)
@@ -121,10 +124,11 @@ def retry(conn: Connection, units: Sequence[TracedUnit], *, actor: str, now: int
     move_in(conn, parked)
     moved = {move.unit for move in parked}
     _note(conn, [change for change in changes if change.unit.id not in moved], "retry", actor=actor, now=now)
+    _record(conn, AuditAction.QUEUE_RETRY, changes, actor=actor, why=why)
     return changes
 
 
-def hold(conn: Connection, units: Sequence[TracedUnit], *, actor: str, now: int) -> list[Change]:
+def hold(conn: Connection, units: Sequence[TracedUnit], *, actor: str, now: int, why: str = "") -> list[Change]:
     """Keep units in the queue without any attempt until they are let go. Their expiry waits too."""
 
     def one(unit: TracedUnit, row: _Row) -> Change:
@@ -134,11 +138,13 @@ def hold(conn: Connection, units: Sequence[TracedUnit], *, actor: str, now: int)
         return Change(unit, True, "held")
 
     changes = _each(conn, units, now, one)
-    _note(conn, [change for change in changes if change.text == "held"], "hold", actor=actor, now=now)
+    held = [change for change in changes if change.text == "held"]
+    _note(conn, held, "hold", actor=actor, now=now)
+    _record(conn, AuditAction.QUEUE_HOLD, held, actor=actor, why=why)
     return changes
 
 
-def unhold(conn: Connection, units: Sequence[TracedUnit], *, actor: str, now: int) -> list[Change]:
+def unhold(conn: Connection, units: Sequence[TracedUnit], *, actor: str, now: int, why: str = "") -> list[Change]:
     """Let held units go: due now."""
 
     def one(unit: TracedUnit, row: _Row) -> Change:
@@ -149,6 +155,7 @@ def unhold(conn: Connection, units: Sequence[TracedUnit], *, actor: str, now: in
 
     changes = _each(conn, units, now, one)
     _note(conn, changes, "unhold", actor=actor, now=now)
+    _record(conn, AuditAction.QUEUE_UNHOLD, changes, actor=actor, why=why)
     return changes
 
 
@@ -180,6 +187,7 @@ def cancel(
             Move(gone.unit.id, State.CANCELLED, Reason.CANCELLED_BY_ADMIN, actor=actor, detail=detail, expected=state)
         )
     move_in(conn, moves)
+    _record(conn, AuditAction.QUEUE_CANCEL, changes, actor=actor, why=why, told=told)
     return changes if tell is None else [_with_notice(change, told) for change in changes]
 
 
@@ -242,3 +250,29 @@ def _note(conn: Connection, changes: Sequence[Change], what: str, *, actor: str,
             if change.done
         ],
     )
+
+
+def _record(
+    conn: Connection,
+    action: AuditAction,
+    changes: Sequence[Change],
+    *,
+    actor: str,
+    why: str,
+    told: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """What was done, in the audit log."""
+    entries = [
+        AuditEntry(
+            action,
+            actor,
+            why,
+            tenant=change.unit.tenant,
+            subject=change.unit.id,
+            detail={"state": change.unit.state, **({"dsn": told[change.unit.id]} if change.unit.id in told else {})},
+            personal={"recipient": change.unit.recipient, "sender": change.unit.mail_from},
+        )
+        for change in changes
+        if change.done
+    ]
+    append_in(conn, *entries)

@@ -18,7 +18,7 @@ from mailguard.store import schema
 from mailguard.store.metered import Count, RecipientCount
 
 AT_ONCE = 5_000
-"""Events that are counted in one go."""
+"""Steps that are counted in one go."""
 _CHUNK = 500
 
 MonthOf = Callable[[int, int], str | None]
@@ -115,25 +115,28 @@ def tally(steps: Sequence[Step], earlier: Sequence[Step], month_of: MonthOf) -> 
 
 def count_events(conn: Connection, after: int, *, until: int | None, month_of: MonthOf) -> Iterator[tuple[int, Tally]]:
     """Count the events beyond the id `after`, up to `until` or to the last; with each part the id that it reaches to."""
-    while True:
-        high = None if until is None else min(until, after + AT_ONCE)
-        if high is not None and high <= after:
+    more = until is None or after < until
+    while more:
+        steps = _steps(conn, after, until)
+        more = len(steps) == AT_ONCE
+        if not more and until is not None:
+            reached = until
+        elif steps:
+            reached = steps[-1].id
+        else:
             return
-        steps = _steps(conn, after, high)
-        if not steps and high is None:
-            return
-        reached = high if high is not None else steps[-1].id
         messages = list(dict.fromkeys(step.message for step in steps))
         yield reached, tally(steps, _earlier(conn, messages, after), month_of)
         after = reached
 
 
-def _steps(conn: Connection, after: int, high: int | None) -> list[Step]:
-    """The next STATE events in the order of their ids: up to the id `high`, or AT_ONCE of them."""
+def _steps(conn: Connection, after: int, until: int | None) -> list[Step]:
+    """The next STATE events in the order of their ids, AT_ONCE of them at most."""
     events = schema.events
-    query = _STEPS.where(events.c.id > after).order_by(events.c.id)
-    query = query.limit(AT_ONCE) if high is None else query.where(events.c.id <= high)
-    return [Step(*row) for row in conn.execute(query)]
+    query = _STEPS.where(events.c.id > after)
+    if until is not None:
+        query = query.where(events.c.id <= until)
+    return [Step(*row) for row in conn.execute(query.order_by(events.c.id).limit(AT_ONCE))]
 
 
 def _earlier(conn: Connection, messages: Sequence[str], until: int) -> list[Step]:

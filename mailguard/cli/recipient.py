@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mailguard.cli.context import Problems, cli_of
+from mailguard.cli.context import Problems, actor_name, cli_of
+from mailguard.cli.recorded import Actor, Why
 from mailguard.cli.terminal import print_json, print_plain, print_table, say
 from mailguard.cli.when import shown
 from mailguard.core.clock import to_iso
@@ -58,6 +59,8 @@ def import_(
         ),
     ],
     replace: Annotated[bool, typer.Option("--replace", help="Take off the list what the file does not have.")] = False,
+    why: Why = "",
+    actor: Actor = "",
     json: Json = False,
 ) -> None:
     """Put the recipients of a CSV file on a tenant's list. All of them or, when one is wrong, none."""
@@ -69,22 +72,39 @@ def import_(
         change = recipients.replace_recipients if replace else recipients.add_recipients
         return change(conn, tenant=_name(tenant), entries=forms, now=now)
 
-    _change(context, tenant, lines, work, json=json)
+    _change(context, tenant, lines, work, action="recipient.import", actor=actor, why=why, json=json)
 
 
 @app.command("add")
-def add(context: typer.Context, *, tenant: TenantName, addresses: Addresses, json: Json = False) -> None:
+def add(
+    context: typer.Context,
+    *,
+    tenant: TenantName,
+    addresses: Addresses,
+    why: Why = "",
+    actor: Actor = "",
+    json: Json = False,
+) -> None:
     """Put recipients on a tenant's list."""
     from mailguard.store import recipients
 
     def work(conn: Connection, forms: Sequence[str], now: int) -> ListChange:
         return recipients.add_recipients(conn, tenant=_name(tenant), entries=forms, now=now)
 
-    _change(context, tenant, [(text, text) for text in addresses], work, json=json)
+    lines = [(text, text) for text in addresses]
+    _change(context, tenant, lines, work, action="recipient.add", actor=actor, why=why, json=json)
 
 
 @app.command("remove")
-def remove(context: typer.Context, *, tenant: TenantName, addresses: Addresses, json: Json = False) -> None:
+def remove(
+    context: typer.Context,
+    *,
+    tenant: TenantName,
+    addresses: Addresses,
+    why: Why = "",
+    actor: Actor = "",
+    json: Json = False,
+) -> None:
     """Take recipients off a tenant's list."""
     from mailguard.store import recipients
 
@@ -95,7 +115,8 @@ def remove(context: typer.Context, *, tenant: TenantName, addresses: Addresses, 
             raise NotFoundError(f"not on {tenant}'s list: {', '.join(missing)}; nothing was removed")
         return recipients.remove_recipients(conn, tenant=_name(tenant), entries=forms)
 
-    _change(context, tenant, [(text, text) for text in addresses], work, json=json)
+    lines = [(text, text) for text in addresses]
+    _change(context, tenant, lines, work, action="recipient.remove", actor=actor, why=why, json=json)
 
 
 @app.command("list")
@@ -163,17 +184,27 @@ def forget(
             metavar="[ADDRESS...]", help="Which; @DOMAIN for what is known of its server.", show_default=False
         ),
     ] = None,
+    why: Why = "",
+    actor: Actor = "",
 ) -> None:
     """Forget what a tenant's server said, about some recipients or about all: it is asked anew."""
     from mailguard.store import tenants, verifications
+    from mailguard.store.audit import AuditAction, AuditEntry, append_in
     from mailguard.store.recipients import recipient_form
+
+    who = actor_name(actor)
 
     def work(conn: Connection) -> int:
         record = tenants.tenant_by_name(conn, _name(tenant))
         wrong = Problems()
         keys = wrong.parse(lambda text: recipient_form(text, record.domains), addresses or [])
         wrong.raise_any()
-        return verifications.forget(conn, tenant=record.tenant.name, keys=keys)
+        gone = verifications.forget(conn, tenant=record.tenant.name, keys=keys)
+        action, of = AuditAction.RECIPIENT_FORGET, record.tenant.id
+        append_in(
+            conn, AuditEntry(action, who, why, tenant=of, detail={"forgotten": gone}, personal={"forgotten": keys})
+        )
+        return gone
 
     gone = cli_of(context).write(work)
     say(f"{gone} answer{'' if gone == 1 else 's'} forgotten")
@@ -231,15 +262,33 @@ def _change(
     lines: Sequence[tuple[str, str]],
     work: Callable[[Connection, Sequence[str], int], ListChange],
     *,
+    action: str,
+    actor: str,
+    why: str,
     json: bool,
 ) -> None:
     from mailguard.store import recipients, tenants
+    from mailguard.store.audit import AuditAction, AuditEntry, append_in
 
     cli = cli_of(context)
+    who = actor_name(actor)
 
     def change(conn: Connection) -> tuple[ListChange, list[str]]:
         record = tenants.tenant_by_name(conn, _name(tenant))
+        before = set(recipients.list_recipients(conn, tenant=record.tenant.name))
         changed = work(conn, _forms(lines, record.domains), cli.now(conn))
+        after = set(recipients.list_recipients(conn, tenant=record.tenant.name))
+        append_in(
+            conn,
+            AuditEntry(
+                AuditAction(action),
+                who,
+                why,
+                tenant=record.tenant.id,
+                detail={"added": changed.added, "removed": changed.removed, "total": changed.total},
+                personal={"added": sorted(after - before), "removed": sorted(before - after)},
+            ),
+        )
         return changed, recipients.unlisted_domains(conn, record)
 
     changed, unlisted = cli.write(change)

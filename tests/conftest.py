@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
+import typer.main
 from hypothesis import settings
 
 # A slow machine is no bug: no example of a property test has a time limit of its own, only the whole test has (pyproject.toml).
@@ -32,6 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not ALONE.keys().isdisjoint(item.path.parts[len(ROOT.parts) :]):
             item.add_marker(pytest.mark.serial)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_made_once() -> Iterator[None]:
+    """The command line is made of its functions once a test process, not at each of the thousands of commands that it runs:
+    that is four fifths of what one costs."""
+    with mock.patch.object(typer.main, "get_command", functools.cache(typer.main.get_command)):
+        yield
 
 
 @pytest.fixture(scope="session")

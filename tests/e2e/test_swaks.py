@@ -13,8 +13,10 @@ from tests.servers.ports import wait_until
 from tests.servers.relay import Relay
 from tests.servers.sink_thread import SinkThread
 
+REFUSED_SENDER = 23
 REFUSED_RECIPIENT = 24
 REFUSED_DATA = 26
+NO_AUTH = 28
 NOT_ALLOWED = "550 5.7.1"
 
 
@@ -64,6 +66,35 @@ def test_pipelined(shared_relay: Relay, shared_sink: SinkThread) -> None:
     done = swaks(shared_relay, "pipelined@client.test", "--pipeline")
     assert done.returncode == 0, done.stdout
     assert len(arrived(shared_sink, "pipelined@client.test")) == 1
+
+
+@pytest.mark.parametrize("tls", [(), ("--tls",)], ids=["plain", "tls"])
+def test_authentication_is_offered_to_nobody(
+    shared_relay: Relay, shared_sink: SinkThread, tls: tuple[str, ...]
+) -> None:
+    login = ("--auth-user", "u", "--auth-password", "p")
+    recipient = f"auth.{len(tls)}@client.test"
+    done = swaks(shared_relay, recipient, *tls, "--auth", *login)
+    assert (done.returncode, "AUTH PLAIN" in done.stdout) == (NO_AUTH, False), done.stdout
+    assert arrived(shared_sink, recipient) == []
+    done = swaks(shared_relay, recipient, *tls, "--auth-optional", *login)  # goes on without
+    assert done.returncode == 0, done.stdout
+    assert len(arrived(shared_sink, recipient)) == 1
+
+
+def test_eight_bit_text_arrives_as_it_is(shared_relay: Relay, shared_sink: SinkThread) -> None:
+    done = swaks(shared_relay, "eight@client.test", "--body", "caf\u00e9 \u4f60\u597d")
+    assert done.returncode == 0, done.stdout
+    (received,) = arrived(shared_sink, "eight@client.test")
+    assert "caf\u00e9 \u4f60\u597d".encode() in received.content
+    assert "BODY=8BITMIME" in received.mail
+
+
+def test_an_internationalised_address_without_the_extension_is_refused(shared_relay: Relay) -> None:
+    done = swaks(shared_relay, "u@client.test", "--from", "caf\u00e9@sender.test")
+    assert (done.returncode, "553 5.6.7" in done.stdout) == (REFUSED_SENDER, True), done.stdout
+    done = swaks(shared_relay, "caf\u00e9@client.test")
+    assert (done.returncode, "553 5.6.7" in done.stdout) == (REFUSED_RECIPIENT, True), done.stdout
 
 
 @pytest.mark.parametrize("protocol", ["SMTP", "ESMTP"])

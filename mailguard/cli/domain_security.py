@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mailguard.cli.context import Cli, Problems, cli_of
+from mailguard.cli.context import Cli, Problems, actor_name, cli_of
+from mailguard.cli.recorded import Actor, Why, tenant_entry
 from mailguard.cli.terminal import say
 from mailguard.core.errors import Problem
 from mailguard.core.transport import HopSecurity, TlsMode
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from mailguard.store.tenants import TenantRecord
 
 _REFERENCE = re.compile(r"^secret:(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$")
@@ -67,14 +70,17 @@ def domain_set(
     auth_user: User = None,
     auth_password: Password = None,
     no_auth: NoAuth = False,
+    why: Why = "",
+    actor: Actor = "",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say how a domain's next hops are met: TLS, client certificate, credentials. What is not given stays."""
     from mailguard.cli.tenant_shown import print_changed
-    from mailguard.store import forms
+    from mailguard.store import forms, tenants
+    from mailguard.store.audit import AuditAction, append_in
     from mailguard.store.domain_security import set_security
 
-    cli = cli_of(context)
+    cli, who = cli_of(context), actor_name(actor)
     wrong = Problems()
     names = wrong.parse(forms.tenant_name, [name])
     domains = wrong.parse(forms.domain_name, domain)
@@ -92,8 +98,10 @@ def domain_set(
         )
     certificate = _certificate(wrong, client_certificate) if client_certificate else None
     wrong.raise_any()
-    record = cli.write(
-        lambda conn: set_security(
+
+    def work(conn: Connection) -> TenantRecord:
+        before = tenants.tenant_by_name(conn, names[0])
+        after = set_security(
             conn,
             tenant=names[0],
             domains=list(dict.fromkeys(domains)),
@@ -102,7 +110,11 @@ def domain_set(
             username="" if no_auth else auth_user,
             password="" if no_auth else auth_password,
         )
-    )
+        subject = domains[0] if len(domains) == 1 else ""
+        append_in(conn, tenant_entry(AuditAction.DOMAIN_CHANGE, before, after, actor=who, why=why, subject=subject))
+        return after
+
+    record = cli.write(work)
     print_changed(record, f"{', '.join(domains)} of {names[0]} changed", json=json)
     if not json:
         _warn(cli, record, domains)

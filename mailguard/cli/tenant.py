@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mailguard.cli.context import Cli, Problems, cli_of
+from mailguard.cli.context import Cli, Problems, actor_name, cli_of
 from mailguard.cli.domain_security import domain_set
 from mailguard.cli.lists import allow_app, deny_app
+from mailguard.cli.recorded import Actor, Why, tenant_entry
 from mailguard.cli.tenant_ldap import ldap
 from mailguard.cli.tenant_queue import QueueDays
 from mailguard.cli.tenant_queue import days as queue_days_of
@@ -88,12 +89,15 @@ def add(
     plan: Plan = None,
     soft_bounce: SoftBounce = None,
     greylist: Greylist = None,
+    why: Why = "",
+    actor: Actor = "",
     json: Json = False,
 ) -> None:
     """Add a tenant with its domains and next hops. The running relay takes its mail within seconds."""
     from mailguard.store import forms, tenants
+    from mailguard.store.audit import AuditAction, append_in
 
-    cli = cli_of(context)
+    cli, who = cli_of(context), actor_name(actor)
     wrong = Problems()
     names = wrong.parse(forms.tenant_name, [name])
     domains = wrong.parse(forms.domain_name, domain)
@@ -113,7 +117,9 @@ def add(
             greylist=greylist is Switch.ON,
             now=cli.now(conn),
         )
-        return tenants.tenant_by_name(conn, names[0])
+        record = tenants.tenant_by_name(conn, names[0])
+        append_in(conn, tenant_entry(AuditAction.TENANT_ADD, None, record, actor=who, why=why))
+        return record
 
     print_changed(cli.write(work), f"tenant {names[0]} added", json=json)
 
@@ -181,12 +187,15 @@ def set_(
         list[str] | None,
         typer.Option("--domain", help="With --next-hop or --verify: only for this domain, not for all."),
     ] = None,
+    why: Why = "",
+    actor: Actor = "",
     json: Json = False,
 ) -> None:
     """Change a tenant's policy, plan, soft bounces, greylisting, verification, time in the queue or next hops; what is not given stays."""
     from mailguard.store import forms, tenants
+    from mailguard.store.audit import AuditAction, append_in
 
-    cli = cli_of(context)
+    cli, who = cli_of(context), actor_name(actor)
     wrong = Problems()
     names = wrong.parse(forms.tenant_name, [name])
     domains = wrong.parse(forms.domain_name, domain or [])
@@ -211,6 +220,7 @@ def set_(
     wrong.raise_any()
 
     def work(conn: Connection) -> TenantRecord:
+        before = tenants.tenant_by_name(conn, names[0])
         tenants.set_tenant(
             conn,
             name=names[0],
@@ -226,7 +236,9 @@ def set_(
             set_queue_days(conn, cli, tenant=names[0], value=days[0])
         if hops:
             tenants.set_next_hops(conn, tenant=names[0], next_hops=hops, domains=domains or None)
-        return tenants.tenant_by_name(conn, names[0])
+        after = tenants.tenant_by_name(conn, names[0])
+        append_in(conn, tenant_entry(AuditAction.TENANT_CHANGE, before, after, actor=who, why=why))
+        return after
 
     print_changed(cli.write(work), f"tenant {names[0]} changed", json=json)
 
@@ -235,25 +247,43 @@ app.command("ldap")(ldap)
 
 
 @app.command("remove")
-def remove(context: typer.Context, *, name: Name, force: Force = False) -> None:
+def remove(context: typer.Context, *, name: Name, force: Force = False, why: Why = "", actor: Actor = "") -> None:
     """Take a tenant and its domains out of service. Its past stays: ledger, trace and usage still know it."""
     from mailguard.store import forms, tenants
+    from mailguard.store.audit import AuditAction, AuditEntry, append_in
 
-    cli = cli_of(context)
+    cli, who = cli_of(context), actor_name(actor)
     key = forms.tenant_name(name)
-    waiting = cli.write(lambda conn: tenants.remove_tenant(conn, name=key, now=cli.now(conn), force=force))
+
+    def work(conn: Connection) -> int:
+        record = tenants.tenant_by_name(conn, key)
+        waiting = tenants.remove_tenant(conn, name=key, now=cli.now(conn), force=force)
+        detail = {"domains": [domain.name for domain in record.domains], "in_flight": waiting, "force": force}
+        entry = AuditEntry(AuditAction.TENANT_REMOVE, who, why, tenant=record.tenant.id, subject=key, detail=detail)
+        append_in(conn, entry)
+        return waiting
+
+    waiting = cli.write(work)
     say(f"tenant {key} removed" + (f"; {waiting} of its mails were in flight and will expire" if waiting else ""))
 
 
 @domain_app.command("add")
 def domain_add(
-    context: typer.Context, name: Name, domain: DomainName, next_hop: Hops = None, json: Json = False
+    context: typer.Context,
+    *,
+    name: Name,
+    domain: DomainName,
+    next_hop: Hops = None,
+    why: Why = "",
+    actor: Actor = "",
+    json: Json = False,
 ) -> None:
     """Add a domain to a tenant; without --next-hop it gets those of the tenant's first domain, and is met as they are."""
     from mailguard.store import forms, tenants
+    from mailguard.store.audit import AuditAction, append_in
     from mailguard.store.domain_security import write_security
 
-    cli = cli_of(context)
+    cli, who = cli_of(context), actor_name(actor)
     wrong = Problems()
     names = wrong.parse(forms.tenant_name, [name])
     domains = wrong.parse(forms.domain_name, [domain])
@@ -270,7 +300,9 @@ def domain_add(
         tenants.add_domain(conn, tenant=names[0], domain=domains[0], next_hops=chosen)
         if not hops:
             write_security(conn, domains[0], record.domains[0].security)
-        return tenants.tenant_by_name(conn, names[0])
+        after = tenants.tenant_by_name(conn, names[0])
+        append_in(conn, tenant_entry(AuditAction.DOMAIN_ADD, record, after, actor=who, why=why, subject=domains[0]))
+        return after
 
     print_changed(cli.write(work), f"domain {domains[0]} added to {names[0]}", json=json)
 
@@ -285,33 +317,52 @@ def domain_alias(
     rewrite: Annotated[
         bool, typer.Option("--rewrite", help="Give the next hop USER@DOMAIN instead of USER@ALIAS.")
     ] = False,
+    why: Why = "",
+    actor: Actor = "",
     json: Json = False,
 ) -> None:
     """Take mail for another domain too, with the mailboxes and next hops of one there is; or change how that is done."""
-    from mailguard.store import aliases, forms
+    from mailguard.store import aliases, forms, tenants
+    from mailguard.store.audit import AuditAction, append_in
 
-    cli = cli_of(context)
+    cli, who = cli_of(context), actor_name(actor)
     wrong = Problems()
     names = wrong.parse(forms.tenant_name, [name])
     domains = wrong.parse(forms.domain_name, [alias, of])
     wrong.raise_any()
     new, home = domains
-    record = cli.write(lambda conn: aliases.set_alias(conn, tenant=names[0], alias=new, of=home, rewrite=rewrite))
-    print_changed(record, f"{new} is now an alias of {home}", json=json)
+
+    def work(conn: Connection) -> TenantRecord:
+        before = tenants.tenant_by_name(conn, names[0])
+        after = aliases.set_alias(conn, tenant=names[0], alias=new, of=home, rewrite=rewrite)
+        append_in(conn, tenant_entry(AuditAction.DOMAIN_ALIAS, before, after, actor=who, why=why, subject=new))
+        return after
+
+    print_changed(cli.write(work), f"{new} is now an alias of {home}", json=json)
 
 
 domain_app.command("set")(domain_set)
 
 
 @domain_app.command("remove")
-def domain_remove(context: typer.Context, *, name: Name, domain: DomainName, force: Force = False) -> None:
+def domain_remove(
+    context: typer.Context, *, name: Name, domain: DomainName, force: Force = False, why: Why = "", actor: Actor = ""
+) -> None:
     """Take a domain from a tenant: the relay then refuses its mail."""
     from mailguard.store import forms, tenants
+    from mailguard.store.audit import AuditAction, append_in
 
-    cli = cli_of(context)
+    cli, who = cli_of(context), actor_name(actor)
     form = forms.domain_name(domain)
     key = forms.tenant_name(name)
-    cli.write(lambda conn: tenants.remove_domain(conn, tenant=key, domain=form, force=force))
+
+    def work(conn: Connection) -> None:
+        before = tenants.tenant_by_name(conn, key)
+        tenants.remove_domain(conn, tenant=key, domain=form, force=force)
+        after = tenants.tenant_by_name(conn, key)
+        append_in(conn, tenant_entry(AuditAction.DOMAIN_REMOVE, before, after, actor=who, why=why, subject=form))
+
+    cli.write(work)
     say(f"domain {form} removed from {key}")
 
 

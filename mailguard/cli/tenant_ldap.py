@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mailguard.cli.context import Cli, Problems, cli_of
+from mailguard.cli.context import Cli, Problems, actor_name, cli_of
+from mailguard.cli.recorded import Actor, Why, tenant_entry
 from mailguard.cli.terminal import print_facts, print_json, say
 from mailguard.core.errors import ConfigError, NotFoundError, Problem, UnavailableError
 from mailguard.core.tenant import LdapLookup
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from mailguard.store.tenants import TenantRecord
 
 DEFAULT_FILTER = "(|(mail={address})(proxyAddresses=smtp:{address}))"
@@ -56,6 +59,8 @@ def ldap(
     try_: Annotated[
         str | None, typer.Option("--try", metavar="ADDRESS", help="Then ask it for an address.", show_default=False)
     ] = None,
+    why: Why = "",
+    actor: Actor = "",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show, set or try the directory server that knows a tenant's recipients; what is not given stays.
@@ -63,6 +68,7 @@ def ldap(
     It is asked once `mailguard tenant set NAME --verify ldap` says so.
     """
     from mailguard.store import forms, ldap_lookups, tenants
+    from mailguard.store.audit import AuditAction, append_in
 
     cli = cli_of(context)
     key = forms.tenant_name(name)
@@ -80,7 +86,15 @@ def ldap(
         raise ConfigError([Problem("--off", "goes with no other change")])
     if changes or off:
         lookup = None if off else _checked(record, changes)
-        record = cli.write(lambda conn: ldap_lookups.set_ldap(conn, tenant=key, lookup=lookup))
+        who = actor_name(actor)
+
+        def work(conn: Connection) -> TenantRecord:
+            before = tenants.tenant_by_name(conn, key)
+            after = ldap_lookups.set_ldap(conn, tenant=key, lookup=lookup)
+            append_in(conn, tenant_entry(AuditAction.TENANT_CHANGE, before, after, actor=who, why=why))
+            return after
+
+        record = cli.write(work)
     found = _try(cli, record, try_) if try_ else None
     if json:
         print_json({**_as_json(record.tenant.ldap), **({"tried": try_, "found": found} if try_ else {})})

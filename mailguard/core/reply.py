@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 _UNSAFE = re.compile(r"[^\x20-\x7e]+")
-_ENHANCED = re.compile(r"^([245])\.(\d{1,3})\.(\d{1,3})$")
+_ENHANCED = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})")
 TEXT_LIMIT = 400
 """Longest text of one reply line, in characters; RFC 5321 §4.5.3.1.5 allows 512 octets for the whole line."""
 
@@ -31,7 +31,7 @@ class Reply:
     def __post_init__(self) -> None:
         if not 200 <= self.code <= 599:
             raise ValueError(f"reply code {self.code} is not an SMTP reply code")
-        if self.enhanced and not _ENHANCED.match(self.enhanced):
+        if self.enhanced and not _ENHANCED.fullmatch(self.enhanced):
             raise ValueError(f"{self.enhanced!r} is not an enhanced status code (RFC 3463 §2)")
 
     @property
@@ -64,7 +64,7 @@ def parse_reply(lines: list[str]) -> Reply:
     texts = [line[4:].strip() for line in lines]
     enhanced = ""
     first, _, rest = texts[0].partition(" ")
-    match = _ENHANCED.match(first)
+    match = _ENHANCED.fullmatch(first)
     if match and match.group(1) == lines[-1][0]:
         enhanced = first
         texts = [rest] + [t[len(first) :].strip() if t.startswith(first) else t for t in texts[1:]]

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from mailguard.billing.invoice import Invoice
+from mailguard.billing.money import CURRENCIES
 
 MINUS = "\u2212"
 _MONTHS = (
@@ -27,9 +28,9 @@ _UNITS = {"MON": ("month", "months"), "DAY": ("day", "days"), "C62": ("", ""), "
 
 
 def digits_of(invoice: Invoice) -> int:
-    """Digits after the decimal point of the invoice's currency: what its amounts were rounded to."""
+    """Digits after the decimal point of the invoice's currency: what its amounts were rounded to where it is unknown."""
     amounts = (invoice.net, invoice.tax, invoice.total, *(line.amount for line in invoice.lines))
-    return max((_digits(amount) for amount in amounts), default=2)
+    return CURRENCIES[invoice.currency] if invoice.currency in CURRENCIES else max(map(_digits, amounts))
 
 
 def money(amount: Decimal, digits: int) -> str:

@@ -64,7 +64,7 @@ def _installed_fonts(directories: tuple[str, ...]) -> Fonts:
     import typst
 
     loaded = typst.Fonts(include_system_fonts=False, include_embedded_fonts=False, font_paths=list(directories))
-    regular = {font.family: (font.path, font.index) for font in loaded.fonts() if _is_regular(font)}
+    regular = {font.family: (font.path, font.index) for font in loaded.fonts() if font.path and _is_regular(font)}
     absent = [Problem(f"font {family!r}", f"is not installed; the Debian package {package} brings it")
               for family, package in PACKAGES.items() if family not in regular]  # fmt: skip
     if absent:
@@ -96,7 +96,7 @@ def not_drawable(texts: Iterable[tuple[str, str]], fonts: Fonts) -> list[Problem
 
 
 def _is_regular(font: typst.FontInfo) -> bool:
-    return font.weight == 400 and font.style == "normal" and font.path is not None and abs(font.stretch - 1) < 0.01
+    return font.weight == 400 and font.style == "normal" and abs(font.stretch - 1) < 0.01
 
 
 @cache

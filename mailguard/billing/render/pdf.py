@@ -159,14 +159,18 @@ def _rate(category: str, rate: Decimal) -> str:
 
 
 def _usage(usage: Usage, month: str) -> Value:
-    def row(name: str, used: int, included: int) -> Value:
-        over = max(0, used - included)
+    def row(name: str, used: int, included: int | None) -> Value:
+        over = max(0, used - included) if included is not None else 0
         return {
             "name": name,
             "used": f"{used:,}",
-            "included": f"{included:,}",
+            "included": "unlimited" if included is None else f"{included:,}",
             "over": f"{over:,}" if over else "–",
-            "share": min(100.0, 100.0 * used / included) if included else 100.0 if used else 0.0,
+            "share": None
+            if included is None
+            else 100 * min(used, included) // included
+            if included
+            else 100 * bool(over),
             "beyond": bool(over),
         }
 

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, time
 from importlib.resources import files
 
 from mailguard.billing.render.fonts import Fonts, installed_fonts
+from mailguard.billing.render.text import plain
 
 Value = str | int | float | bool | None | list["Value"] | dict[str, "Value"]
 """JSON."""
@@ -17,32 +18,18 @@ Value = str | int | float | bool | None | list["Value"] | dict[str, "Value"]
 LIMIT = 300
 """Characters of a text that are shown; the rest is cut off, with an ellipsis."""
 
-_DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
-_JOINERS = "\u200c\u200d"  # letters of Persian and of Indian scripts depend on them
 _LEFT_TO_RIGHT, _RIGHT_TO_LEFT, _ISOLATE_ENDS = "\u2066", "\u2067", "\u2069"
-_MARKS = 4
 _LONG = re.compile(r"\S{40,}")
 _PIECE = 20
 
 
 def printable(text: str, *, limit: int = LIMIT) -> str:
-    """`text` as one harmless line: no control, direction or other invisible characters, no piles of accents.
+    """`text` as one line for a page (`plain`), cut to `limit` characters.
 
-    Cut to `limit` characters. Words of 40 characters and more can be broken where a line ends. Text that has right-to-left
+    Words of 40 characters and more can be broken where a line ends. Text that has right-to-left
     letters runs in the direction of its first letter, apart from what stands around it (UAX #9, isolates).
     """
-    kept: list[str] = []
-    marks = 0
-    for character in text[: limit * 4]:
-        category = unicodedata.category(character)
-        marks = marks + 1 if category in ("Mn", "Me") else 0
-        if character.isspace():
-            kept.append(" ")
-        elif (category not in _DROPPED or character in _JOINERS) and marks <= _MARKS:
-            kept.append(character)
-    line = " ".join("".join(kept).split())
-    if len(line) > limit:
-        line = line[: limit - 1].rstrip() + "…"
+    line = plain(text, limit=limit)
     return _isolated(_LONG.sub(lambda word: "\u200b".join(_pieces(word[0])), line))
 
 

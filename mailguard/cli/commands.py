@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mailguard.cli import audit, db, ledger, policy, quarantine, queue, recipient, scanner, tenant
 from mailguard.cli import config as config_commands
-from mailguard.cli import db, ledger, policy, quarantine, queue, recipient, scanner, tenant
 from mailguard.cli.context import Cli
 from mailguard.cli.demo import demo
 from mailguard.cli.playground import playground
@@ -67,6 +67,7 @@ app.add_typer(scanner.app, name="scanner")
 app.command("usage")(usage)
 app.add_typer(queue.app, name="queue")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(audit.app, name="audit")
 app.add_typer(config_commands.app, name="config")
 app.add_typer(db.app, name="db")
 app.command("playground")(playground)

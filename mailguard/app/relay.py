@@ -25,6 +25,8 @@ from mailguard.app.wiring import (
     rate_settings,
     smtp_settings,
 )
+from mailguard.billing.closing import advance
+from mailguard.billing.months import time_zone
 from mailguard.config import Settings
 from mailguard.core.clock import DAY, MINUTE, SECOND, system_clock
 from mailguard.core.envelope import MailOptions
@@ -47,6 +49,7 @@ from mailguard.smtp.handler import MetricsObserver, RelayDoor
 from mailguard.smtp.rates import Rates
 from mailguard.smtp.server import SmtpServer
 from mailguard.smtp.tls import TlsCertificate
+from mailguard.store.billing_months import commit_watermark
 from mailguard.store.blobs import FileBlobStore
 from mailguard.store.bodies import release_bodies
 from mailguard.store.buckets import SharedBuckets
@@ -68,6 +71,12 @@ QUEUE_LEASE_MS = 15 * MINUTE
 """Longer than any lease of the queue."""
 RECONCILE_LEASE = 60.0
 """Seconds in which workers that start together reconcile once."""
+METER_PATIENCE = 1_000
+"""Milliseconds for which the meter waits for transactions that write events; whoever comes after it waits as long."""
+METERED_AT_ONCE = 500
+"""Steps that the meter counts in one transaction, some 10 ms."""
+METER_PAUSE = 0.1
+"""Seconds between two of these: a backlog of millions must not slow mail down."""
 
 
 class Relay:
@@ -257,6 +266,7 @@ class Relay:
                 "temporary", 3600.0, partial(asyncio.to_thread, blobs.clean_up), single=True, error=ErrorKind.STORAGE
             ),
             UpkeepJob("greylist", 60.0, self.greylist.forget, single=True, error=ErrorKind.DATABASE),
+            UpkeepJob("meter", 60.0, self._meter, single=True, error=ErrorKind.DATABASE),
             UpkeepJob("workers", 3600.0, partial(self.leases.forget_workers, older_ms=DAY), single=True),
         ]
 
@@ -268,6 +278,16 @@ class Relay:
         self.log.reconciled(found.counts, units=[*found.requeued, *found.dequeued], missing=found.missing)
         if found.requeued:
             self.queue.notify()
+
+    async def _meter(self) -> None:
+        """Count the events that were committed since, so that usage and bill need not read them all at once."""
+        zone = time_zone(self._settings.billing.time_zone)
+        target = await self.db.write(partial(commit_watermark, patience=METER_PATIENCE))
+        step = partial(advance, target=target, zone=zone, at_once=METERED_AT_ONCE)
+        reached = 0
+        while reached < target:
+            reached = await self.db.write(step)
+            await asyncio.sleep(METER_PAUSE)
 
     async def _draw_near(self) -> None:
         queue = self._settings.queue

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from mailguard.billing.mailboxes import rules_of
 from mailguard.billing.months import Calendar, Month, calendar, following, month
-from mailguard.billing.tally import count_events
+from mailguard.billing.tally import AT_ONCE, count_events
 from mailguard.core.clock import to_iso
 from mailguard.core.errors import ConflictError
 from mailguard.store import billing_months, metered
@@ -30,15 +30,22 @@ class Write(Protocol):
     def __call__(self, work: Callable[[Connection], T], /) -> T: ...
 
 
-def catch_up(write: Write, *, zone: tzinfo, patience: int | None = None) -> int:
+def catch_up(write: Write, *, zone: tzinfo, patience: int | None = None, at_once: int = AT_ONCE) -> int:
     """Count what was committed so far; the id that the meter has reached.
 
-    `patience`: milliseconds for which transactions that write events are waited for. Raises UnavailableError.
+    `patience`: milliseconds for which transactions that write events are waited for. `at_once`: how many steps are counted in
+    one transaction. Raises UnavailableError.
     """
     target = write(partial(billing_months.commit_watermark, patience=patience))
-    while (reached := write(partial(_advance, target=target, zone=zone))) < target:
+    while (reached := write(partial(advance, target=target, zone=zone, at_once=at_once))) < target:
         pass
     return reached
+
+
+def advance(conn: Connection, *, target: int, zone: tzinfo, at_once: int) -> int:
+    """Count the next `at_once` steps up to the id `target`, a commit watermark; the id that the meter has reached."""
+    billing_months.take_turn(conn)
+    return _count_next(conn, target, calendar(conn, zone=zone), at_once)
 
 
 def close_month(write: Write, period: Month, *, zone: tzinfo) -> Closing:
@@ -69,15 +76,9 @@ def keep_mailboxes_of(conn: Connection, tenant: int) -> None:
         keep_mailboxes(conn, one, tenant)
 
 
-def _advance(conn: Connection, *, target: int, zone: tzinfo) -> int:
-    """Count the next events up to the id `target`, a bounded number of them; how far the meter has come."""
-    billing_months.take_turn(conn)
-    return _count_next(conn, target, calendar(conn, zone=zone))
-
-
-def _count_next(conn: Connection, target: int, months: Calendar) -> int:
+def _count_next(conn: Connection, target: int, months: Calendar, at_once: int = AT_ONCE) -> int:
     before = metered.position(conn)
-    part = next(count_events(conn, before, until=target, month_of=months.month_of), None)
+    part = next(count_events(conn, before, until=target, month_of=months.month_of, at_once=at_once), None)
     if part is None:
         return before
     reached, counted = part

@@ -18,7 +18,7 @@ from mailguard.store import schema
 from mailguard.store.metered import Count, RecipientCount
 
 AT_ONCE = 5_000
-"""Steps that are counted in one go."""
+"""Steps that are counted in one go, where nobody waits."""
 _CHUNK = 500
 
 MonthOf = Callable[[int, int], str | None]
@@ -113,12 +113,17 @@ def tally(steps: Sequence[Step], earlier: Sequence[Step], month_of: MonthOf) -> 
     return result
 
 
-def count_events(conn: Connection, after: int, *, until: int | None, month_of: MonthOf) -> Iterator[tuple[int, Tally]]:
-    """Count the events beyond the id `after`, up to `until` or to the last; with each part the id that it reaches to."""
+def count_events(
+    conn: Connection, after: int, *, until: int | None, month_of: MonthOf, at_once: int = AT_ONCE
+) -> Iterator[tuple[int, Tally]]:
+    """Count the events beyond the id `after`, up to `until` or to the last, in parts of `at_once` steps.
+
+    With each part the id that it reaches to.
+    """
     more = until is None or after < until
     while more:
-        steps = _steps(conn, after, until)
-        more = len(steps) == AT_ONCE
+        steps = _steps(conn, after, until, at_once)
+        more = len(steps) == at_once
         if not more and until is not None:
             reached = until
         elif steps:
@@ -130,13 +135,13 @@ def count_events(conn: Connection, after: int, *, until: int | None, month_of: M
         after = reached
 
 
-def _steps(conn: Connection, after: int, until: int | None) -> list[Step]:
-    """The next STATE events in the order of their ids, AT_ONCE of them at most."""
+def _steps(conn: Connection, after: int, until: int | None, limit: int) -> list[Step]:
+    """The next STATE events in the order of their ids, `limit` of them at most."""
     events = schema.events
     query = _STEPS.where(events.c.id > after)
     if until is not None:
         query = query.where(events.c.id <= until)
-    return [Step(*row) for row in conn.execute(query.order_by(events.c.id).limit(AT_ONCE))]
+    return [Step(*row) for row in conn.execute(query.order_by(events.c.id).limit(limit))]
 
 
 def _earlier(conn: Connection, messages: Sequence[str], until: int) -> list[Step]:

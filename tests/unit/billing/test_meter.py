@@ -132,7 +132,7 @@ def test_however_the_meter_is_moved_on_and_months_are_closed_each_event_counts_o
             add(conn, [], event_rows(walk, at, before, after))
         match data.draw(st.integers(0, 6)):
             case 0:
-                closing.catch_up(write, zone=UTC)
+                closing.catch_up(write, zone=UTC, at_once=data.draw(st.integers(1, 4)))
             case 1 if open_month < "2027-01" and any(not walk.probe for walk, *_ in happened):
                 period = next(month for month in MONTHS if month.name == open_month)
                 earliest = min(month for walk, *_, month in happened if not walk.probe)
@@ -148,9 +148,8 @@ def test_however_the_meter_is_moved_on_and_months_are_closed_each_event_counts_o
                 assert meter.recount(conn, month, tenant=tenant) == [expected]
 
 
-def test_parts_are_bounded_and_add_up(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_are_bounded_and_add_up(engine: Engine) -> None:
     """A message whose recipients are counted in different parts is still one message."""
-    monkeypatch.setattr(tally, "AT_ONCE", 2)
     at = NOVEMBER.start
     walks = [
         Walk(MESSAGES[0], number, number, 2, ((at, State.FORWARDING), (at, State.DELIVERED))) for number in (1, 2, 3)
@@ -158,8 +157,8 @@ def test_parts_are_bounded_and_add_up(engine: Engine, monkeypatch: pytest.Monkey
     with engine.begin() as conn:
         store(conn, walks)
     with engine.begin() as conn:
-        assert len(list(tally.count_events(conn, 0, until=None, month_of=lambda _, __: "2026-11"))) == 3
-    reached = closing.catch_up(writing(engine), zone=UTC)
+        assert len(list(tally.count_events(conn, 0, until=None, month_of=lambda _, __: "2026-11", at_once=2))) == 3
+    reached = closing.catch_up(writing(engine), zone=UTC, at_once=2)
     with engine.begin() as conn:
         assert metered.position(conn) == reached
         (usage,) = meter.usage(conn, NOVEMBER)

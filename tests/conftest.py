@@ -19,13 +19,14 @@ from hypothesis import settings
 settings.register_profile("mailguard", deadline=None)
 settings.load_profile("mailguard")
 
+# Whoever starts a test process may tell it how wide a terminal is. The tests read the tables that a pipe gets: those are not cut.
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)
+
 ROOT = Path(__file__).resolve().parent.parent
 
 ALONE = {
     "crash": "keeps every processor busy, and kills by the clock",
-    "test_corpora.py": "keeps every processor busy, and each mail has its time",
-    "test_fairness.py": "measures milliseconds",
-    "test_large_mail.py": "measures memory, with mail that takes its time",
     "test_outage.py": "measures how fast a backlog goes",
 }
 """Files and folders of tests beside which no other test may run, and why: the mark `serial` is given here or in the file."""

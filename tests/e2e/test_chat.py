@@ -74,7 +74,7 @@ def _start(stack: ExitStack, name: str, root: Path, clamd: str, dns: str) -> Doo
         }
     relay = Relay(root, clamd=clamd, dns=dns, environment=environment)
     relay.add_tenant("acme", "client.test", sink.port, "--policy", "tag-only")
-    stack.callback(relay.cli, "ledger", "check")
+    stack.callback(relay.run, "ledger", "check")
     stack.callback(relay.stop)
     relay.start()
     return port or relay.port, sink

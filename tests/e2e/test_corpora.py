@@ -19,7 +19,7 @@ from tests.servers.relay import Relay
 from tests.servers.sink_thread import SinkThread
 from tests.servers.smtp_load import Load, Mail
 
-pytestmark = [pytest.mark.corpora, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.corpora, pytest.mark.serial, pytest.mark.timeout(900)]
 
 CORPORA = ("mime_corpora", "spamassassin", "lists_vger")
 AT_LEAST = 11_000

@@ -85,7 +85,7 @@ def test_rates_survive_a_worker(start: Callable[..., Relay]) -> None:
 def test_greylisting(start: Callable[..., Relay], sink: SinkThread) -> None:
     relay = start(workers=2, greylist_delay=1.5, greylist_auto_allow=2)
     assert relay.send(mail("before"))[0] == 250
-    relay.cli("tenant", "set", "acme", "--greylist", "on")
+    relay.run("tenant", "set", "acme", "--greylist", "on")
     probes = iter(range(10_000))  # nobody comes twice, and each new connection is any worker's
 
     def is_on() -> bool:
@@ -135,6 +135,8 @@ def many_files(count: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.serial
+@pytest.mark.timeout(300)
 def test_5000_idle_connections_do_not_keep_mail_out(new_relay: Callable[..., Relay], sink: SinkThread) -> None:
     with many_files(IDLERS + 1000), ExitStack() as stack:
         relay = new_relay(workers=2)
@@ -156,6 +158,7 @@ def test_5000_idle_connections_do_not_keep_mail_out(new_relay: Callable[..., Rel
     assert len([one for one in sink.messages if b"Subject: beside" in one.content]) == 20
 
 
+@pytest.mark.serial
 def test_slow_clients_are_cut_off(start: Callable[..., Relay]) -> None:
     relay = start(section="server", command_timeout=1, data_time=2)
     slow = Sender(relay.port)

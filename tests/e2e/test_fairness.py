@@ -37,6 +37,8 @@ from tests.servers.clamd import Clamd
 from tests.servers.ports import free_port, wait_until
 from tests.servers.relay import Relay
 
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(300)]
+
 BACKLOG = 10_000
 ROUNDS, SAMPLES, PACE = 3, 50, 0.05
 """Turns with and without the backlog, mails in each, and seconds between them: a turn is longer than the queue's pause (2 s)."""

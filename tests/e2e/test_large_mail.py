@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import random
 import socket
@@ -19,11 +20,14 @@ from tests.e2e.mails import below_our_block, mail
 from tests.servers.relay import Relay
 from tests.servers.sink_thread import SinkThread
 
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(300)]
+
 MEBIBYTE = 1 << 20
 LARGE = 49_900_000
 """Octets: a little less than the next hop takes."""
 
 
+@functools.cache
 def large(size: int, *, line: bytes = b"", name: str = "large") -> bytes:
     """A mail of `size` octets: with an attachment, or of one line again and again."""
     if line:

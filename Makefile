@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev run test test-packages crash lint docs lock clean
+.PHONY: help install dev run test test-packages crash fuzz lint docs lock clean
 
 # A virtual environment that was copied or moved does not work: make it anew.
 $(shell [ ! -e .venv/.stamp-runtime ] || [ "$$(cat .venv/.path 2>/dev/null)" = "$$PWD" ] || rm -f .venv/.stamp-*)
@@ -44,6 +44,10 @@ test: test-packages ## Run all tests: the quick ones, then those with real serve
 CRASHES ?= 50
 crash: test-packages ## Kill workers, relays and next hops under load, CRASHES=50 times each: no accepted mail may be lost
 	MAILGUARD_CRASHES=$(CRASHES) $(PYTEST) -q -s tests/crash
+
+FUZZ_SECONDS ?= 3600
+fuzz: dev ## Fuzz every parser, guided by coverage, FUZZ_SECONDS=3600 in all; a find ends up in tests/fuzz/finds
+	.venv/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 lint: dev ## ruff, mypy --strict and the layers
 	.venv/bin/ruff check .

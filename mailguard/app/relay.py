@@ -12,6 +12,7 @@ from pathlib import Path
 from prometheus_client import REGISTRY
 
 from mailguard.app.filter import build_filter
+from mailguard.app.policy_record import PolicyRecord
 from mailguard.app.upkeep import Job as UpkeepJob
 from mailguard.app.upkeep import Upkeep
 from mailguard.app.wiring import (
@@ -218,6 +219,7 @@ class Relay:
             observer=MetricsObserver(self.metrics),
             clock=clock,
         )
+        self._policy_record = PolicyRecord(self.db, self.filter, node=instance)
         self.upkeep = Upkeep(self._jobs(blobs), leases=self.leases, holder=instance, metrics=self.metrics)
 
     def _current(self) -> Directory:
@@ -246,6 +248,7 @@ class Relay:
             UpkeepJob("forget", 60.0, self._forget, single=True, error=ErrorKind.DATABASE),
             UpkeepJob("beat", WORKER_LEASE_MS / 5000, self._beat, error=ErrorKind.DATABASE),
             UpkeepJob("policies", poll, partial(asyncio.to_thread, self.filter.reload_if_changed)),
+            UpkeepJob("policy_record", 5.0, self._policy_record.keep, error=ErrorKind.DATABASE),
             UpkeepJob("journal", 5.0, partial(self.journal.replay, self.db), error=ErrorKind.JOURNAL),
             UpkeepJob("left_behind", 10.0, self._settle_left_behind, single=True, error=ErrorKind.JOURNAL),
             UpkeepJob("interrupted", 5.0, self.ledger.interrupt_dead, single=True),

@@ -57,6 +57,11 @@ class PolicyFiles(ReloadedFiles):
             raise NotFoundError(f"no profile {name!r}; there are {', '.join(self.names) or 'none'}") from None
 
     @property
+    def hashes(self) -> dict[str, str]:
+        """The hash of each profile by its name."""
+        return {name: policy.hash for name, policy in self._profiles.items()}
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of all profiles."""
         return tuple(sorted(self._profiles))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 from collections.abc import Callable
@@ -82,10 +83,16 @@ def test_a_changed_profile_is_used_and_a_broken_one_is_not(relay: Relay, policie
     default = policies / "default.yaml"
     assert relay.send(infected())[0] == 250
 
+    def recorded() -> list[list[str | None]]:
+        entries = json.loads(relay.run("audit", "list", "--action", "policy", "--subject", "default", "--json").stdout)
+        return [entry["detail"]["hash"] for entry in entries]
+
+    wait_until(lambda: len(recorded()) == 1, what="what is in force being in the audit log, once")
     good = default.read_text().replace("malware: quarantine", "malware: reject")
     put(default, good)
     everywhere(lambda: relay.send(infected())[0] == 550, what="the changed profile being used")
     wait_until(lambda: relay.metric('mailguard_policy_reloads_total{result="ok"}') == 2, what="both workers' reloads")
+    wait_until(lambda: len(recorded()) == 2, what="the change being in the audit log")
     assert relay.metric('mailguard_policy_reloads_total{result="error"}') == 0
 
     put(default, good.replace("malware: reject", "malware: tickle"))
@@ -98,6 +105,10 @@ def test_a_changed_profile_is_used_and_a_broken_one_is_not(relay: Relay, policie
 
     put(default, good.replace("malware: reject", "malware: quarantine"))
     everywhere(lambda: relay.send(infected())[0] == 250, what="the mended profile being used")
+
+    wait_until(lambda: len(recorded()) == 3, what="the second change being in the audit log, and each of them once")
+    (_, first), (_, second), (_, third) = recorded()
+    assert first == third != second
 
 
 def test_a_new_rule_is_used(relay: Relay, policies: Path, sink: SinkThread) -> None:

@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="default: all")
     options = parser.parse_args(arguments)
     if importlib.util.find_spec("atheris") is None:
-        print("atheris is missing: `make dev` installs it on Linux (x86-64)", file=sys.stderr)
+        print("atheris is missing: `make fuzz` installs it (there are wheels for Linux on x86-64)", file=sys.stderr)
         return 2
     try:
         targets = [target_named(name) for name in options.targets] or list(all_targets())

@@ -46,8 +46,12 @@ crash: test-packages ## Kill workers, relays and next hops under load, CRASHES=5
 	MAILGUARD_CRASHES=$(CRASHES) $(PYTEST) -q -s tests/crash
 
 FUZZ_SECONDS ?= 3600
-fuzz: dev ## Fuzz every parser, guided by coverage, FUZZ_SECONDS=3600 in all; a find ends up in tests/fuzz/finds
+fuzz: .venv/.stamp-fuzz ## Fuzz every parser, guided by coverage, FUZZ_SECONDS=3600 in all; a find ends up in tests/fuzz/finds
 	.venv/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+.venv/.stamp-fuzz: .venv/.stamp-dev requirements/fuzz.lock
+	@.venv/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/fuzz.lock
+	@touch $@
 
 lint: dev ## ruff, mypy --strict and the layers
 	.venv/bin/ruff check .

@@ -18,6 +18,7 @@ OVERRUN = 2
 
 _CRS_BEFORE_LF = re.compile(rb"(?<!\r)\r++\n")  # tried once a run of CRs, not at each of them
 _STUFFED = re.compile(rb"\r\n\.(?!\r\n)")
+_HIDDEN_DOT = re.compile(rb"(?<=\r\n)\x00++\.")
 
 Take = Callable[[bytes], Awaitable[None]]
 """Takes the next octets of a message."""
@@ -74,7 +75,8 @@ class Cleaner:
     """Makes clean text of a message that comes in chunks cut anywhere: every line ended by CRLF, dots unstuffed.
 
     `dots`: the client doubled dots at the start of lines (DATA does, BDAT does not). `bare` tells whether a CR or LF
-    stood alone so far. What it gives is what `unstuff(normalise(...))` makes of the whole.
+    stood alone so far, or NULs before the first dot of a line. What it gives is what `reveal(unstuff(normalise(...)))`
+    makes of the whole.
     """
 
     def __init__(self, *, dots: bool) -> None:
@@ -83,6 +85,8 @@ class Cleaner:
         self._crs = 0  # held back: they may belong to an LF that is still to come
         self._dot = False  # held back: the line may be nothing but a dot
         self._line_start = True
+        self._nuls = 0  # held back: they stand at the start of a line, and a dot may follow
+        self._clean_start = True
 
     def push(self, chunk: bytes) -> Iterator[bytes]:
         """The clean text of one more chunk, as far as it is certain."""
@@ -102,12 +106,13 @@ class Cleaner:
         if has_bare_newline(text):
             self.bare = True
             text = normalise(text)
-        yield self._unstuffed(text)
+        yield from self._revealed(self._unstuffed(text))
 
     def end(self) -> Iterator[bytes]:
         """What was held back. Text that does not end with a line end gets one: a message is made of lines."""
         crs, self._crs = self._crs, 0
         yield from self._lone(crs)
+        yield from self._held_nuls()
         if not self._line_start:
             self._line_start = True
             yield b"\r\n"
@@ -116,7 +121,7 @@ class Cleaner:
         """CRs that no LF follows: a line end each. In pieces, since there may be millions."""
         self.bare |= crs > 0
         for at in range(0, crs, CHUNK):
-            yield self._unstuffed(b"\r\n" * min(CHUNK, crs - at))
+            yield from self._revealed(self._unstuffed(b"\r\n" * min(CHUNK, crs - at)))
 
     def _unstuffed(self, text: bytes) -> bytes:
         starts_line = self._line_start
@@ -128,6 +133,43 @@ class Cleaner:
         if text.endswith(b"\r\n.") or (starts_line and text == b"."):
             self._dot, self._line_start, text = True, True, text[:-1]
         return unstuff(text) if starts_line else _unstuff_lines(text)
+
+    def _revealed(self, text: bytes) -> Iterator[bytes]:
+        """`text` as `reveal` makes it; NULs at the start of a line are held back until it is known what follows."""
+        if self._nuls or b"\0" in text:
+            if self._clean_start:
+                rest = text.lstrip(b"\0")
+                self._nuls += len(text) - len(rest)
+                text = rest
+                if not text:
+                    return
+                if text[0] == 46:
+                    self.bare |= self._nuls > 0
+                    self._nuls = 0
+                yield from self._held_nuls()
+            rest = text.rstrip(b"\0")
+            if rest.endswith(b"\r\n"):
+                self._nuls, text = len(text) - len(rest), rest
+            if _HIDDEN_DOT.search(text):
+                self.bare = True
+                text = _HIDDEN_DOT.sub(b".", text)
+        if text:
+            self._clean_start = text.endswith(b"\r\n")
+            yield text
+
+    def _held_nuls(self) -> Iterator[bytes]:
+        """NULs that hide no dot: text like other text. In pieces, since there may be millions."""
+        nuls, self._nuls = self._nuls, 0
+        for at in range(0, nuls, CHUNK):
+            yield bytes(min(CHUNK, nuls - at))
+
+
+def reveal(clean: bytes) -> bytes:
+    """`clean` without NULs before the first dot of a line.
+
+    A server that drops NULs would take CRLF NUL . CRLF for the end of the message, and what follows for commands.
+    """
+    return clean if b"\0" not in clean else _HIDDEN_DOT.sub(b".", b"\r\n" + clean)[2:]
 
 
 def has_bare_newline(raw: bytes) -> bool:

@@ -16,6 +16,7 @@ import pytest
 
 from tests.chat.dialogue import Dialogue, parse
 from tests.chat.runner import DIALOGUES, Client
+from tests.chat.test_smuggling import BARE, LONE_DOT
 from tests.dns_server import DnsServer
 from tests.servers.clamd import Clamd
 from tests.servers.ports import free_port, wait_until
@@ -101,6 +102,8 @@ def test_dialogue_with_the_running_relay(path: Path, door: Callable[[str], Door]
     ]
     for one, (_sender, _recipients, content) in zip(arrived, expected, strict=True):
         assert content is None or _arrived_as(one, content)
+        assert not BARE.search(one.wire)
+        assert one.chunked or not LONE_DOT.search(b"\r\n" + one.wire)
 
 
 def test_most_dialogues_are_played() -> None:

@@ -36,6 +36,11 @@ def decimals(amount: Decimal) -> int:
     return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
+def priced(amount: Decimal, currency: str) -> Decimal:
+    """A price written with all digits that it has, and at least those of the minor unit: 1.5 as 1.50, 0.0004 as it is."""
+    return amount.quantize(Decimal(1).scaleb(-max(CURRENCIES[currency], decimals(amount))))
+
+
 def share(fee: Decimal, currency: str, *, start: date, end: date, month_start: date, month_end: date) -> Decimal:
     """What the days [start, end) of a month are worth of its `fee`.
 

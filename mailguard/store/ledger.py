@@ -200,8 +200,8 @@ def _check_entry(state: State, entry: QueueEntry | None) -> None:
         raise ValueError(f"{state} {'needs a' if state in QUEUED else 'has no'} place in the queue")
 
 
-_ADD_MESSAGE = inserting(schema.messages)
-_ADD_UNIT = inserting(schema.units)
+_ADD_MESSAGE = inserting(schema.messages, without=["erased_at"])
+_ADD_UNIT = inserting(schema.units, without=["erased_at"])
 _ADD_EVENT = inserting(schema.events, without=["id"])
 _ADD_TO_QUEUE = inserting(schema.queue, without=["attempts", "crashes", "held", "delay_told"])
 _CURRENT = (

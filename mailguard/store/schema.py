@@ -165,6 +165,7 @@ messages = Table(
     Column("subject", Text, nullable=False, server_default=""),
     Column("findings", Text, nullable=False, server_default="{}"),  # JSON: symbols, auth results, attachments, links
     Column("blob", Boolean, nullable=False, server_default="0"),  # whether a body was stored under the message's id
+    Column("erased_at", BigInteger),  # when what is personal in the row was taken out (store.privacy)
     Index("ix_messages_received_at", "received_at"),
     Index("ix_messages_mail_from", "mail_from", "received_at"),
     Index("ix_messages_header_message_id", "header_message_id"),
@@ -197,6 +198,7 @@ units = Table(
     Column("received_at", BigInteger, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
     Column("probe", Boolean, nullable=False, server_default="0"),  # of `mailguard probe`: never billed
+    Column("erased_at", BigInteger),  # likewise
     Index("ix_units_recipient", "recipient", "received_at"),
     Index("ix_units_tenant_state", "tenant", "state", "received_at"),
     Index("ix_units_state", "state", "changed_at"),

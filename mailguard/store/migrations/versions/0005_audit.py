@@ -14,7 +14,7 @@ GENESIS = "0" * 64
 
 
 def upgrade() -> None:
-    """The tables of store/schema_audit.py, and the triggers that keep them append-only."""
+    """The tables of store/schema_audit.py, the triggers that keep them append-only, and when mail was erased."""
     op.create_table(
         "audit",
         sa.Column("sequence", ID, autoincrement=False, nullable=False),
@@ -50,6 +50,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_head")),
     )
     op.bulk_insert(head, [{"id": 1, "sequence": 0, "hash": GENESIS}])
+    for table in ("messages", "units"):
+        op.add_column(table, sa.Column("erased_at", sa.BigInteger(), nullable=True))
     for statement in POSTGRESQL if op.get_bind().dialect.name == "postgresql" else SQLITE:
         op.execute(statement)
 

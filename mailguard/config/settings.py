@@ -37,6 +37,7 @@ CheckName = Literal["clamav", "spf", "dkim", "dmarc", "arc", "rules", "attachmen
 CHECKS: tuple[CheckName, ...] = ("clamav", "spf", "dkim", "dmarc", "arc", "rules", "attachments", "dnsbl")
 """All checks, in the order in which their results are shown."""
 
+_SERIES = re.compile(r"(?=.{0,32}$)[A-Za-z0-9._-]*(\{year\}[A-Za-z0-9._-]*)?")
 _DATABASE_URL = re.compile(r"^(sqlite:///.+|postgresql(\+psycopg)?://.+)$")
 
 
@@ -53,6 +54,12 @@ def _database_url(url: str, info: ValidationInfo) -> str:
     if url.startswith("sqlite:///") and base is not None:
         return f"sqlite:///{Path(base) / url.removeprefix('sqlite:///')}"
     return url
+
+
+def _series(text: str) -> str:
+    if not _SERIES.fullmatch(text):
+        raise ValueError("must be at most 32 of A-Z, a-z, 0-9, '.', '-' and '_', with {year} once if at all")
+    return text
 
 
 class Section(BaseModel):
@@ -376,9 +383,37 @@ class VerificationSection(Section):
 
 
 class BillingSection(Section):
-    """What the monthly usage is counted by."""
+    """What the monthly usage is counted by, and who sends the bill."""
 
     time_zone: TimeZone = Field("UTC", description="IANA name of the time zone whose midnight begins a month.")
+    seller_name: str = Field("", max_length=200, description="The provider as invoices name it. Needed for `bill run`.")
+    seller_address: tuple[str, ...] = Field(
+        (), max_length=6, description='Its address by lines: `["1 Mail Street", "10115 Berlin"]`.'
+    )
+    seller_country: Annotated[str, Field(pattern="^([A-Z]{2})?$")] = Field(
+        "", description="Its country's code (ISO 3166-1), such as `DE`. Needed for `bill run`."
+    )
+    seller_tax_id: str = Field(
+        "",
+        max_length=40,
+        description="Its VAT number with the country's code, or tax number. Needed where tax is charged.",
+    )
+    seller_email: OptionalMailbox = Field("", description="Whom clients ask about an invoice.")
+    bank: tuple[str, ...] = Field((), max_length=6, description="How to pay, by lines, such as an IBAN and a BIC.")
+    invoice_series: Annotated[str, AfterValidator(_series)] = Field(
+        "INV-{year}-", description="What invoice numbers begin with; `{year}` is that of the invoice's date."
+    )
+    credit_note_series: Annotated[str, AfterValidator(_series)] = Field(
+        "CN-{year}-", description="The same for credit notes, which are numbered by themselves."
+    )
+    number_digits: int = Field(5, ge=1, le=12, description="Digits of the number that follows, filled up with zeros.")
+
+    @field_validator("credit_note_series")
+    @classmethod
+    def _two_series(cls, series: str, info: ValidationInfo) -> str:
+        if series == info.data.get("invoice_series"):
+            raise ValueError("must be another one than invoice_series")
+        return series
 
 
 class LogSection(Section):

@@ -31,9 +31,12 @@ Rescan = Callable[[Sequence[Claim]], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptSettings:
-    """`budget` of one attempt in seconds; after so many `crashes` on a unit it is parked."""
+    """`budget` of one attempt in seconds; after so many `crashes` on a unit it is parked.
 
-    budget: float = 120.0
+    The budget leaves a slow server the 5 minutes for any one of its replies that RFC 5321 §4.5.3.2 asks for.
+    """
+
+    budget: float = 330.0
     crashes: int = 3
     rescan_backoff: Backoff = field(default_factory=lambda: Backoff(first=MINUTE, most=10 * MINUTE))
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mailguard.cli import audit, db, ledger, policy, quarantine, queue, recipient, scanner, tenant
+from mailguard.cli import audit, db, ledger, policy, quarantine, queue, recipient, report, scanner, tenant
 from mailguard.cli import config as config_commands
 from mailguard.cli.context import Cli
 from mailguard.cli.demo import demo
@@ -65,6 +65,7 @@ app.command("trace")(trace)
 app.command("scan")(scan)
 app.add_typer(scanner.app, name="scanner")
 app.command("usage")(usage)
+app.add_typer(report.app, name="report")
 app.add_typer(queue.app, name="queue")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(audit.app, name="audit")

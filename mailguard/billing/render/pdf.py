@@ -7,8 +7,8 @@ from decimal import Decimal
 
 from mailguard.billing.invoice import Invoice, InvoiceKind, Line, Party, ServiceLevel, Tax, Usage
 from mailguard.billing.render import figures
-from mailguard.billing.render.fonts import Fonts, installed_fonts, not_drawable
-from mailguard.billing.render.typeset import LIMIT, Value, printable, typeset
+from mailguard.billing.render.fonts import installed_fonts, not_drawable
+from mailguard.billing.render.typeset import LIMIT, Value, drawable, printable, typeset
 from mailguard.core.errors import ConfigError
 
 ADDRESS_LINES = 6
@@ -26,7 +26,7 @@ def invoice_pdf(invoice: Invoice) -> bytes:
     problems = not_drawable(((where, printable(text)) for where, text in _texts(invoice)), fonts)
     if problems:
         raise ConfigError(problems)
-    data = _drawable(_document(invoice), fonts)
+    data = drawable(_document(invoice), fonts)
     return typeset("invoice.typ", data, package=__package__ or "", at=invoice.issued, fonts=fonts)
 
 
@@ -44,17 +44,6 @@ def _texts(invoice: Invoice) -> Iterator[tuple[str, str]]:
     yield from (("bank", line) for line in invoice.bank)
     yield "why", invoice.why
     yield "buyer_reference", invoice.buyer_reference
-
-
-def _drawable(data: dict[str, Value], fonts: Fonts) -> dict[str, Value]:
-    def value(item: Value) -> Value:
-        if isinstance(item, str):
-            return fonts.drawable(item)
-        if isinstance(item, list):
-            return [value(one) for one in item]
-        return {name: value(one) for name, one in item.items()} if isinstance(item, dict) else item
-
-    return {name: value(item) for name, item in data.items()}
 
 
 def _document(invoice: Invoice) -> dict[str, Value]:

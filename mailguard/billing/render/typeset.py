@@ -54,6 +54,19 @@ def typeset(template: str, data: Mapping[str, Value], *, package: str, at: date,
     )
 
 
+def drawable(data: Mapping[str, Value], fonts: Fonts) -> dict[str, Value]:
+    """`data` with U+FFFD for each character that no font can draw."""
+
+    def value(item: Value) -> Value:
+        if isinstance(item, str):
+            return fonts.drawable(item)
+        if isinstance(item, list):
+            return [value(one) for one in item]
+        return {name: value(one) for name, one in item.items()} if isinstance(item, dict) else item
+
+    return {name: value(item) for name, item in data.items()}
+
+
 def _isolated(line: str) -> str:
     if line.isascii():
         return line

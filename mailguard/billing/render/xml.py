@@ -32,6 +32,13 @@ def document(root: Element) -> str:
     return "\n".join(lines) + "\n"
 
 
+def fragment(root: Element) -> str:
+    """An element on one line, to stand within another document."""
+    attributes = "".join(f" {name}={quoteattr(value)}" for name, value in root.attributes.items())
+    inner = "".join(fragment(child) for child in root.children if child is not None) or escape(root.text)
+    return f"<{root.name}{attributes}>{inner}</{root.name}>"
+
+
 def _write(element: Element, depth: int, lines: list[str]) -> None:
     indent = "  " * depth
     attributes = "".join(f" {name}={quoteattr(value)}" for name, value in element.attributes.items())

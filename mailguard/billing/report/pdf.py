@@ -1,0 +1,36 @@
+"""A report as PDF: the same words and charts as the HTML, on A4; report.typ lays them out."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from mailguard.billing.render import charts
+from mailguard.billing.render.fonts import installed_fonts
+from mailguard.billing.render.typeset import Value, drawable, printable, typeset
+from mailguard.billing.report.facts import Facts
+from mailguard.billing.report.words import Section, page
+
+
+def report_pdf(facts: Facts, *, by: str, at: date) -> bytes:
+    """The document, dated `at`. What no font can draw is shown as U+FFFD. Raises ConfigError when a font is not installed."""
+    fonts = installed_fonts()
+    shown = page(facts, by=by)
+    document: dict[str, Value] = {
+        "title": shown.title,
+        "tenant": printable(shown.tenant, limit=80),
+        "by": printable(shown.by, limit=80),
+        "summary": shown.summary,
+        "tiles": [{"figure": tile.figure, "words": tile.words, "bad": tile.bad} for tile in shown.tiles],
+        "sections": [_section(section) for section in shown.sections],
+        "foot": shown.foot,
+    }
+    return typeset("report.typ", drawable(document, fonts), package=__package__ or "", at=at, fonts=fonts)
+
+
+def _section(section: Section) -> Value:
+    return {
+        "heading": section.heading,
+        "sentences": list(section.sentences),
+        "chart": charts.standalone(section.chart) if section.chart is not None else None,
+        "rows": [list(row) for row in section.rows],
+    }

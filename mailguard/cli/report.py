@@ -1,0 +1,10 @@
+"""`mailguard report`: what clients are told of their month."""
+
+from __future__ import annotations
+
+import typer
+
+from mailguard.cli.report_monthly import monthly
+
+app = typer.Typer(no_args_is_help=True, help="Reports to clients, and what clients report.")
+app.command("monthly")(monthly)

@@ -46,7 +46,9 @@ class Outcome:
     `reply` is the server's, None when none came: `detail` then says why. `local`: the reply is ours, since the server
     does not offer what the message needs. `next_hop` and `ip` say who was asked last; `elapsed` is in seconds.
     `postponed`: nobody was asked, since the next hop is known to be down, or busy with others of ours. `dsn`: the server
-    offers DSN (RFC 3461), so it was told what the sender asked for. Of an UNKNOWN one `final` resolves, within 10 minutes after the content, to what it came to after all.
+    offers DSN (RFC 3461), so it was told what the sender asked for. `waited`: seconds from the end of the message's data to
+    the reply, of what was delivered while its sender waited. Of an UNKNOWN one `final` resolves, within 10 minutes after
+    the content, to what it came to after all.
     """
 
     recipient: int
@@ -62,6 +64,7 @@ class Outcome:
     elapsed: float = 0.0
     postponed: bool = False
     dsn: bool = False
+    waited: float | None = None
     final: asyncio.Future[Outcome] | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -113,6 +116,7 @@ class Outcome:
             "reply": str(self.reply) if self.reply else "",
             "error": sanitise(self.detail),
             "seconds": round(self.elapsed, 3),
+            "latency_ms": "" if self.waited is None else round(self.waited * 1000),
         }
         return {name: value for name, value in facts.items() if value != ""}
 

@@ -6,8 +6,9 @@ The second half of the story in `process`, and the second of the two reply table
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mailguard.core.clock import MINUTE, Clock
 from mailguard.core.decision import Reason
@@ -103,15 +104,17 @@ class CarryOut:
         *,
         intent: asyncio.Task[Fences],
         elsewhere: int,
+        since: float,
     ) -> Reply:
         """Offer `units` to their next hops. `intent` is the commit that must stand before any content is sent.
 
-        `elsewhere` counts the recipients that were accepted without a next hop. Raises when nothing was delivered and
-        something went wrong on our side: then nothing is kept, and the sender is told 451.
+        `since`: when the message's data ended (time.perf_counter). `elsewhere` counts the recipients that were accepted
+        without a next hop. Raises when nothing was delivered and something went wrong on our side: then nothing is kept, and
+        the sender is told 451.
         """
         outcomes: Sequence[Outcome] = ()
         try:
-            outcomes = await self._attempt(envelope, content, units, intent)
+            outcomes = await self._attempt(envelope, content, units, intent, since)
             await intent
             return await self._settle(envelope, content, findings, outcomes, elsewhere)
         except BaseException:
@@ -121,14 +124,14 @@ class CarryOut:
             raise
 
     async def _attempt(
-        self, envelope: Envelope, content: bytes, units: Sequence[NewUnit], intent: asyncio.Task[Fences]
+        self, envelope: Envelope, content: bytes, units: Sequence[NewUnit], intent: asyncio.Task[Fences], since: float
     ) -> list[Outcome]:
         """An outcome per unit: those of one tenant, domain and header block travel together, and no others."""
         groups: dict[tuple[int, str, str, str], list[NewUnit]] = {}
         for unit in units:
             key = (unit.recipient.tenant, unit.recipient.domain, unit.headers, unit.decision.subject_tag)
             groups.setdefault(key, []).append(unit)
-        attempts = [self._attempt_group(envelope, content, group, intent) for group in groups.values()]
+        attempts = [self._attempt_group(envelope, content, group, intent, since) for group in groups.values()]
         # All of them end before anything is settled: one that fails must not hide that another has delivered.
         results = await asyncio.gather(*attempts, return_exceptions=True)
         failures = [result for result in results if isinstance(result, BaseException)]
@@ -145,7 +148,7 @@ class CarryOut:
         return outcomes
 
     async def _attempt_group(
-        self, envelope: Envelope, content: bytes, units: Sequence[NewUnit], intent: asyncio.Task[Fences]
+        self, envelope: Envelope, content: bytes, units: Sequence[NewUnit], intent: asyncio.Task[Fences], since: float
     ) -> list[Outcome]:
         first = units[0]
         recipients = tuple(unit.recipient for unit in units)
@@ -175,7 +178,9 @@ class CarryOut:
         async def recorded() -> None:
             await asyncio.shield(intent)
 
-        return await self._forwarder.deliver(job, budget=self._settings.attempt, go_ahead=recorded)
+        outcomes = await self._forwarder.deliver(job, budget=self._settings.attempt, go_ahead=recorded)
+        waited = time.perf_counter() - since
+        return [replace(one, waited=waited) if one.kind is OutcomeKind.DELIVERED else one for one in outcomes]
 
     async def _settle(
         self, envelope: Envelope, content: bytes, findings: Findings, outcomes: Sequence[Outcome], elsewhere: int

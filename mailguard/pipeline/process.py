@@ -81,7 +81,7 @@ class Pipeline:
         """The one reply to the message's data. Never raises: the unforeseen is 451, and a traceback in the log."""
         started = time.perf_counter()
         try:
-            reply = await self._process(session, envelope, content)
+            reply = await self._process(session, envelope, content, started)
         except MailError as error:
             self._log.unforeseen("pipeline", message=envelope.message_id, error=error)
             reply = error.reply
@@ -99,7 +99,7 @@ class Pipeline:
         self._metrics.smtp_data_replies.labels(f"{reply.code // 100}xx").inc()
         return reply
 
-    async def _process(self, session: Session, envelope: Envelope, content: bytes) -> Reply:
+    async def _process(self, session: Session, envelope: Envelope, content: bytes, started: float) -> Reply:
         received_at = self._clock()
         stage = _Stages(self._metrics)
         message = parse(content)
@@ -128,7 +128,13 @@ class Pipeline:
             return reply
 
         first = await self._carry_out.run(
-            envelope, content, findings, forwarding, intent=intent, elsewhere=len(units) - len(forwarding)
+            envelope,
+            content,
+            findings,
+            forwarding,
+            intent=intent,
+            elsewhere=len(units) - len(forwarding),
+            since=started,
         )
         self._began(envelope, judgements, units, len(content))
         stage.ended("carry_out")

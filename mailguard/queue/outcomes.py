@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mailguard.core.clock import MINUTE, SECOND
@@ -89,7 +89,7 @@ class Outcomes:
                     claim.unit,
                     State.RELEASED if claim.purpose == RELEASE else State.DELIVERED,
                     Reason.NEXT_HOP_ACCEPTED,
-                    detail=outcome.facts(),
+                    detail=_delivered(claim, outcome, now),
                     dequeue=True,
                     fence=claim.fence,
                 ),
@@ -285,6 +285,13 @@ class Outcomes:
                 stage=outcome.stage.value,
                 error=outcome.text,
             )
+
+
+def _delivered(claim: Claim, outcome: Outcome, now: int) -> Mapping[str, object]:
+    """The facts, with how long we kept the mail, unless its next hop had put it off, or an admin had it released."""
+    if claim.purpose != FORWARD or claim.attempts or claim.last_reply:
+        return outcome.facts()
+    return {**outcome.facts(), "latency_ms": max(0, now - claim.received_at)}
 
 
 def _attempt(claim: Claim, outcome: Outcome, now: int) -> MailEvent:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mailguard.cli.context import cli_of
+from mailguard.cli.policy_diff import diff
 from mailguard.cli.terminal import print_json, print_plain, print_table, safe, say
 from mailguard.core.errors import ConfigError, Problem
 
@@ -106,3 +107,6 @@ def show(
     text = yaml.safe_dump(to_data(policy), sort_keys=False, allow_unicode=True, width=120)
     for line in text.splitlines():
         print_plain(safe(line))
+
+
+app.command("diff")(diff)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from mailguard.config.problems import Location, nearest, problems_of
 from mailguard.config.yaml_source import Source, read
-from mailguard.core.errors import Problem
+from mailguard.core.errors import ConfigError, Problem
 from mailguard.core.tenant import ListEntry, ListKind
 from mailguard.policy.lists import parse_pattern
 from mailguard.policy.profile import DEFAULT_PROFILE, Policy
@@ -33,13 +34,35 @@ def read_profiles(directory: Path) -> tuple[dict[str, Policy], tuple[Problem, ..
     return profiles, tuple(problems)
 
 
+def read_draft(directory: Path, path: Path) -> Policy:
+    """The profile in the file `path`, wherever it is and whatever it is called, as if it were one of `directory`.
+
+    Raises ConfigError with every problem; those of the directory's files are told only when the draft builds on one of them.
+    """
+    elsewhere: list[Problem] = []
+    sources = {one.stem: source for one in sorted(directory.glob("*.yaml")) if (source := _read(one, elsewhere))}
+    problems: list[Problem] = []
+    draft = _checked(path, str(path), problems)
+    if draft is None:
+        raise ConfigError(problems)
+    key = f"{path.stem} (draft)"  # no name of a profile, so that it may build on the one it is to replace
+    policy = _Reader(directory, {**sources, key: draft}, problems).policy(key)
+    if policy is None:
+        raise ConfigError(problems or elsewhere)
+    return replace(policy, name=path.stem)
+
+
 def _read(path: Path, problems: list[Problem]) -> Source | None:
-    """One file, checked by itself."""
+    """One file of the directory, checked by itself."""
     if not _NAME.match(path.stem):
         problems.append(Problem(path.name, "the name must be of lower-case letters, digits, hyphens and underscores"))
         return None
+    return _checked(path, path.name, problems)
+
+
+def _checked(path: Path, name: str, problems: list[Problem]) -> Source | None:
     before = len(problems)
-    source = read(path, path.name, problems)
+    source = read(path, name, problems)
     if source is None:
         return None
     data = {} if source.data is None else source.data

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+_HEADER_LIMIT = 6
+"""Octets of an element's header: its tag, and a length of four octets with their count."""
+
 
 class BerError(ValueError):
     """Not BER as LDAP uses it."""
@@ -60,7 +63,7 @@ def elements(content: bytes) -> Iterator[tuple[int, bytes]]:
     """Tags and contents of the elements within a constructed one."""
     at = 0
     while at < len(content):
-        found = header(content[at:], len(content))
+        found = header(content[at : at + _HEADER_LIMIT], len(content))
         if found is None or at + found[1] + found[2] > len(content):
             raise BerError("an element is cut off")
         tag, before, size = found

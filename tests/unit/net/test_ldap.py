@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailguard.net.ber import BerError, element, elements, header, integer, octets, read_integer
-from mailguard.net.ldap import LdapClient, LdapError, LdapServer, parse_url
+from mailguard.net.ldap import MESSAGE_LIMIT, LdapClient, LdapError, LdapServer, parse_url
 from mailguard.net.ldap_filter import FilterError, parse_filter
 from tests.servers.slapd import BASE, BIND_DN, PASSWORD, Slapd, program, running_slapd
 
@@ -256,3 +257,9 @@ def test_ber_of_any_bytes_is_bounded(data: bytes) -> None:
             one()
         except BerError as error:
             assert str(error)
+
+
+def test_a_megabyte_of_small_elements_takes_no_longer_than_a_large_one() -> None:
+    start = time.process_time()
+    assert sum(1 for _ in elements(octets(b"") * (MESSAGE_LIMIT // 2))) == MESSAGE_LIMIT // 2
+    assert time.process_time() - start < 5  # it was 9 s when each element copied all that followed it

@@ -72,6 +72,7 @@ class KnownDoor(FakeDoor):
         """See Door."""
         self.calls += 1
         assert [one.address for one in envelope.recipients] == self.taken
+        assert len(set(self.taken)) == len(self.taken), "a recipient twice"
         assert [one.number for one in envelope.recipients] == list(range(1, len(self.taken) + 1))
         try:
             return await super().data(session, envelope, content)

@@ -94,13 +94,20 @@ def parameters(data: bytes) -> None:
         assert mail.permanent
         assert len(str(mail)) <= 510
     else:
+        assert _is_each_once(text)
         _check_mail(mail, dsn=dsn)
     rcpt = rcpt_options(text, esmtp=esmtp, dsn=dsn)
     if isinstance(rcpt, Reply):
         assert rcpt.permanent
         assert len(str(rcpt)) <= 510
     else:
+        assert _is_each_once(text)
         _check_rcpt(rcpt, dsn=dsn)
+
+
+def _is_each_once(text: str) -> bool:
+    names = [word.partition("=")[0].upper() for word in text.split()]
+    return len(set(names)) == len(names)
 
 
 def _check_mail(options: MailOptions, *, dsn: bool) -> None:

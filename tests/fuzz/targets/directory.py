@@ -73,6 +73,7 @@ def filters(data: bytes) -> None:
     local, _, domain = address.rpartition("@")
     hostile = parsed.encode({"address": address, "local": local, "domain": domain})
     assert _walk(hostile) == _walk(plain)
+    assert "{address}" not in text or address.encode() in hostile
     assert len(list(elements(hostile))) == 1
 
 

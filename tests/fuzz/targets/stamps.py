@@ -110,11 +110,19 @@ def values(data: bytes) -> None:
     )
     block = authentication_results(OWN, [result, result])
     _check(block, [b"Authentication-Results"])
+    bare = _without_words(block)
+    assert bare.count(b";") == 2, "as many results as there are"
+    assert not set(bare) & set(b'()"\\')
     assert authserv_id_of(block.partition(b":")[2]) == OWN.encode()
     symbols = [ScoredSymbol(name, 1.5, ("x",)), ScoredSymbol(value, -0.0)] if source.flag() else []
     block = mailguard_headers("01J", "spam", 3.14159, symbols)
     expected = [b"X-MailGuard-Id", b"X-MailGuard-Verdict", b"X-MailGuard-Score"]
     _check(block, [*expected, b"X-MailGuard-Symbols"] if symbols else expected)
+
+
+def _without_words(block: bytes) -> bytes:
+    """What is left of a field without its quoted strings and comments: where both end as they should, no mark of theirs."""
+    return re.sub(rb'"(?:[^"\\]|\\.)*"|\([^()\\]*\)', b"", block)
 
 
 def _check(block: bytes, names: list[bytes], *, ascii_only: bool = True) -> None:

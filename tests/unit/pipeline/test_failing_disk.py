@@ -137,7 +137,7 @@ class Decides:
 class Worker:
     """A worker's pipeline over the queue's database, with a disk for bodies and one for the journal."""
 
-    def __init__(self, queue: Queue, root: Path) -> None:
+    def __init__(self, queue: Queue, root: Path, *, attempt: float = 10.0) -> None:
         self.queue = queue
         self.root = root
         self.disk, self.journal_disk = Disk(), Disk()
@@ -148,7 +148,7 @@ class Worker:
         runner = queue.runner(journal=self.journal)
         carry_out = CarryOut(
             CarryOutSettings(
-                authserv_id="relay.test", instance="w1", attempt=10.0, retention=5 * DAY, first_retry=RETRY
+                authserv_id="relay.test", instance="w1", attempt=attempt, retention=5 * DAY, first_retry=RETRY
             ),
             forwarder=queue.forwarders[-1],
             routes=Routes(queue.directory, OutboundRoutes(StaticResolver(), hostname="relay.test")),
@@ -217,12 +217,20 @@ async def worker(queue: Queue, tmp_path: Path) -> AsyncIterator[Worker]:
     made.journal.close()
 
 
-@pytest.mark.parametrize(("fail", "error"), FAILURES, ids=IDS)
-@pytest.mark.parametrize(
-    ("users", "state"),
-    [(("infected",), State.QUARANTINED), (("unscanned",), State.HELD), (("u", "infected"), State.QUARANTINED)],
-    ids=["quarantine", "hold", "quarantine beside a delivery"],
-)
+KEPT = {
+    "quarantine": (("infected",), State.QUARANTINED, [("write", errno.ENOSPC), ("sync_directory", errno.EIO)]),
+    "hold": (("unscanned",), State.HELD, [("short write", errno.ENOSPC), ("sync", errno.EIO)]),
+    "quarantine beside a delivery": (("u", "infected"), State.QUARANTINED, FAILURES),
+}
+"""For whom a mail is, where it would be kept, and what fails: all of them once, since each keeps it in the same way."""
+CASES = {
+    f"{name}: {call} {errno.errorcode[error]}": (users, state, call, error)
+    for name, (users, state, failures) in KEPT.items()
+    for call, error in failures
+}
+
+
+@pytest.mark.parametrize(("users", "state", "fail", "error"), CASES.values(), ids=CASES.keys())
 async def test_mail_that_cannot_be_kept_is_a_451_before_anything_has_happened(
     worker: Worker, users: tuple[str, ...], state: State, fail: str, error: int
 ) -> None:

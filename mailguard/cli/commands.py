@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from mailguard.cli import audit, db, ledger, policy, quarantine, queue, recipient, report, scanner, tenant
+from mailguard.cli import (
+    audit,
+    bill,
+    contract,
+    db,
+    ledger,
+    plan,
+    policy,
+    quarantine,
+    queue,
+    recipient,
+    report,
+    scanner,
+    tenant,
+)
 from mailguard.cli import config as config_commands
 from mailguard.cli.context import Cli
 from mailguard.cli.demo import demo
@@ -65,6 +79,9 @@ app.command("trace")(trace)
 app.command("scan")(scan)
 app.add_typer(scanner.app, name="scanner")
 app.command("usage")(usage)
+app.add_typer(plan.app, name="plan")
+app.add_typer(contract.app, name="contract")
+app.add_typer(bill.app, name="bill")
 app.add_typer(report.app, name="report")
 app.add_typer(queue.app, name="queue")
 app.add_typer(ledger.app, name="ledger")

@@ -14,6 +14,7 @@ PIECE = 1 << 20
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _FIELD_END = re.compile(rb"\r\n(?![ \t])")
 _SPACES = re.compile(rb" {2,}")
+_EMPTY_LINES = b"\r\n" * 1024
 _WSP = re.compile(rb"[ \t]+")
 
 
@@ -146,7 +147,9 @@ def _relaxed_lines(piece: bytes) -> bytes:
 
 
 def _without_line_ends(piece: bytes) -> bytes:
+    """`piece` without the CRLFs at its end, many at a time: a body may be millions of them."""
     end = len(piece)
-    while end >= 2 and piece[end - 2 : end] == b"\r\n":
-        end -= 2
+    for run in (_EMPTY_LINES, b"\r\n"):
+        while piece.endswith(run, 0, end):
+            end -= len(run)
     return piece[:end]

@@ -65,8 +65,9 @@ def complain(
             insert_(complaints)
             .values(**row, actor=clean(actor, 128), why=clean(why))
             .on_conflict_do_nothing(index_elements=["unit", "kind"])
+            .returning(complaints.c.id)
         )
-        if added.rowcount:
+        if added.first() is not None:
             new.append(unit.id)
     return new
 

@@ -13,6 +13,9 @@ from mailguard.store.engine import now
 from mailguard.store.schema_service import probes
 from mailguard.store.texts import clean
 
+_CHUNK = 500
+"""Rows of one statement: SQLite takes 32,766 parameters at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
@@ -39,24 +42,25 @@ def record(conn: Connection, results: Sequence[ProbeResult]) -> int:
     """Keep results; how many were new. One that is there already (same tenant, time and place) stays as it is."""
     insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
     at, added = now(conn), 0
-    for result in sorted(results, key=lambda one: (one.tenant, one.at, one.place)):
-        added += conn.execute(
-            insert(probes)
-            .values(
-                tenant=result.tenant,
-                at=result.at,
-                place=clean(result.place, 64),
-                up=result.up,
-                delivered=result.delivered,
-                virus_stopped=result.virus_stopped,
-                spam_stopped=result.spam_stopped,
-                door_ms=result.door_ms,
-                delivery_ms=result.delivery_ms,
-                detail=clean(result.detail, 4_000),
-                recorded_at=at,
-            )
-            .on_conflict_do_nothing(index_elements=["tenant", "at", "place"])
-        ).rowcount
+    rows = [
+        {
+            "tenant": result.tenant,
+            "at": result.at,
+            "place": clean(result.place, 64),
+            "up": result.up,
+            "delivered": result.delivered,
+            "virus_stopped": result.virus_stopped,
+            "spam_stopped": result.spam_stopped,
+            "door_ms": result.door_ms,
+            "delivery_ms": result.delivery_ms,
+            "detail": clean(result.detail, 4_000),
+            "recorded_at": at,
+        }
+        for result in sorted(results, key=lambda one: (one.tenant, one.at, one.place))
+    ]
+    for start in range(0, len(rows), _CHUNK):
+        statement = insert(probes).values(rows[start : start + _CHUNK]).on_conflict_do_nothing()
+        added += len(conn.execute(statement.returning(probes.c.id)).all())
     return added
 
 

@@ -18,6 +18,8 @@ from tests.servers.sink_thread import SinkThread
 
 COUNT_LOOPBACK = {"MAILGUARD_SERVER__UNLIMITED_NETWORKS": "[]"}
 IDLERS = 5_000
+SLOW = 200
+"""So many of them stopped in the midst of a message."""
 
 
 @pytest.fixture
@@ -135,20 +137,37 @@ def many_files(count: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def stop_in_a_message(connection: socket.socket) -> None:
+    """Begin a message, and leave it at that."""
+    connection.sendall(b"EHLO slow.test\r\n")
+    assert connection.recv(1000).startswith(b"250")
+    connection.sendall(b"MAIL FROM:<a@sender.test>\r\nRCPT TO:<u@client.test>\r\nDATA\r\n")
+    heard = b""
+    while b"354 " not in heard:
+        said = connection.recv(1000)
+        assert said, heard
+        heard += said
+    connection.sendall(b"Subject: slow\r\n")
+
+
 @pytest.mark.serial
 @pytest.mark.timeout(300)
 def test_5000_idle_connections_do_not_keep_mail_out(new_relay: Callable[..., Relay], sink: SinkThread) -> None:
     with many_files(IDLERS + 1000), ExitStack() as stack:
         relay = new_relay(workers=2)
+        relay.environment["MAILGUARD_SERVER__LISTEN"] = f'["127.0.0.1:{relay.port}", "[::1]:{relay.port}"]'
         relay.add_tenant("acme", "client.test", sink.port)
         relay.start()
         warm_up(relay)
         before = sum(map(anonymous, relay.worker_pids()))
         idlers = []
-        for _ in range(IDLERS):
-            idlers.append(stack.enter_context(socket.create_connection(("127.0.0.1", relay.port), timeout=30)))
+        for number in range(IDLERS):  # half of them by IPv6
+            address = ("127.0.0.1", "::1")[number % 2]
+            idlers.append(stack.enter_context(socket.create_connection((address, relay.port), timeout=30)))
         for idler in idlers:
             assert idler.recv(200).startswith(b"220 ")
+        for idler in idlers[:SLOW]:
+            stop_in_a_message(idler)
         started = time.monotonic()
         for number in range(20):
             assert relay.send(mail(f"beside {number}"))[0] == 250

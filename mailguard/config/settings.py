@@ -416,6 +416,20 @@ class BillingSection(Section):
         return series
 
 
+class SlaSection(Section):
+    """How the service level is measured; what is promised stands in the plans."""
+
+    probe_minutes: int = Field(
+        5, ge=1, le=60, description="Minutes within each of which a probe of every client is expected."
+    )
+    maintenance_notice_hours: int = Field(
+        24, ge=0, le=720, description="Hours before its begin by which maintenance must have been announced to count."
+    )
+    maintenance_hours: int = Field(
+        8, ge=0, le=720, description="Hours of announced maintenance in a month, at most, that do not count as down."
+    )
+
+
 class LogSection(Section):
     """The log, on standard error."""
 
@@ -442,6 +456,7 @@ class Settings(Section):
     queue: QueueSection
     verification: VerificationSection
     billing: BillingSection
+    sla: SlaSection
     log: LogSection
 
     @model_validator(mode="before")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.sax.saxutils import escape, quoteattr
 
 from mailguard.billing.render.text import plain
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +37,26 @@ def document(root: Element) -> str:
 
 def fragment(root: Element) -> str:
     """An element on one line, to stand within another document."""
-    attributes = "".join(f" {name}={quoteattr(value)}" for name, value in root.attributes.items())
-    inner = "".join(fragment(child) for child in root.children if child is not None) or escape(root.text)
-    return f"<{root.name}{attributes}>{inner}</{root.name}>"
+    inner = "".join(fragment(child) for child in root.children if child is not None) or _escaped(root.text)
+    return f"<{_start(root)}>{inner}</{root.name}>"
 
 
 def _write(element: Element, depth: int, lines: list[str]) -> None:
     indent = "  " * depth
-    attributes = "".join(f" {name}={quoteattr(value)}" for name, value in element.attributes.items())
     children = [child for child in element.children if child is not None]
     if not children:
-        lines.append(f"{indent}<{element.name}{attributes}>{escape(element.text)}</{element.name}>")
+        lines.append(f"{indent}<{_start(element)}>{_escaped(element.text)}</{element.name}>")
         return
-    lines.append(f"{indent}<{element.name}{attributes}>")
+    lines.append(f"{indent}<{_start(element)}>")
     for child in children:
         _write(child, depth + 1, lines)
     lines.append(f"{indent}</{element.name}>")
+
+
+def _start(element: Element) -> str:
+    pairs = element.attributes.items()
+    return element.name + "".join(f" {name}={quoteattr(_NOT_XML.sub('', value))}" for name, value in pairs)
+
+
+def _escaped(text: str) -> str:
+    return escape(_NOT_XML.sub("", text))

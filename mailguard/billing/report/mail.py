@@ -122,14 +122,16 @@ def _content(shown: Page, facts: Facts, pdf: bytes, *, to: str, sender: Sender, 
 
 
 def report_text(shown: Page) -> str:
-    """The report as plain text: its sentences and figures, without the charts."""
+    """The report as plain text: its sentences and figures, the charts as rows."""
     lines = [shown.title, f"{plain(shown.tenant)}, prepared by {plain(shown.by)}", "", shown.summary, ""]
     for section in shown.sections:
-        if not section.sentences and not section.rows:
+        rows = [(plain(name, limit=60), plain(value, limit=60)) for name, value in (*section.rows, *section.listed)]
+        if not section.sentences and not rows:
             continue
+        width = max((len(name) for name, _ in rows), default=0)
+        right = max((len(value) for _, value in rows), default=0)
         lines += [section.heading.upper(), *section.sentences]
-        width = max((len(name) for name, _ in section.rows), default=0)
-        lines += [f"  {name:<{width}}  {value:>12}" for name, value in section.rows]
+        lines += [f"  {name:<{width}}  {value:>{right}}" for name, value in rows]
         lines.append("")
     return "\n".join([*lines, shown.foot, ""])
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from mailguard.billing.money import ZERO
 from mailguard.billing.render import charts, figures
 from mailguard.billing.render.xml import Element
 from mailguard.billing.report.facts import Delays, Facts, Ranked, Threat
@@ -25,12 +26,16 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading, its sentences, a chart, and rows of words and figures; each may be missing but the first."""
+    """A heading, its sentences, a chart, and rows of words and figures; each may be missing but the first.
+
+    `listed` says in rows what the chart shows, where there are no charts.
+    """
 
     heading: str
     sentences: tuple[str, ...] = ()
     chart: Element | None = None
     rows: tuple[tuple[str, str], ...] = ()
+    listed: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +166,7 @@ def _attacked(attacked: Sequence[Ranked]) -> Section | None:
     if not attacked:
         return None
     sentence = "These mailboxes were sent most of it. It is worth telling those who read them what to look out for."
-    return Section("Who is attacked most", (sentence,), _ranking(attacked, "Stopped mails, by mailbox"))
+    return _ranked("Who is attacked most", sentence, attacked, "Stopped mails, by mailbox")
 
 
 def _spoofed(spoofed: Sequence[Ranked]) -> Section | None:
@@ -171,13 +176,16 @@ def _spoofed(spoofed: Sequence[Ranked]) -> Section | None:
         "Mail that was stopped claimed to come from these domains, and did not. "
         "Be careful with mail in their names, above all when it asks for money or a password."
     )
-    return Section("In whose name attackers wrote", (sentence,), _ranking(spoofed, "Stopped forgeries, by domain"))
+    return _ranked("In whose name attackers wrote", sentence, spoofed, "Stopped forgeries, by domain")
 
 
-def _ranking(ranked: Sequence[Ranked], title: str) -> Element:
-    return charts.ranking_chart(
-        [charts.Row(one.name, one.mails, f"{one.mails:,}", bad=True) for one in ranked], title=title
-    )
+def _ranked(heading: str, sentence: str, ranked: Sequence[Ranked], title: str) -> Section:
+    rows = [charts.Row(one.name, one.mails, f"{one.mails:,}", bad=True) for one in ranked]
+    return Section(heading, (sentence,), charts.ranking_chart(rows, title=title), listed=_listed(rows))
+
+
+def _listed(rows: Sequence[charts.Row]) -> tuple[tuple[str, str], ...]:
+    return tuple((row.label, row.shown) for row in rows)
 
 
 def _delays(delays: Delays | None) -> Section | None:
@@ -189,7 +197,12 @@ def _delays(delays: Delays | None) -> Section | None:
         charts.Row("99 of 100", delays.p99, f"within {_seconds(delays.p99)}"),
     ]
     sentence = "This is the time that our checks took, from when a mail had arrived with us until your server had it."
-    return Section("How fast your mail came through", (sentence,), charts.ranking_chart(rows, title="Added delay"))
+    return Section(
+        "How fast your mail came through",
+        (sentence,),
+        charts.ranking_chart(rows, title="Added delay"),
+        listed=_listed(rows),
+    )
 
 
 def _promises(facts: Facts) -> Section | None:
@@ -197,20 +210,20 @@ def _promises(facts: Facts) -> Section | None:
     if not levels:
         return None
     missed = [level for level in levels if not level.met]
-    credited = sum((level.credit_percent for level in missed), start=type(levels[0].credit_percent)(0))
-    sentences = [
-        "We kept every promise of your contract."
-        if not missed
-        else f"We missed {_promised(len(missed))} of your contract."
-    ]
+    credited = sum((level.credit_percent for level in missed), start=ZERO)
+    kept = "We kept every promise of your contract."
+    sentences = [f"We missed {_promised(len(missed))} of your contract." if missed else kept]
     if credited:
         sentences.append(
             f"Your next invoice credits {figures.percent(credited)} of the monthly fee for it; you need not ask for it."
         )
-    shown = [charts.Promise(level.commitment, level.target, level.measured, level.met) for level in levels]
-    return Section(
-        "What we promised", tuple(sentences), charts.promises_chart(shown, title="Promises and measurements")
+    listed = tuple(
+        (f"{one.commitment}, promised {one.target}", f"{one.measured}, {'kept' if one.met else 'missed'}")
+        for one in levels
     )
+    shown = [charts.Promise(level.commitment, level.target, level.measured, level.met) for level in levels]
+    chart = charts.promises_chart(shown, title="Promises and measurements")
+    return Section("What we promised", tuple(sentences), chart, listed=listed)
 
 
 def _refused(facts: Facts) -> Section | None:

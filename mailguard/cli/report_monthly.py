@@ -69,17 +69,22 @@ def monthly(
 def _collect(cli: Cli, tenant: str, name: str) -> tuple[Facts, int]:
     """The facts, and the time by the database's clock."""
     from mailguard.billing import closing, months
-    from mailguard.billing.report.facts import ServiceFacts, collect
+    from mailguard.billing.report.facts import collect
+    from mailguard.billing.report.service import service_of
+    from mailguard.billing.sla import SlaRules
 
     zone = months.time_zone(cli.settings.billing.time_zone)
     period = months.month(name, zone=zone)
+    measuring = cli.settings.sla
+    rules = SlaRules(zone, measuring.probe_minutes, measuring.maintenance_notice_hours, measuring.maintenance_hours)
 
     def work(conn: Connection) -> tuple[Facts, int]:
         number = tenant_id(conn, tenant)
         if number is None:
             raise NotFoundError("a report is of one tenant: --tenant NAME")
         wanted = tenant.strip().lower()
-        return collect(conn, number, wanted, period, zone=zone, service=ServiceFacts()), cli.now(conn)
+        service = service_of(conn, number, period, rules=rules)
+        return collect(conn, number, wanted, period, zone=zone, service=service), cli.now(conn)
 
     with suppress(UnavailableError):  # what was not counted by now is counted as it is read
         closing.catch_up(cli.write, zone=zone, patience=PATIENCE)
@@ -139,6 +144,7 @@ def _send(cli: Cli, facts: Facts, document: bytes, *, by: str, to: list[str], no
 
 
 def _as_json(facts: Facts) -> dict[str, object]:
+    delays = facts.service.delays
     return {
         "tenant": facts.tenant,
         "month": facts.month,
@@ -157,6 +163,7 @@ def _as_json(facts: Facts) -> dict[str, object]:
         "refused": dict(facts.refused),
         "attacked": [{"mailbox": one.name, "mails": one.mails} for one in facts.attacked],
         "spoofed": [{"domain": one.name, "mails": one.mails} for one in facts.spoofed],
+        "delay_seconds": None if delays is None else {"p50": delays.p50, "p95": delays.p95, "p99": delays.p99},
         "days": [
             {"date": day.date.isoformat(), "received": day.received, "delivered": day.delivered, "stopped": day.stopped}
             for day in facts.days

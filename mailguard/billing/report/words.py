@@ -214,9 +214,8 @@ def _promises(facts: Facts) -> Section | None:
     kept = "We kept every promise of your contract."
     sentences = [f"We missed {_promised(len(missed))} of your contract." if missed else kept]
     if credited:
-        sentences.append(
-            f"Your next invoice credits {figures.percent(credited)} of the monthly fee for it; you need not ask for it."
-        )
+        invoice = f"The invoice for {figures.month(facts.month)}"
+        sentences.append(f"{invoice} credits {figures.percent(credited)} of the monthly fee for it; you need not ask.")
     listed = tuple(
         (f"{one.commitment}, promised {one.target}", f"{one.measured}, {'kept' if one.met else 'missed'}")
         for one in levels

@@ -18,7 +18,8 @@ from lxml import etree
 
 from mailguard.billing.invoice import Invoice, Tax
 from mailguard.billing.render.en16931 import problems
-from mailguard.billing.render.ubl import invoice_ubl
+from mailguard.billing.render.ubl import invoice_ubl, ubl_document
+from mailguard.core.errors import ConfigError
 from tests.unit.billing.render.invoices import ALL, BUYER, CREDIT_NOTE, HOSTILE, ORDINARY, SELLER, WORLD, invoice, line
 
 CBC = "{urn:oasis:names:specification:ubl:schema:xsd:CommonBasicComponents-2}"
@@ -32,13 +33,13 @@ def schema(kind: str) -> etree.XMLSchema:
 
 def read(one: Invoice) -> etree._Element:
     """The UBL of an invoice, valid by its schema."""
-    root = etree.fromstring(invoice_ubl(one).encode())
+    root = etree.fromstring(ubl_document(one).encode())
     schema(etree.QName(root).localname).assertValid(root)
     return root
 
 
 def broken_rules(one: Invoice) -> set[str]:
-    result = einvoice.validate_file(io.BytesIO(invoice_ubl(one).encode()), profile="en16931")
+    result = einvoice.validate_file(io.BytesIO(ubl_document(one).encode()), profile="en16931")
     return {violation.rule_id for violation in result.violations}
 
 
@@ -75,6 +76,7 @@ GOOD = {
 @pytest.mark.parametrize("name", GOOD)
 def test_ubl_is_valid_and_keeps_every_rule(name: str) -> None:
     read(GOOD[name])
+    assert invoice_ubl(GOOD[name]) == ubl_document(GOOD[name])
     assert broken_rules(GOOD[name]) == set()
     assert problems(GOOD[name]) == []
 
@@ -119,7 +121,7 @@ def test_hostile_text_is_data_in_a_valid_document() -> None:
     root = read(HOSTILE)
     (name, *_) = (text for text in texts(root, "Name") if text and text.startswith("#text(red)"))
     assert "<script>alert(1)</script> ]]> &amp; " in name
-    assert not set(invoice_ubl(HOSTILE)) & set("\x00\x07\x1b\u202e\u2066")
+    assert not set(ubl_document(HOSTILE)) & set("\x00\x07\x1b\u202e\u2066")
     assert "A" * 10_000 in texts(root, "Name")
 
 
@@ -127,7 +129,7 @@ def test_hostile_text_is_data_in_a_valid_document() -> None:
 @given(st.text(max_size=80), st.text(max_size=80), st.text(max_size=10))
 def test_any_text_gives_a_well_formed_document(name: str, description: str, tax_id: str) -> None:
     one = replace(ORDINARY, lines=(line(1, description, "1.00"),), buyer=replace(BUYER, name=name, tax_id=tax_id))
-    etree.fromstring(invoice_ubl(one).encode())
+    etree.fromstring(ubl_document(one).encode())
 
 
 def test_an_account_counts_only_with_the_right_check_digits() -> None:
@@ -168,6 +170,8 @@ def test_our_rules_find_what_the_standards_rules_find(name: str) -> None:
     rule, make = BROKEN[name]
     assert rule in broken_rules(make())
     assert any(f"({rule})" in problem.where for problem in problems(make())), problems(make())
+    with pytest.raises(ConfigError, match=rule):
+        invoice_ubl(make())
 
 
 def test_what_no_reader_of_ubl_could_tell_is_found_too() -> None:

@@ -65,7 +65,9 @@ class Clamd:
         self.process = subprocess.Popen(
             ["clamd", "-c", str(self.config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        wait_until(lambda: accepts(self.port) and (self.root / "clamd.sock").exists(), what="clamd accepting")
+        wait_until(
+            lambda: accepts(self.port) and (self.root / "clamd.sock").exists(), seconds=60, what="clamd accepting"
+        )
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal: SIGSTOP makes a clamd that does not answer."""

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -113,7 +113,7 @@ class Postgres:
                 stderr=log,
                 cwd=self.root,
             )
-        wait_until(self._answers, what="PostgreSQL answering")
+        wait_until(self._answers, seconds=60, what="PostgreSQL answering")
 
     def stop(self) -> None:
         """Stop it as `pg_ctl -m immediate` does: every connection breaks."""
@@ -121,6 +121,19 @@ class Postgres:
             os.kill(self.process.pid, signal.SIGQUIT)
             self.process.wait()
             self.process = None
+
+    def kill(self) -> None:
+        """SIGKILL to all of its processes, as the kernel does when memory runs out."""
+        if self.process:
+            pid = self.process.pid
+            children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+            for victim in (pid, *children):  # the postmaster first: it would begin anew without its children
+                with suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+            # They are no children of ours; a new postmaster does not start while one of them has the shared memory.
+            wait_until(lambda: not any(map(_runs, children)), seconds=60, what="PostgreSQL's processes ending")
 
     def _answers(self) -> bool:
         try:
@@ -139,6 +152,13 @@ class Postgres:
             return []
         user = _plain_user()
         return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _plain_user() -> pwd.struct_passwd:

@@ -128,7 +128,7 @@ class Relay:
                 env={**os.environ, **self.environment},
                 cwd=self.root,
             )
-        wait_until(lambda: self._is_up(ready), seconds=30, what="the relay being ready")
+        wait_until(lambda: self._is_up(ready), seconds=120, what="the relay being ready")
         return self
 
     def _is_up(self, ready: bool) -> bool:

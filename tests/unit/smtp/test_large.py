@@ -114,3 +114,21 @@ async def test_slow_large_message_leaves_no_file_behind(
     client.writer.transport.abort()
     await eventually(lambda: server.open_sessions == 0)
     assert door.messages == []
+
+
+async def test_disk_that_fails_at_the_last_octet_is_a_452_and_gives_the_room_back(
+    serve: Serve, connect: Connect, door: HeldDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a file still holds back is written when it is read: with no room left it fails only then."""
+    server = await serve(spool_directory=tmp_path, **LIMITS)
+    client = await connect(server)
+    with monkeypatch.context() as full:
+        full.setattr("mailguard.smtp.intake._open", lambda _: Path("/dev/full").open("wb"))  # noqa: SIM115 - the intake closes it
+        await offer(client, LARGE)
+        assert (await client.hear())[:9] == "452 4.3.1"
+    assert door.messages == []
+    # Were the room still taken, a message as large as all of it would wait.
+    assert (await client.say("MAIL FROM:<a@sender.test>", "RCPT TO:<u@client.test>", "DATA"))[:3] == "354"
+    assert (await client.say("x" * 3900 + "\r\n."))[:3] == "250"
+    assert [len(content) for _session, _envelope, content in door.messages] == [3902]
+    assert list(tmp_path.iterdir()) == []

@@ -13,8 +13,10 @@ from mailguard.cli import (
     contract,
     db,
     ledger,
+    maintenance,
     plan,
     policy,
+    privacy,
     quarantine,
     queue,
     recipient,
@@ -29,6 +31,7 @@ from mailguard.cli.playground import playground
 from mailguard.cli.scan import scan
 from mailguard.cli.serve import serve
 from mailguard.cli.sink import sink
+from mailguard.cli.sla import sla
 from mailguard.cli.trace import trace
 from mailguard.cli.usage import usage
 
@@ -83,9 +86,12 @@ app.add_typer(plan.app, name="plan")
 app.add_typer(contract.app, name="contract")
 app.add_typer(bill.app, name="bill")
 app.add_typer(report.app, name="report")
+app.command("sla")(sla)
+app.add_typer(maintenance.app, name="maintenance")
 app.add_typer(queue.app, name="queue")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(audit.app, name="audit")
+app.add_typer(privacy.app, name="privacy")
 app.add_typer(config_commands.app, name="config")
 app.add_typer(db.app, name="db")
 app.command("playground")(playground)

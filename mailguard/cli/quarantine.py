@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mailguard.cli.context import Cli, actor_name, cli_of, tenant_id
+from mailguard.cli.report_mail import request
 from mailguard.cli.terminal import Cell, print_json, print_raw, print_table, say
 from mailguard.cli.when import point
 from mailguard.core.clock import DAY
@@ -57,6 +58,9 @@ SENTENCES = {
     "no_body": "cannot be released: its message is no longer kept",
     "not_kept": "is not in quarantine",
 }
+
+
+app.command("request")(request)
 
 
 @app.command("list")
@@ -141,6 +145,9 @@ def release(
     until: Until = None,
     force: Annotated[bool, typer.Option("--force", help="Even malware and what is not scanned yet; recorded.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Even what was released already; recorded.")] = False,
+    false_positive: Annotated[
+        bool, typer.Option("--false-positive", help="Record that it should not have been kept: the SLA counts it.")
+    ] = False,
     why: Explain = "",
     actor: Actor = "",
     json: Json = False,
@@ -168,7 +175,15 @@ def release(
 
         def work(conn: Connection, batch: Sequence[TracedUnit] = batch) -> list[Release]:
             return release_units(
-                conn, batch, actor=who, now=cli.now(conn), lifetime=lifetime, why=why, force=force, again=again
+                conn,
+                batch,
+                actor=who,
+                now=cli.now(conn),
+                lifetime=lifetime,
+                why=why,
+                force=force,
+                again=again,
+                false_positive=false_positive,
             )
 
         results += cli.write_persistently(work)

@@ -17,6 +17,7 @@ from mailguard.core.decision import Reason
 from mailguard.core.events import EventKind, State
 from mailguard.store import schema
 from mailguard.store.audit import AuditAction, AuditEntry, append_in
+from mailguard.store.complaints import Kind, complain
 from mailguard.store.ledger import Move, QueueEntry, move_in
 from mailguard.store.lifetimes import queue_lifetimes
 from mailguard.store.trace import TracedUnit
@@ -71,12 +72,14 @@ def release(
     why: str = "",
     force: bool = False,
     again: bool = False,
+    false_positive: bool = False,
 ) -> list[Release]:
     """Release those of `units` that may be; what became of each, in their order.
 
     `now` is the database's time and `lifetime` how long delivery is tried for tenants without a time of their own, both in
     milliseconds. `force` releases malware
     and what was not scanned, `again` what was released already; both are recorded in the event, with `actor` and `why`.
+    `false_positive`: those that are released should not have been kept, which is recorded too.
     Raises ConflictError when a unit was moved at the same moment (the caller may repeat the call) and UnavailableError.
     """
     states = _states_now(conn, [unit.id for unit in units])
@@ -104,6 +107,9 @@ def release(
             entries.append(_entry(unit, state, detail, actor=actor, why=why))
     move_in(conn, moves)
     append_in(conn, *entries)
+    if false_positive:
+        wanted = [result.unit for result in results if result.outcome.is_done and Kind.FALSE_POSITIVE.fits(result.unit)]
+        complain(conn, wanted, Kind.FALSE_POSITIVE, actor=actor, now=now, why=why)
     return results
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, func, insert, select
+from sqlalchemy import ColumnElement, delete, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from mailguard.core.decision import Reason
+from mailguard.core.decision import Action, Reason
+from mailguard.core.errors import ConflictError
 from mailguard.core.events import EventKind, State
+from mailguard.store.audit import AuditAction, AuditEntry, append_in
 from mailguard.store.schema import events
 from mailguard.store.schema_service import complaints, release_requests
 from mailguard.store.texts import clean
@@ -27,6 +29,24 @@ class Kind(StrEnum):
     """It was delivered, and holds a virus."""
     FALSE_POSITIVE = "false-positive"
     """It was kept or refused, and is wanted."""
+
+    def fits(self, unit: TracedUnit) -> bool:
+        """Whether a mail can have been judged wrongly so. What an admin released was judged by him."""
+        if self is Kind.FALSE_POSITIVE:
+            return unit.action in _STOPS
+        return unit.state == State.DELIVERED
+
+
+_STOPS = frozenset({Action.QUARANTINE, Action.HOLD, Action.REJECT, Action.DISCARD})
+
+
+KEPT = frozenset({State.QUARANTINED, State.UNDELIVERABLE, State.HELD})
+"""States that a release may be asked for in."""
+_MISFITS = {
+    Kind.SPAM: "only mail that was delivered can be reported as spam",
+    Kind.VIRUS: "only mail that was delivered can be reported as a virus",
+    Kind.FALSE_POSITIVE: "only mail that was kept or refused can have been so wrongly",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +76,13 @@ class ReleaseRequest:
 def complain(
     conn: Connection, units: Sequence[TracedUnit], kind: Kind, *, actor: str, now: int, why: str = ""
 ) -> list[str]:
-    """Record that these units were judged wrongly; the ids of those that had not been recorded so before."""
+    """Record that these units were judged wrongly; the ids of those that had not been recorded so before.
+
+    Raises ConflictError, and records none, when one of them cannot have been.
+    """
+    wrong = [f"{unit.id} ({unit.state})" for unit in units if not kind.fits(unit)]
+    if wrong:
+        raise ConflictError(f"{_MISFITS[kind]}: {', '.join(wrong)}")
     insert_ = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
     new = []
     for unit in units:
@@ -68,8 +94,21 @@ def complain(
             .returning(complaints.c.id)
         )
         if added.first() is not None:
-            new.append(unit.id)
-    return new
+            new.append(unit)
+    append_in(conn, *(_entry(AuditAction.REPORT_MAIL, unit, actor, why, {"kind": kind.value}) for unit in new))
+    return [unit.id for unit in new]
+
+
+def withdraw(conn: Connection, units: Sequence[TracedUnit], kind: Kind, *, actor: str, why: str = "") -> list[str]:
+    """Take back what was recorded of these units; the ids of those that it had been."""
+    gone = []
+    for unit in units:
+        mine = (complaints.c.unit == unit.id) & (complaints.c.kind == kind.value)
+        if conn.execute(delete(complaints).where(mine)).rowcount:
+            gone.append(unit)
+    facts = {"kind": kind.value, "withdrawn": True}
+    append_in(conn, *(_entry(AuditAction.REPORT_MAIL, unit, actor, why, facts) for unit in gone))
+    return [unit.id for unit in gone]
 
 
 def list_complaints(
@@ -88,7 +127,13 @@ def list_complaints(
 
 
 def request_release(conn: Connection, units: Sequence[TracedUnit], *, actor: str, now: int, why: str = "") -> list[str]:
-    """Record requests to release units; the ids of those of which no request is open."""
+    """Record requests to release units; the ids of those of which no request was open.
+
+    Raises ConflictError, and records none, when one of them is not kept.
+    """
+    wrong = [f"{unit.id} ({unit.state})" for unit in units if unit.state not in KEPT]
+    if wrong:
+        raise ConflictError(f"only kept mail can be released: {', '.join(wrong)}")
     waiting = {request.unit for request in _requests(conn, [unit.id for unit in units]) if request.answered_at is None}
     new = [unit for unit in units if unit.id not in waiting]
     for unit in new:
@@ -98,6 +143,7 @@ def request_release(conn: Connection, units: Sequence[TracedUnit], *, actor: str
                 unit=unit.id, tenant=unit.tenant, at=now, event=last, actor=clean(actor, 128), why=clean(why)
             )
         )
+    append_in(conn, *(_entry(AuditAction.QUARANTINE_REQUEST, unit, actor, why, {}) for unit in new))
     return [unit.id for unit in new]
 
 
@@ -116,6 +162,18 @@ def list_requests(
 
 def _requests(conn: Connection, units: Sequence[str]) -> list[ReleaseRequest]:
     return _select(conn, release_requests.c.unit.in_(units))
+
+
+def _entry(action: AuditAction, unit: TracedUnit, actor: str, why: str, facts: Mapping[str, object]) -> AuditEntry:
+    return AuditEntry(
+        action,
+        actor,
+        why,
+        tenant=unit.tenant,
+        subject=unit.id,
+        detail={"state": unit.state, "reason": unit.reason, **facts},
+        personal={"recipient": unit.recipient, "sender": unit.mail_from},
+    )
 
 
 def _select(conn: Connection, *conditions: ColumnElement[bool]) -> list[ReleaseRequest]:

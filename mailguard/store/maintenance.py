@@ -8,6 +8,7 @@ from sqlalchemy import insert, or_, select, update
 from sqlalchemy.engine import Connection
 
 from mailguard.core.errors import ConflictError, NotFoundError
+from mailguard.store.audit import AuditAction, AuditEntry, append_in
 from mailguard.store.schema_service import maintenance_windows
 from mailguard.store.texts import clean
 
@@ -43,10 +44,12 @@ def add_window(
         )
         .returning(maintenance_windows.c.id)
     ).scalar_one()
-    return Window(int(number), tenant, start, end, now, author, why)
+    window = Window(int(number), tenant, start, end, now, author, why)
+    append_in(conn, _entry(AuditAction.MAINTENANCE_ADD, window, author, why))
+    return window
 
 
-def remove_window(conn: Connection, number: int, *, now: int) -> Window:
+def remove_window(conn: Connection, number: int, *, now: int, actor: str, why: str = "") -> Window:
     """Take a window back. Raises NotFoundError, and ConflictError when it is over."""
     found = [window for window in windows(conn) if window.id == number]
     if not found:
@@ -54,7 +57,13 @@ def remove_window(conn: Connection, number: int, *, now: int) -> Window:
     if found[0].end <= now:
         raise ConflictError(f"maintenance window {number} is over, and stays on record")
     conn.execute(update(maintenance_windows).where(maintenance_windows.c.id == number).values(removed_at=now))
+    append_in(conn, _entry(AuditAction.MAINTENANCE_REMOVE, found[0], actor, why))
     return found[0]
+
+
+def _entry(action: AuditAction, window: Window, actor: str, why: str) -> AuditEntry:
+    detail = {"start": window.start, "end": window.end}
+    return AuditEntry(action, actor, why, tenant=window.tenant, subject=str(window.id), detail=detail)
 
 
 def windows(conn: Connection, *, tenant: int | None = None, start: int = 0, end: int | None = None) -> list[Window]:

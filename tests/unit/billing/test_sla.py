@@ -295,6 +295,7 @@ def test_a_month_is_measured_from_probes_events_and_complaints(service: Engine) 
             conn, [probe(minute) for minute in range(0, 30 * 24 * 60 - 180, 60)]
         )  # the last three are missing
         wrong = {one.id: one for one in trace.look_up(conn, [quick.unit, slow.unit, wanted.unit])}
+        wrong[wanted.unit] = replace(wrong[wanted.unit], action="quarantine")
         complaints.complain(conn, [wrong[quick.unit]], Kind.VIRUS, actor="ann", now=at + 1)
         complaints.complain(conn, [wrong[quick.unit], wrong[slow.unit]], Kind.SPAM, actor="ann", now=NOVEMBER.end - 1)
         complaints.complain(conn, [wrong[wanted.unit]], Kind.FALSE_POSITIVE, actor="ann", now=at + 2)

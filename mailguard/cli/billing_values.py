@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, tzinfo
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mailguard.core.errors import ConfigError, Problem
@@ -90,8 +91,10 @@ def seller_of(cli: Cli) -> Seller:
 def sources_of(cli: Cli) -> Sources:
     """What a run of the bill needs beside the contracts."""
     from mailguard.billing.prepare import Sources
+    from mailguard.billing.sla import credits_of
+    from mailguard.cli.sla import rules_of
 
-    return Sources(zone_of(cli), seller_of(cli), lambda conn, tenant, period, promised: ())
+    return Sources(zone_of(cli), seller_of(cli), partial(credits_of, rules=rules_of(cli)))
 
 
 def list_text(texts: Sequence[str]) -> str:

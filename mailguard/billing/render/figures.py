@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from mailguard.billing.invoice import Invoice
-from mailguard.billing.money import CURRENCIES
+from mailguard.billing.money import CURRENCIES, decimals
 
 MINUS = "\u2212"
 _MONTHS = (
@@ -40,7 +40,7 @@ def money(amount: Decimal, digits: int) -> str:
 
 def price(amount: Decimal, digits: int) -> str:
     """A price for one unit, with as many digits as it has, and at least the currency's."""
-    return money(amount, max(digits, _digits(amount.normalize())))
+    return money(amount, max(digits, decimals(amount)))
 
 
 def number(amount: Decimal) -> str:
@@ -87,6 +87,14 @@ def period(start: date, end: date) -> str:
     return f"{day(start)} – {day(last)}"
 
 
+def days_of_month(start: date, end: date) -> tuple[int, int] | None:
+    """How many days [start, end) has, and how many its month; None when it is not within one month."""
+    following = (start.replace(day=1) + timedelta(days=32)).replace(day=1)
+    if not start < end <= following:
+        return None
+    return (end - start).days, (following - start.replace(day=1)).days
+
+
 def size(octets: int) -> str:
     """`12.3 GB`, in powers of a thousand."""
     value, name = float(octets), "B"
@@ -105,4 +113,4 @@ def _digits(amount: Decimal) -> int:
 def _plain(amount: Decimal) -> Decimal:
     """Without zeros at its end, and without an exponent."""
     normal = amount.normalize()
-    return normal if _digits(normal) else normal.quantize(Decimal(1))
+    return normal if decimals(normal) else normal.quantize(Decimal(1))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from mailguard.billing.invoice import Invoice, InvoiceKind, Line, Party, ServiceLevel, Tax, Usage
+from mailguard.billing.money import decimals
 from mailguard.billing.render import figures
 from mailguard.billing.render.fonts import installed_fonts, not_drawable
 from mailguard.billing.render.typeset import LIMIT, Value, drawable, printable, typeset
@@ -14,6 +15,8 @@ from mailguard.core.errors import ConfigError
 ADDRESS_LINES = 6
 BANK_LINES = 6
 """Lines that are shown; what is beyond is cut off."""
+MONTHS = "MON"
+"""The unit of monthly fees."""
 _SHORT = 40
 
 
@@ -121,16 +124,26 @@ def _line(line: Line, digits: int, sign: int) -> Value:
     quantity, unit_price = line.quantity, line.unit_price
     if sign < 0:
         quantity, unit_price = abs(quantity) if line.amount <= 0 else -abs(quantity), abs(unit_price)
-    unit = figures.unit(printable(line.unit, limit=10), quantity)
     return {
         "number": str(line.number),
         "description": printable(line.description, limit=2 * LIMIT),
         "below": below,
-        "quantity": f"{figures.number(quantity)} {unit}".strip(),
+        "quantity": _quantity(line, quantity),
         "unit_price": figures.price(unit_price, digits),
         "tax": _rate(line.tax_category, line.tax_rate),
         "amount": figures.money(sign * line.amount, digits),
     }
+
+
+def _quantity(line: Line, quantity: Decimal) -> str:
+    """With its unit; days of one month as a fraction of it rather than as `0.645161 months`."""
+    if line.unit == MONTHS and (days := figures.days_of_month(line.start, line.end)):
+        part, whole = days
+        exact = Decimal(part) / whole
+        if part < whole and abs(quantity) == round(exact, max(4, decimals(quantity))):
+            return f"{figures.MINUS if quantity < 0 else ''}{part}/{whole} month"
+    unit = figures.unit(printable(line.unit, limit=10), quantity)
+    return f"{figures.number(quantity)} {unit}".strip()
 
 
 def _tax(tax: Tax, digits: int, sign: int) -> Value:

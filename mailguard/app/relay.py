@@ -242,7 +242,7 @@ class Relay:
         )
         return [
             *([delay_notices] if delay else []),
-            UpkeepJob("directory", 1.0, self.directory.refresh, error=ErrorKind.DIRECTORY),
+            UpkeepJob("directory", 1.0, self._refresh_directory, error=ErrorKind.DIRECTORY),
             UpkeepJob("refusals", 1.0, self.refusals.flush, error=ErrorKind.DATABASE),
             UpkeepJob("verifications", 1.0, self.verifications.flush, error=ErrorKind.DATABASE),
             UpkeepJob("forget", 60.0, self._forget, single=True, error=ErrorKind.DATABASE),
@@ -301,6 +301,10 @@ class Relay:
                 connection, longest_wait=longest, lease=QUEUE_LEASE_MS, worker_lease=2 * WORKER_LEASE_MS
             )
         )
+
+    async def _refresh_directory(self) -> None:
+        if await self.directory.refresh():
+            self.db.forget_addresses()  # an erasure changes the directory too
 
     async def _forget(self) -> None:
         await self.verifications.forget_old(now=system_clock())

@@ -17,7 +17,7 @@ _MEMORY = "mailguard.addresses"
 _AT_ONCE = 1_000
 _MEMORY_SIZE = 20_000
 _MEMORY_SECONDS = 300.0
-"""Bounds how long an erased address may still get its old id."""
+"""Bounds how long an erased address may still get its old id, where nobody says that one was erased (Database.forget_addresses)."""
 
 
 @dataclass(slots=True)
@@ -28,10 +28,15 @@ class _Memory:
     since: float = field(default_factory=time.monotonic)
 
 
-def remember(connection: Connection) -> None:
-    """Let `address_ids` remember on this connection; `settle` must be told how each transaction ends."""
+def remember(connection: Connection, *, anew: bool = False) -> None:
+    """Let `address_ids` remember on this connection; `settle` must be told how each transaction ends. `anew`: forget first."""
     memory = connection.info.get(_MEMORY)
-    if memory is None or len(memory.committed) > _MEMORY_SIZE or time.monotonic() - memory.since > _MEMORY_SECONDS:
+    if (
+        anew
+        or memory is None
+        or len(memory.committed) > _MEMORY_SIZE
+        or time.monotonic() - memory.since > _MEMORY_SECONDS
+    ):
         connection.info[_MEMORY] = _Memory()
     else:
         memory.fresh.clear()

@@ -271,6 +271,16 @@ def get(connection: Connection, sequence: int) -> AuditRecord:
     return _records(connection, rows)[0]
 
 
+def records_of(connection: Connection, sequences: Sequence[int]) -> list[AuditRecord]:
+    """The entries of these numbers that there are, in their order."""
+    found: list[AuditRecord] = []
+    for start in range(0, len(sequences), _PAGE):
+        chosen = audit.c.sequence.in_(sequences[start : start + _PAGE])
+        rows = connection.execute(select(audit).where(chosen).order_by(audit.c.sequence)).all()
+        found += _records(connection, rows)
+    return found
+
+
 def pages(connection: Connection, *, after: int = 0, through: int = 0) -> Iterator[list[AuditRecord]]:
     """All entries after one, up to and with another (0: to the end), in pages, in their order."""
     while True:

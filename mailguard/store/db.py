@@ -117,6 +117,10 @@ class Database:
         """`write` for code without an event loop (the command line)."""
         return self._writer.submit(work, addresses=addresses).result()
 
+    def forget_addresses(self) -> None:
+        """Forget which ids addresses have: one may have been erased, and is a new one when mail of it comes again."""
+        self._writer.forget_addresses()
+
     async def read(self, work: Work[T]) -> T:
         """`read_sync` in a reader thread."""
         if self._closed:

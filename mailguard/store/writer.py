@@ -110,6 +110,7 @@ class Writer:
         self._jobs: deque[tuple[Job[Any], Callable[[Job[Any]], None] | _LoopWaiter]] = deque()
         self._wake = threading.Condition()
         self._closing = False
+        self._anew = False
         self._thread: threading.Thread | None = None
 
     def submit(self, work: Work[T], *, addresses: Collection[str]) -> Future[T]:
@@ -130,6 +131,10 @@ class Writer:
         job, future = Job(work, addresses), loop.create_future()
         self._hand_in(job, _LoopWaiter(loop, future, done))
         return future
+
+    def forget_addresses(self) -> None:
+        """From the next transaction on look addresses up anew."""
+        self._anew = True
 
     def close(self) -> None:
         """Commit what was handed in and end the thread."""
@@ -207,7 +212,8 @@ class Writer:
         with connection:
             try:
                 connection.begin()
-                addresses.remember(connection)
+                anew, self._anew = self._anew, False
+                addresses.remember(connection, anew=anew)
                 addresses.prepare(connection, {address for job in jobs for address in job.addresses})
                 for job in jobs:
                     _run_one(connection, job)

@@ -15,6 +15,8 @@ connection that goes out could take the port of a server that is stopped for a w
 
 POLL = 0.02
 """Seconds between two looks at something that is awaited."""
+PATIENCE = 60.0
+"""Seconds until what is awaited counts as not coming. Most things take less than one; a busy machine may take long."""
 
 
 def free_port() -> int:
@@ -57,7 +59,7 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def wait_until(condition: Callable[[], object], *, seconds: float = 20, what: str = "the condition") -> None:
+def wait_until(condition: Callable[[], object], *, seconds: float = PATIENCE, what: str = "the condition") -> None:
     """Poll `condition` until it is true; fail with `what` after `seconds`. Looking takes a third of the time at most."""
     deadline = time.monotonic() + seconds
     while True:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from itertools import accumulate, pairwise
 
 CRASHES = int(os.environ.get("MAILGUARD_CRASHES", "20"))
 """Kills on each database, over all tests."""
+LIMIT = float(os.environ.get("MAILGUARD_CRASH_SECONDS", "inf"))
+"""For each file and database; for slow machines."""
 AT_RANDOM = {
     "sqlite": {"worker": 2, "relay": 1, "hop": 1, "scanner": 2},
     "postgres": {"worker": 1, "relay": 1, "hop": 1, "scanner": 1, "database": 2},
@@ -22,10 +25,14 @@ def counts(shares: Mapping[str, int]) -> dict[str, int]:
     return {kind: max(1, end - start) for kind, (start, end) in zip(shares, pairwise(bounds), strict=True)}
 
 
-def order(budget: Mapping[str, int], dice: random.Random) -> list[str]:
-    """The kills, each kind all over the time: rounds of one of each that is left, in random order."""
-    kills: list[str] = []
+def order(budget: Mapping[str, int], dice: random.Random) -> Iterator[str]:
+    """The kills, each kind all over the time: rounds of one of each that is left, in random order.
+
+    After LIMIT seconds no round begins any more.
+    """
+    began = time.monotonic()
     for turn in range(max(budget.values())):
+        if turn and time.monotonic() > began + LIMIT:
+            return
         left = sorted(kind for kind, count in budget.items() if count > turn)
-        kills += dice.sample(left, len(left))
-    return kills
+        yield from dice.sample(left, len(left))

@@ -16,8 +16,8 @@ from tests.servers.smtp_sink import HANG_UP, Received, Say, Script, SmtpSink
 CONNECTIONS = 8
 RECIPIENTS = 2
 """At most, of one mail."""
-PAUSE = 0.15
-"""Seconds that each sender rests between two mails: the load is steady, and leaves the machine room to start processes."""
+PAUSE = 0.25
+"""Seconds that each sender rests between two mails, or two tries: a steady load that leaves room to start processes."""
 PATIENCE = 180
 """Seconds that anything is waited for, on a machine that has much else to do."""
 HEADER = 4096
@@ -100,7 +100,7 @@ def steady_load(port: int, *, seed: int) -> Iterator[Load]:
     Like any sender, it sends again what it has no 250 for.
     """
     # Short connections: else all of them would soon be at the worker that was not killed.
-    load = Load(port, connections=CONNECTIONS, retry=True, per_connection=10, pause=PAUSE)
+    load = Load(port, connections=CONNECTIONS, retry=True, per_connection=10, pause=PAUSE, retry_pause=PAUSE)
     thread = threading.Thread(target=lambda: asyncio.run(load.run(mails(seed))), daemon=True)
     thread.start()
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import chain
 
 import pytest
 
@@ -25,7 +26,7 @@ def account(scene: Scene, database: str) -> Account:
     budget = counts(AT_RANDOM[database])
     budget["relay"] -= 1
     with scene.load(seed=SEED):
-        for kind in (*order(budget, scene.dice), "relay"):
+        for kind in chain(order(budget, scene.dice), ["relay"]):
             time.sleep(scene.dice.uniform(0.2, 1.0))
             scene.kill(kind)
     return scene.account()

@@ -61,6 +61,8 @@ class Load:
     host: str = "127.0.0.1"
     pause: float = 0.0
     """Seconds that each connection rests between two mails."""
+    retry_pause: float = 0.05
+    """Seconds that it rests after a mail that is to be sent again: the server may be starting."""
     per_connection: int = 500
     """Mails after which a connection is given up for a new one, as big senders do; the relay takes 1,000."""
     answers: list[Answer] = field(default_factory=list)
@@ -95,7 +97,7 @@ class Load:
             self.on_answer(answer)
             if self.retry and not 200 <= answer.code < 300 and answer.code < 500:
                 self._again.append(mail)
-                await asyncio.sleep(0.05)  # not at once: the server may be starting again
+                await asyncio.sleep(self.retry_pause)
             elif self.pause:
                 await asyncio.sleep(self.pause)
         await connection.quit()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,13 +59,23 @@ def findings(*, malware: Sequence[str] = ()) -> Findings:
     )
 
 
+@functools.cache
+def _migrated() -> bytes:
+    """A migrated SQLite database: made once, since that takes longer than most tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        migrations.upgrade(f"sqlite:///{folder}/mailguard.db")
+        return (Path(folder) / "mailguard.db").read_bytes()
+
+
 class World:
     """One database, blob store and tenant `acme` of `acme.test`, and the means to put mail into them."""
 
     def __init__(self, folder: Path, *, url: str = "", clock: Clock | None = None) -> None:
         self.clock = clock
         self.url = url or f"sqlite:///{folder}/var/mailguard.db"
-        migrations.upgrade(self.url)
+        if not url:
+            (folder / "var").mkdir(exist_ok=True)
+            (folder / "var" / "mailguard.db").write_bytes(_migrated())
         self.db = Database.open(self.url, readers=1, clock=clock)
         self.blobs = FileBlobStore(folder / "var")
         self.tenant = self.db.write_sync(

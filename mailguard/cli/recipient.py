@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mailguard.cli import recipient_file
 from mailguard.cli.context import Problems, actor_name, cli_of
+from mailguard.cli.recipient_file import Line
 from mailguard.cli.recorded import Actor, Why
 from mailguard.cli.terminal import print_json, print_plain, print_table, say
 from mailguard.cli.when import shown
@@ -37,12 +35,6 @@ Addresses = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PROBLEMS_SHOWN = 20
-HEADINGS = frozenset(
-    {"address", "addresses", "e-mail", "email", "mail", "recipient", "e-mail address", "email address"}
-)
-"""Names of the column that holds the addresses, in lower case."""
-FILE_LIMIT = 100_000_000
-"""Octets of a file to import."""
 
 
 @app.command("import")
@@ -54,7 +46,8 @@ def import_(
         str,
         typer.Argument(
             metavar="FILE.csv",
-            help="One recipient a line, in the first column or in that headed `address` or `email`. -: standard input.",
+            help="One recipient a line, in the first column or in that headed `address` or `email`; in the second, or that "
+            "headed `mailbox`, the one it is billed as, if it is another's. -: standard input.",
             show_default=False,
         ),
     ],
@@ -66,7 +59,7 @@ def import_(
     """Put the recipients of a CSV file on a tenant's list. All of them or, when one is wrong, none."""
     from mailguard.store import recipients
 
-    lines = list(rows(_read(file), where=file))
+    lines = list(recipient_file.lines(recipient_file.read(file), where=file))
 
     def work(conn: Connection, forms: Sequence[str], now: int) -> ListChange:
         change = recipients.replace_recipients if replace else recipients.add_recipients
@@ -81,6 +74,10 @@ def add(
     *,
     tenant: TenantName,
     addresses: Addresses,
+    mailbox: Annotated[
+        str | None,
+        typer.Option("--mailbox", metavar="ADDRESS", help="The mailbox they are billed as. Empty: their own."),
+    ] = None,
     why: Why = "",
     actor: Actor = "",
     json: Json = False,
@@ -91,7 +88,7 @@ def add(
     def work(conn: Connection, forms: Sequence[str], now: int) -> ListChange:
         return recipients.add_recipients(conn, tenant=_name(tenant), entries=forms, now=now)
 
-    lines = [(text, text) for text in addresses]
+    lines = [Line(text, text, mailbox) for text in addresses]
     _change(context, tenant, lines, work, action="recipient.add", actor=actor, why=why, json=json)
 
 
@@ -115,7 +112,7 @@ def remove(
             raise NotFoundError(f"not on {tenant}'s list: {', '.join(missing)}; nothing was removed")
         return recipients.remove_recipients(conn, tenant=_name(tenant), entries=forms)
 
-    lines = [(text, text) for text in addresses]
+    lines = [Line(text, text) for text in addresses]
     _change(context, tenant, lines, work, action="recipient.remove", actor=actor, why=why, json=json)
 
 
@@ -125,14 +122,19 @@ def list_(
     *,
     tenant: TenantName,
     domain: Annotated[str | None, typer.Option("--domain", help="Only those of this domain.")] = None,
+    mailboxes: Annotated[bool, typer.Option("--mailboxes", help="With the mailbox that each is billed as.")] = False,
     json: Json = False,
 ) -> None:
     """Show a tenant's list of recipients."""
-    entries = _entries(context, tenant, domain)
+    entries, named = _entries(context, tenant, domain)
     if json:
-        print_json(entries)
+        print_json(
+            [{"recipient": entry, "mailbox": named.get(entry)} for entry in entries] if mailboxes else list(entries)
+        )
         return
-    print_table(("RECIPIENT",), ((entry,) for entry in entries), empty=f"{tenant}'s list is empty")
+    headings = ("RECIPIENT", "BILLED AS") if mailboxes else ("RECIPIENT",)
+    cells = ((entry, named.get(entry, "")) if mailboxes else (entry,) for entry in entries)
+    print_table(headings, cells, empty=f"{tenant}'s list is empty")
 
 
 @app.command("export")
@@ -143,8 +145,10 @@ def export(
     domain: Annotated[str | None, typer.Option("--domain", help="Only those of this domain.")] = None,
 ) -> None:
     """Print a tenant's list as CSV, as `mailguard recipient import` takes it."""
-    for entry in ("address", *_entries(context, tenant, domain)):
-        print_plain(csv_line([csv_cell(entry)]))
+    entries, named = _entries(context, tenant, domain)
+    rows = [("address", "mailbox"), *((entry, named.get(entry, "")) for entry in entries)]
+    for row in rows:
+        print_plain(csv_line([csv_cell(cell) for cell in (row if named else row[:1])]))
 
 
 @app.command("answers")
@@ -210,43 +214,6 @@ def forget(
     say(f"{gone} answer{'' if gone == 1 else 's'} forgotten")
 
 
-# --- files -----------------------------------------------------------------------------------------------------------
-
-
-def rows(text: str, *, where: str) -> Iterator[tuple[str, str]]:
-    """The addresses of a CSV file, each with where it stands. Separated by comma, semicolon or tab; a heading is optional."""
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    column = 0
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
-    try:
-        for cells in reader:
-            values = [cell.strip() for cell in cells]
-            if not any(values) or values[0].startswith("#"):
-                continue
-            if reader.line_num == 1 and not any("@" in value for value in values):
-                column = next((at for at, value in enumerate(values) if value.lower() in HEADINGS), 0)
-                continue
-            cell = values[column] if column < len(values) else ""
-            # what `export` puts before what a spreadsheet would take for a formula
-            yield f"{where}:{reader.line_num}", cell[1:] if cell[:1] == "'" and cell[1:2] in "=+-@" else cell
-    except csv.Error as error:
-        raise ConfigError([Problem(f"{where}:{reader.line_num}", f"is not CSV: {error}")]) from error
-
-
-def _read(file: str) -> str:
-    try:
-        with sys.stdin.buffer if file == "-" else Path(file).open("rb") as stream:
-            raw = stream.read(FILE_LIMIT + 1)
-    except OSError as error:
-        raise ConfigError([Problem(file, error.strerror or str(error))]) from error
-    if len(raw) > FILE_LIMIT:
-        raise ConfigError([Problem(file, f"is longer than {FILE_LIMIT} octets")])
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError([Problem(file, f"is not UTF-8: {error.reason} at octet {error.start}")]) from error
-
-
 # --- changes and output ----------------------------------------------------------------------------------------------
 
 
@@ -259,7 +226,7 @@ def _name(tenant: str) -> str:
 def _change(
     context: typer.Context,
     tenant: str,
-    lines: Sequence[tuple[str, str]],
+    lines: Sequence[Line],
     work: Callable[[Connection, Sequence[str], int], ListChange],
     *,
     action: str,
@@ -267,16 +234,19 @@ def _change(
     why: str,
     json: bool,
 ) -> None:
-    from mailguard.store import recipients, tenants
+    from mailguard.store import listed_mailboxes, recipients, tenants
     from mailguard.store.audit import AuditAction, AuditEntry, append_in
 
     cli = cli_of(context)
     who = actor_name(actor)
 
-    def change(conn: Connection) -> tuple[ListChange, list[str]]:
+    def change(conn: Connection) -> tuple[ListChange, int, list[str]]:
         record = tenants.tenant_by_name(conn, _name(tenant))
         before = set(recipients.list_recipients(conn, tenant=record.tenant.name))
-        changed = work(conn, _forms(lines, record.domains), cli.now(conn))
+        named = _forms(lines, record.domains)
+        changed = work(conn, list(named), cli.now(conn))
+        said = {entry: box for entry, box in named.items() if box is not None}
+        billed = listed_mailboxes.set_mailboxes(conn, tenant=record.tenant.name, named=said)
         after = set(recipients.list_recipients(conn, tenant=record.tenant.name))
         append_in(
             conn,
@@ -285,44 +255,64 @@ def _change(
                 who,
                 why,
                 tenant=record.tenant.id,
-                detail={"added": changed.added, "removed": changed.removed, "total": changed.total},
+                detail={
+                    "added": changed.added,
+                    "removed": changed.removed,
+                    "total": changed.total,
+                    "billed_otherwise": billed,
+                },
                 personal={"added": sorted(after - before), "removed": sorted(before - after)},
             ),
         )
-        return changed, recipients.unlisted_domains(conn, record)
+        return changed, billed, recipients.unlisted_domains(conn, record)
 
-    changed, unlisted = cli.write(change)
+    changed, billed, unlisted = cli.write(change)
     if json:
-        print_json({"added": changed.added, "removed": changed.removed, "total": changed.total})
+        numbers = {"added": changed.added, "removed": changed.removed, "total": changed.total}
+        print_json({**numbers, "billed_otherwise": billed})
         return
     say(f"{changed.added} added, {changed.removed} removed; {changed.total} on {tenant}'s list")
+    if billed:
+        say(f"{billed} billed as another mailbox than before")
     for domain in unlisted:
         say(f"warning: no recipient of {domain} is on the list: all its mail is refused", style="yellow")
 
 
-def _forms(lines: Sequence[tuple[str, str]], domains: Sequence[Domain]) -> list[str]:
+def _forms(lines: Sequence[Line], domains: Sequence[Domain]) -> dict[str, str | None]:
+    """The stored forms of the entries, with the mailboxes that are named for them; None where none is."""
+    from mailguard.store.listed_mailboxes import mailbox_form
     from mailguard.store.recipients import recipient_form
 
     problems: list[Problem] = []
-    forms: list[str] = []
-    for where, text in lines:
+    forms: dict[str, str | None] = {}
+    for line in lines:
         try:
-            forms.append(recipient_form(text, domains))
+            entry = recipient_form(line.address, domains)
+            mailbox = None if line.mailbox is None else mailbox_form(line.mailbox, domains)
         except ConfigError as error:
-            problems += [Problem(where, problem.message) for problem in error.problems]
+            problems += [Problem(line.where, problem.message) for problem in error.problems]
+            continue
+        if forms.setdefault(entry, mailbox) != mailbox:
+            problems.append(Problem(line.where, f"names another mailbox for {entry} than a line before"))
     if len(problems) > PROBLEMS_SHOWN:
         more = len(problems) - PROBLEMS_SHOWN
         problems = [*problems[:PROBLEMS_SHOWN], Problem("…", f"and {more} more; nothing was changed")]
     if problems:
         raise ConfigError(problems)
-    return list(dict.fromkeys(forms))
+    return forms
 
 
-def _entries(context: typer.Context, tenant: str, domain: str | None) -> list[str]:
-    from mailguard.store import forms, recipients
+def _entries(context: typer.Context, tenant: str, domain: str | None) -> tuple[list[str], dict[str, str]]:
+    """A tenant's list, and the mailboxes that are named in it."""
+    from mailguard.store import forms, listed_mailboxes, recipients
 
     of = forms.domain_name(domain) if domain else None
-    return cli_of(context).read(lambda conn: recipients.list_recipients(conn, tenant=_name(tenant), domain=of))
+
+    def work(conn: Connection) -> tuple[list[str], dict[str, str]]:
+        entries = recipients.list_recipients(conn, tenant=_name(tenant), domain=of)
+        return entries, listed_mailboxes.listed_mailboxes(conn, tenant=_name(tenant))
+
+    return cli_of(context).read(work)
 
 
 def _answer_json(address: str, answer: ServerAnswer) -> dict[str, object]:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailguard.cli.context import Cli
-from mailguard.cli.recipient import rows
+from mailguard.cli.recipient_file import lines
 from mailguard.core.errors import ConfigError
 from mailguard.store import verifications
 from mailguard.store.verifications import Said, ServerAnswer
@@ -70,9 +70,9 @@ def test_files_of_many_kinds_are_imported(mailguard: Run, file: Callable[[str | 
 def test_an_import_adds_or_replaces(mailguard: Run, file: Callable[[str | bytes], str]) -> None:
     mailguard("recipient", "add", "acme", "old@client.test", "@other.test")
     done = mailguard("recipient", "import", "acme", file("a@client.test\n"), "--json")
-    assert done.json == {"added": 1, "removed": 0, "total": 3}
+    assert done.json == {"added": 1, "removed": 0, "total": 3, "billed_otherwise": 0}
     done = mailguard("recipient", "import", "acme", file("a@client.test\nc@client.test\n"), "--replace", "--json")
-    assert done.json == {"added": 1, "removed": 2, "total": 2}
+    assert done.json == {"added": 1, "removed": 2, "total": 2, "billed_otherwise": 0}
 
 
 def test_one_wrong_line_and_nothing_is_imported(mailguard: Run, file: Callable[[str | bytes], str]) -> None:
@@ -132,12 +132,67 @@ def test_removing_what_is_not_there_is_told(mailguard: Run) -> None:
     assert listed(mailguard) == ["a@client.test"]
 
 
+# mailboxes
+
+
+def billed_as(mailguard: Run) -> dict[str, str | None]:
+    found = mailguard("recipient", "list", "acme", "--mailboxes", "--json").json
+    return {entry["recipient"]: entry["mailbox"] for entry in found}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "info@client.test,Ann@Client.TEST\nann@client.test,\n",
+        "address,mailbox\ninfo@client.test,ann@client.test\nann@client.test,\n",
+        "Billed as;Name;E-Mail\nann@client.test;Desk;info@client.test\n;Ann;ann@client.test\n",
+    ],
+)
+def test_a_column_says_which_mailbox_a_recipient_is_billed_as(
+    mailguard: Run, file: Callable[[str | bytes], str], content: str
+) -> None:
+    assert "1 billed as another mailbox" in mailguard("recipient", "import", "acme", file(content)).out
+    assert billed_as(mailguard) == {"info@client.test": "ann@client.test", "ann@client.test": None}
+    assert "BILLED AS" in mailguard("recipient", "list", "acme", "--mailboxes").out
+    exported = mailguard("recipient", "export", "acme").out
+    assert exported.splitlines()[0] == "address,mailbox"
+    done = mailguard("recipient", "import", "acme", file(exported), "--replace", "--json").json
+    assert done == {"added": 0, "removed": 0, "total": 2, "billed_otherwise": 0}
+
+
+def test_a_list_without_mailboxes_leaves_them_as_they_are(mailguard: Run, file: Callable[[str | bytes], str]) -> None:
+    mailguard("recipient", "add", "acme", "info@client.test", "--mailbox", "desk@elsewhere.test")
+    mailguard("recipient", "import", "acme", file("info@client.test,Information\n"), "--replace")
+    assert billed_as(mailguard) == {"info@client.test": "desk@elsewhere.test"}
+    mailguard("recipient", "add", "acme", "info@client.test", "--mailbox", "")
+    assert billed_as(mailguard) == {"info@client.test": None}
+    assert mailguard("recipient", "export", "acme").out.splitlines() == ["address", "info@client.test"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a@client.test,b@client.test\nb@client.test,c@client.test\n", "itself billed as c@client.test"),
+        ("a@client.test,b@client.test\na@client.test,c@client.test\n", "another mailbox for a@client.test"),
+        ("address,mailbox\na@client.test,nonsense\n", "'nonsense' is not a mail address"),
+        ("address,mailbox\na@client.test,@client.test\n", "'@client.test' is not a mail address"),
+    ],
+)
+def test_mailboxes_that_would_be_ambiguous_are_refused_whole(
+    mailguard: Run, file: Callable[[str | bytes], str], content: str, said: str
+) -> None:
+    done = mailguard("recipient", "import", "acme", file(content))
+    assert done.code in (1, 2)
+    assert said in done.err
+    assert listed(mailguard) == []
+
+
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_reader(text: str) -> None:
     try:
-        for where, cell in rows(text, where="f"):
-            assert where.startswith("f:")
-            assert cell == cell.strip()
+        for line in lines(text, where="f"):
+            assert line.where.startswith("f:")
+            assert line.address == line.address.strip()
     except ConfigError as error:
         assert error.problems
 

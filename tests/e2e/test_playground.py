@@ -89,7 +89,7 @@ class Playground:
     def stop(self, number: signal.Signals) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(40)
+        return self.process.wait(120)
 
 
 def alive(pid: int) -> bool:

@@ -144,7 +144,7 @@ class Relay:
             return 0
         if self.process.poll() is None:
             self.process.send_signal(number)
-        code = self.process.wait(40)
+        code = self.process.wait(120)
         self.process = None
         return code
 

@@ -120,7 +120,9 @@ def test_authenticated_sender_gets_a_report_of_rfc_3464(town: Town, smarthost: S
     ]
     dsn_id = unit["events"][-1]["detail"]["dsn"]
     # The smarthost has it a moment before the ledger does.
-    wait_until(lambda: town.json("trace", "--id", dsn_id)[0]["state"] == "delivered", what="its delivery being recorded")
+    wait_until(
+        lambda: town.json("trace", "--id", dsn_id)[0]["state"] == "delivered", what="its delivery being recorded"
+    )
     (told,) = town.json("trace", "--id", dsn_id)
     assert (told["tenant"], told["state"], told["mail_from"]) == ("system", "delivered", "")
     assert len(client.got) == 1

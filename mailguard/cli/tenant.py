@@ -12,6 +12,9 @@ from mailguard.cli.context import Cli, Problems, actor_name, cli_of
 from mailguard.cli.domain_security import domain_set
 from mailguard.cli.lists import allow_app, deny_app
 from mailguard.cli.recorded import Actor, Why, tenant_entry
+from mailguard.cli.tenant_keep import KeepEvents
+from mailguard.cli.tenant_keep import days as keep_days_of
+from mailguard.cli.tenant_keep import set_in as set_keep_days
 from mailguard.cli.tenant_ldap import ldap
 from mailguard.cli.tenant_queue import QueueDays
 from mailguard.cli.tenant_queue import days as queue_days_of
@@ -182,6 +185,7 @@ def set_(
     verify: VerifyOption = None,
     separators: SeparatorsOption = None,
     queue_days: QueueDays = None,
+    keep_events: KeepEvents = None,
     next_hop: Hops = None,
     domain: Annotated[
         list[str] | None,
@@ -191,7 +195,7 @@ def set_(
     actor: Actor = "",
     json: Json = False,
 ) -> None:
-    """Change a tenant's policy, plan, soft bounces, greylisting, verification, time in the queue or next hops; what is not given stays."""
+    """Change a tenant's policy, plan, soft bounces, greylisting, verification, times or next hops; what is not given stays."""
     from mailguard.store import forms, tenants
     from mailguard.store.audit import AuditAction, append_in
 
@@ -203,18 +207,19 @@ def set_(
     profiles = wrong.parse(lambda text: profile_name(cli, text), [policy] if policy is not None else [])
     added = wrong.parse(separators_of, [separators] if separators is not None else [])
     days = wrong.parse(queue_days_of, [queue_days] if queue_days is not None else [])
+    keep = wrong.parse(keep_days_of, [keep_events] if keep_events is not None else [])
     wrong.add(*check(verify, domains))
     if domain and not next_hop and not verify:
         wrong.add(
             Problem("--domain", "goes with --next-hop or --verify; domains are added by `mailguard tenant domain add`")
         )
-    changes = (policy, plan, soft_bounce, greylist, verify, separators, queue_days, next_hop, domain)
+    changes = (policy, plan, soft_bounce, greylist, verify, separators, queue_days, keep_events, next_hop, domain)
     if all(change is None for change in changes):
         wrong.add(
             Problem(
                 "tenant set",
-                "give --policy, --plan, --soft-bounce, --no-soft-bounce, --greylist, --verify, --separators, --queue-days or "
-                "--next-hop",
+                "give --policy, --plan, --soft-bounce, --no-soft-bounce, --greylist, --verify, --separators, --queue-days, "
+                "--keep-events or --next-hop",
             )
         )
     wrong.raise_any()
@@ -234,6 +239,8 @@ def set_(
             set_in(conn, tenant=names[0], verify=verify, domains=domains)
         if days:
             set_queue_days(conn, cli, tenant=names[0], value=days[0])
+        if keep:
+            set_keep_days(conn, tenant=names[0], value=keep[0])
         if hops:
             tenants.set_next_hops(conn, tenant=names[0], next_hops=hops, domains=domains or None)
         after = tenants.tenant_by_name(conn, names[0])

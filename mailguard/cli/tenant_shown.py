@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mailguard.cli.domain_security import security_json, security_text
 from mailguard.cli.lists import entry_json
+from mailguard.cli.tenant_keep import keep_text
 from mailguard.cli.tenant_queue import days_text
 from mailguard.cli.terminal import print_facts, print_json, print_table, say
 from mailguard.cli.verification import domain_json, domain_text
@@ -41,6 +42,7 @@ def print_record(record: TenantRecord, any_seen: dict[str, int] | None = None) -
             "verification": tenant.verification.value,
             "separators": tenant.separators or "none",
             "queue": days_text(tenant.queue_days),
+            "events kept": keep_text(tenant.keep_days),
             "added": shown(record.created_at),
             "removed": shown(record.removed_at),
         }
@@ -96,6 +98,7 @@ def record_json(record: TenantRecord, any_seen: dict[str, int] | None = None) ->
         "verification": tenant.verification.value,
         "separators": tenant.separators,
         "queue_days": tenant.queue_days,
+        "keep_days": tenant.keep_days,
         "created_at": to_iso(record.created_at),
         "removed_at": to_iso(record.removed_at) if record.removed_at else None,
         "domains": [

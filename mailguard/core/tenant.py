@@ -54,6 +54,7 @@ class LdapLookup:
     """How a tenant's directory server is asked: whether `filter` (RFC 4515, with placeholders) finds anything below `base`.
 
     `url` is ldap:// or ldaps://; `starttls` makes the first of the two safe. `password` is a reference to a secret.
+    `mailbox_attribute` names the mailbox that an address is billed as; empty: each is its own.
     """
 
     url: str
@@ -62,6 +63,7 @@ class LdapLookup:
     bind_dn: str = ""
     password: str = field(default="", repr=False)
     starttls: bool = True
+    mailbox_attribute: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class Tenant:
 
     `greylist`: senders that are new to it must come again.
     Each character of `separators` parts a mailbox from what the sender adds to it (`joe+news`); empty: none does.
-    `queue_days`: how long its mail waits in the queue at most; None: as it is set for all.
+    `queue_days`: how long its mail waits in the queue at most; None: as it is set for all. `keep_days`: after how long what is
+    personal in its mail is erased; None: never by itself.
     """
 
     id: int
@@ -84,6 +87,7 @@ class Tenant:
     ldap: LdapLookup | None = None
     greylist: bool = False
     queue_days: float | None = None
+    keep_days: float | None = None
 
     def lifetime(self, default: int) -> int:
         """How long its mail may wait in the queue, in milliseconds; `default` is what is set for all."""

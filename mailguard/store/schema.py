@@ -55,6 +55,8 @@ tenants = Table(
     Column("verification", String(16), nullable=False, server_default="none"),
     Column("separators", String(8), nullable=False, server_default="+"),
     Column("queue_days", Float),  # null: as it is set for all
+    Column("keep_days", Float),  # after which what is personal in its old mail is erased; null: never by itself
+    Column("erased_until", BigInteger, nullable=False, server_default="0"),  # how far that has come
     sqlite_autoincrement=True,
 )
 

@@ -357,7 +357,9 @@ def _records(conn: Connection, *conditions: ColumnElement[bool]) -> list[TenantR
         hops_of.setdefault(row.domain, []).append(NextHop(row.host, row.port, row.priority, bool(row.lmtp)))
     lookups = schema.ldap_lookups
     ldap_of = {
-        row.tenant: LdapLookup(row.url, row.base, row.filter, row.bind_dn, row.password, bool(row.starttls))
+        row.tenant: LdapLookup(
+            row.url, row.base, row.filter, row.bind_dn, row.password, bool(row.starttls), row.mailbox_attribute
+        )
         for row in conn.execute(select(lookups).where(*_of(lookups.c.tenant, one)))
     }
     found = {row.name: row for row in conn.execute(select(domains).where(*_of(domains.c.tenant, one)))}
@@ -381,6 +383,7 @@ def _records(conn: Connection, *conditions: ColumnElement[bool]) -> list[TenantR
                 ldap_of.get(row.id),
                 bool(row.greylist),
                 row.queue_days,
+                row.keep_days,
             ),
             tuple(domains_of.get(row.id, ())),
             row.created_at,

@@ -50,6 +50,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_head")),
     )
     op.bulk_insert(head, [{"id": 1, "sequence": 0, "hash": GENESIS}])
+    op.add_column("tenants", sa.Column("keep_days", sa.Float(), nullable=True))
+    op.add_column("tenants", sa.Column("erased_until", sa.BigInteger(), server_default="0", nullable=False))
     for table in ("messages", "units"):
         op.add_column(table, sa.Column("erased_at", sa.BigInteger(), nullable=True))
     for statement in POSTGRESQL if op.get_bind().dialect.name == "postgresql" else SQLITE:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from tests.fuzz.harness import FINDS, FOLDER, Find, keep
-from tests.fuzz.registry import all_targets, target_named
+from tests.fuzz.registry import all_targets, module_of
 
 ROOT = FOLDER.parents[1]
 WORK = ROOT / "build" / "fuzz"
@@ -35,13 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
         print("atheris is missing: `make fuzz` installs it (there are wheels for Linux on x86-64)", file=sys.stderr)
         return 2
     try:
-        targets = [target_named(name) for name in options.targets] or list(all_targets())
+        targets = {name: module_of(name) for name in options.targets or [target.name for target in all_targets()]}
     except KeyError as error:
         parser.error(str(error.args[0]))
     share = options.seconds / len(targets)
     print(f"{len(targets)} targets, {share:.0f} s each")
     print(ROW.format("target", "executions", "slowest", "peak MiB", "warm MiB", "last MiB", "finds"))
-    outcomes = [_fuzz(target.name, share) for target in targets]
+    outcomes = [_fuzz(name, module, share) for name, module in targets.items()]
     problems = [problem for found in outcomes for problem in found[1]]
     print(f"{sum(found[0] for found in outcomes):,} executions, {len(problems)} problems")
     for problem in problems:
@@ -49,13 +49,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if problems else 0
 
 
-def _fuzz(name: str, seconds: float) -> tuple[int, list[str]]:
+def _fuzz(name: str, module: str, seconds: float) -> tuple[int, list[str]]:
     """Executions of one target, and what was wrong."""
     folder = WORK / name
     folder.mkdir(parents=True, exist_ok=True)
     for old in (folder / "figures.json", *folder.glob("stuck-*")):
         old.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "tests.fuzz.guided", name, str(seconds), str(folder)]
+    command = [sys.executable, "-m", "tests.fuzz.guided", module, name, str(seconds), str(folder)]
     with (folder / "log").open("wb") as log:
         try:
             code = subprocess.run(

@@ -1,6 +1,6 @@
 """One target under atheris (libFuzzer) in a process of its own: for so many seconds, past every find, with its figures in a file.
 
-    python -m tests.fuzz.guided TARGET SECONDS FOLDER
+    python -m tests.fuzz.guided MODULE TARGET SECONDS FOLDER
 
 FOLDER gets `figures.json`, and in `corpus/` the inputs that reached something new: the next run goes on from there.
 """
@@ -49,15 +49,15 @@ def resident() -> int:
     return pages * resource.getpagesize() // 1024
 
 
-def main(name: str, seconds: float, folder: Path) -> None:
+def main(module: str, name: str, seconds: float, folder: Path) -> None:
     """Fuzz, then exit: 0 when nothing was found."""
     logging.disable(logging.CRITICAL)
     atheris.enabled_hooks.add("str")
     with atheris.instrument_imports(include=["mailguard"]):
         from tests.fuzz.harness import keep, try_input
-        from tests.fuzz.registry import target_named
+        from tests.fuzz.registry import targets_in
 
-        target = target_named(name)
+        (target,) = (target for target in targets_in(module) if target.name == name)
     corpus, seeds = folder / "corpus", folder / "seeds"
     for directory in (corpus, seeds):
         directory.mkdir(parents=True, exist_ok=True)
@@ -118,4 +118,4 @@ def _entry(word: bytes) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], float(sys.argv[3]), Path(sys.argv[4]))

@@ -11,16 +11,22 @@ from tests.fuzz.target import Target
 
 def all_targets() -> tuple[Target, ...]:
     """In the order of their names."""
-    found: list[Target] = []
-    for module in iter_modules(targets.__path__):
-        loaded = import_module(f"{targets.__name__}.{module.name}")
-        found += getattr(loaded, "TARGETS", None) or (loaded.TARGET,)
-    return tuple(sorted(found, key=lambda target: target.name))
+    return tuple(sorted((target for name in _modules() for target in targets_in(name)), key=lambda target: target.name))
 
 
-def target_named(name: str) -> Target:
-    """One of them. KeyError says which there are."""
-    known = {target.name: target for target in all_targets()}
-    if name not in known:
-        raise KeyError(f"no fuzz target is called {name!r}; there are {', '.join(known)}")
-    return known[name]
+def targets_in(module: str) -> tuple[Target, ...]:
+    """Those of one module of `targets`; no other is imported."""
+    loaded = import_module(f"{targets.__name__}.{module}")
+    return getattr(loaded, "TARGETS", None) or (loaded.TARGET,)
+
+
+def module_of(name: str) -> str:
+    """The module of the target called `name`. KeyError says which targets there are."""
+    found = {target.name: module for module in _modules() for target in targets_in(module)}
+    if name not in found:
+        raise KeyError(f"no fuzz target is called {name!r}; there are {', '.join(sorted(found))}")
+    return found[name]
+
+
+def _modules() -> list[str]:
+    return [module.name for module in iter_modules(targets.__path__)]

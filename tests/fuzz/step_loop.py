@@ -19,6 +19,7 @@ class StepLoop(asyncio.SelectorEventLoop):
         self.tls: Callable[[asyncio.BaseProtocol], asyncio.Transport] | None = None
         """Makes the wire that `start_tls` gives; None: the handshake fails."""
         super().__init__()
+        self._clock_resolution = 1e-3  # what is due now is due, however late on the clock it is
 
     def time(self) -> float:
         """The clock."""

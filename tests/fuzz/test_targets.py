@@ -9,7 +9,7 @@ import pytest
 
 from tests.fuzz.harness import FINDS, Find, GluttonyError, HangError, keep, kept_finds, try_input
 from tests.fuzz.mutate import inputs
-from tests.fuzz.registry import all_targets, target_named
+from tests.fuzz.registry import all_targets, module_of
 from tests.fuzz.target import LENGTH_LIMIT, Input, Target, lengthen
 
 TARGETS = all_targets()
@@ -41,7 +41,7 @@ def test_names_are_unique_and_finds_have_a_target() -> None:
     assert len(set(names)) == len(names)
     assert {path.name for path in FINDS.iterdir() if path.is_dir()} <= set(names)
     with pytest.raises(KeyError, match="smtp_session"):
-        target_named("nonesuch")
+        module_of("nonesuch")
 
 
 def broken(data: bytes) -> None:

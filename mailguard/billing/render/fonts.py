@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
+from unicodedata import category, name, normalize
 
 from mailguard.core.errors import ConfigError, Problem
 
@@ -25,6 +25,9 @@ _FIRST = ("Noto Sans", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devana
 _SYMBOLS = ("Noto Sans Math", "Noto Sans Symbols", "Noto Sans Symbols2")
 _CHINESE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Droid Sans Fallback")
 _UNFIT = (" Display", " Mono", "Slanted")
+_JOINER = "\u200d"
+_JOINING = "\u200c\u200d"
+_JAMO = frozenset(map(chr, (*range(0x1100, 0x1200), *range(0xA960, 0xA980), *range(0xD7B0, 0xD800))))
 UNKNOWN = "\ufffd"
 """Stands for a symbol that no font has."""
 
@@ -38,20 +41,42 @@ class Fonts:
     files: tuple[tuple[str, int], ...]
     """A font of each family, in their order: its file, and its number in it."""
 
-    def missing(self, text: str) -> set[str]:
-        """The characters of `text` that no font can draw."""
-        left = {character for character in text if not character.isascii() and not _is_invisible(character)}
-        for path, index in self.files:
-            if not left:
-                break
-            covered = _characters(path, index)
-            left = {character for character in left if ord(character) not in covered}
-        return left
-
     def drawable(self, text: str) -> str:
-        """`text` with U+FFFD for each character that no font can draw."""
-        missing = self.missing(text)
-        return "".join(UNKNOWN if c in missing else c for c in text) if missing else text
+        """`text` as it can be drawn: marks that fit no letter are dropped, and what no font has becomes U+FFFD."""
+        return text if text.isascii() else "".join(self._drawable(one) for one in clusters(text))
+
+    def not_drawable(self, text: str) -> list[str]:
+        """What no font can draw as it stands: characters, or letters with their marks."""
+        return [] if text.isascii() else [one for one in clusters(text) if self._drawable(one) != one]
+
+    def _drawable(self, cluster: str) -> str:
+        """A cluster is drawn with one font: the first that has all of it, else the first that has its letter."""
+        spellings = [frozenset(map(ord, filter(_is_visible, normalize(form, cluster)))) for form in ("NFC", "NFD")]
+        letter = next(filter(_is_visible, cluster), None)
+        if letter is None:
+            return cluster
+        with_letter: frozenset[int] | None = None
+        for path, index in self.files:
+            covered = _characters(path, index)
+            if any(covered.issuperset(spelling) for spelling in spellings):
+                return cluster
+            if with_letter is None and ord(letter) in covered:
+                with_letter = covered
+        if with_letter is None:
+            return UNKNOWN
+        return "".join(c for c in cluster if ord(c) in with_letter or not _is_visible(c))
+
+
+def clusters(text: str) -> Iterator[str]:
+    """`text` in pieces that are drawn as one: a letter with its marks, letters of Korean that join to a syllable."""
+    cluster = ""
+    for character in text:
+        if cluster and not _continues(cluster[-1], character):
+            yield cluster
+            cluster = ""
+        cluster += character
+    if cluster:
+        yield cluster
 
 
 def installed_fonts() -> Fonts:
@@ -85,14 +110,31 @@ def not_drawable(texts: Iterable[tuple[str, str]], fonts: Fonts) -> list[Problem
     """
     problems = []
     for where, text in texts:
-        letters = sorted(c for c in fonts.missing(text) if unicodedata.category(c)[0] in "LMN")
+        letters = [one for one in dict.fromkeys(fonts.not_drawable(text)) if _has_letter(one)]
         if letters:
-            named = ", ".join(f"U+{ord(c):04X} {unicodedata.name(c, '')}".strip() for c in letters[:5])
+            named = ", ".join(map(_named, letters[:5]))
             more = f" and {len(letters) - 5} more" if len(letters) > 5 else ""
             problems.append(
-                Problem(where, f"no font can draw {named}{more}; install one that can, such as one of fonts-noto")
+                Problem(
+                    where,
+                    f"no font can draw {named}{more}; install one that can, such as fonts-noto-cjk or another of fonts-noto",
+                )
             )
     return problems
+
+
+def _continues(before: str, character: str) -> bool:
+    joined = before == _JOINER or category(character)[0] == "M" or character in _JOINING
+    return joined or (before in _JAMO and character in _JAMO)
+
+
+def _has_letter(cluster: str) -> bool:
+    return any(category(character)[0] in "LMN" for character in cluster)
+
+
+def _named(cluster: str) -> str:
+    names = (f"U+{ord(c):04X} {name(c, '')}".strip() for c in cluster if _is_visible(c))
+    return " with ".join(names)
 
 
 def _is_regular(font: typst.FontInfo) -> bool:
@@ -108,7 +150,6 @@ def _characters(path: str, index: int) -> frozenset[int]:
         return frozenset(font.getBestCmap() or ())
 
 
-def _is_invisible(character: str) -> bool:
-    """Joiners, variation selectors and spaces: they are shaped away where a font has no glyph for them."""
-    category = unicodedata.category(character)
-    return category in ("Cf", "Zs", "Zl", "Zp") or "\ufe00" <= character <= "\ufe0f"
+def _is_visible(character: str) -> bool:
+    """Not so joiners, variation selectors and spaces: they are shaped away where a font has no glyph for them."""
+    return category(character) not in ("Cf", "Zs", "Zl", "Zp") and not "\ufe00" <= character <= "\ufe0f"

@@ -30,7 +30,7 @@ def invoice_pdf(invoice: Invoice) -> bytes:
     if problems:
         raise ConfigError(problems)
     data = drawable(_document(invoice), fonts)
-    return typeset("invoice.typ", data, package=__package__ or "", at=invoice.issued, fonts=fonts)
+    return typeset("invoice.typ", data, package=__package__ or "", at=invoice.issued, fonts=fonts, archival=True)
 
 
 def _texts(invoice: Invoice) -> Iterator[tuple[str, str]]:

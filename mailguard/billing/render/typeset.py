@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from importlib.resources import files
 
-from mailguard.billing.render.fonts import Fonts, installed_fonts
+from mailguard.billing.render.fonts import Fonts
 from mailguard.billing.render.text import plain
+from mailguard.core.errors import ConfigError, Problem
 
 Value = str | int | float | bool | None | list["Value"] | dict[str, "Value"]
 """JSON."""
@@ -33,25 +34,31 @@ def printable(text: str, *, limit: int = LIMIT) -> str:
     return _isolated(_LONG.sub(lambda word: "\u200b".join(_pieces(word[0])), line))
 
 
-def typeset(template: str, data: Mapping[str, Value], *, package: str, at: date, fonts: Fonts | None = None) -> bytes:
-    """The PDF (PDF/A-2u) of `template`, a file of `package`, with `data` as `sys.inputs.data`; dated `at`.
+def typeset(
+    template: str, data: Mapping[str, Value], *, package: str, at: date, fonts: Fonts, archival: bool = False
+) -> bytes:
+    """The PDF of `template`, a file of `package`, with `data` as `sys.inputs.data`; dated `at`.
 
-    The same input gives the same bytes, as long as typst and the fonts are the same. Raises ConfigError when a font is not
-    installed.
+    The same input gives the same bytes, as long as typst and the fonts are the same. `archival`: as PDF/A-2u. Raises
+    ConfigError when that cannot be, since something has no glyph.
     """
     import typst
 
-    fonts = fonts or installed_fonts()
     document = {**data, "families": list(fonts.families)}
-    return typst.compile(
-        files(package).joinpath(template).read_bytes(),
-        font_paths=fonts.loaded,
-        ignore_system_fonts=True,
-        sys_inputs={"data": json.dumps(document, ensure_ascii=True, sort_keys=True)},
-        timestamp=datetime.combine(at, time(), UTC),
-        pdf_standards=["a-2u"],
-        format="pdf",
-    )
+    try:
+        return typst.compile(
+            files(package).joinpath(template).read_bytes(),
+            font_paths=fonts.loaded,
+            ignore_system_fonts=True,
+            sys_inputs={"data": json.dumps(document, ensure_ascii=True, sort_keys=True)},
+            timestamp=datetime.combine(at, time(), UTC),
+            pdf_standards=["a-2u"] if archival else [],
+            format="pdf",
+        )
+    except typst.TypstError as error:
+        if not archival or "could not be displayed" not in str(error):
+            raise
+        raise ConfigError([Problem("PDF", f"{error}; install a font that has it, or write it otherwise")]) from error
 
 
 def drawable(data: Mapping[str, Value], fonts: Fonts) -> dict[str, Value]:

@@ -18,7 +18,8 @@ from pypdf import PdfReader
 
 from mailguard.billing.invoice import Invoice, Party
 from mailguard.billing.render import fonts as fonts_module
-from mailguard.billing.render.fonts import installed_fonts, not_drawable
+from mailguard.billing.render import pdf
+from mailguard.billing.render.fonts import clusters, installed_fonts, not_drawable
 from mailguard.billing.render.pdf import invoice_pdf
 from mailguard.billing.render.text import plain
 from mailguard.billing.render.typeset import printable
@@ -133,12 +134,34 @@ def test_a_missing_font_is_an_error_that_names_its_package(tmp_path: Path, monke
     assert "fonts-droid-fallback" in str(raised.value)
 
 
-def test_a_letter_that_no_font_has_is_an_error_and_an_emoji_is_not() -> None:
-    unknown = "\U0002f9f4"  # a Chinese letter of a rare plane
-    assert not_drawable([("buyer.name", unknown)], installed_fonts())
-    with pytest.raises(ConfigError, match=r"buyer\.name: no font can draw U\+2F9F4"):
-        invoice_pdf(replace(ORDINARY, buyer=Party(unknown)))
-    assert "\ufffd" in pages(replace(ORDINARY, buyer=Party("Bakery \U0001faf6")))[0]
+def test_a_letter_that_no_font_has_is_an_error_and_an_emoji_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = installed_fonts()
+    latin_only = replace(whole, families=whole.families[:1], files=whole.files[:1])
+    monkeypatch.setattr(pdf, "installed_fonts", lambda: latin_only)
+    with pytest.raises(
+        ConfigError, match=r"buyer\.name: no font can draw U\+5317 CJK UNIFIED IDEOGRAPH-5317.*fonts-noto"
+    ):
+        invoice_pdf(replace(ORDINARY, buyer=Party("北 Ltd")))
+    plain_levels = replace(ORDINARY, service_levels=())
+    assert "Bakery \ufffd Ltd" in pages(replace(plain_levels, buyer=Party("Bakery \U0001faf6 Ltd")))[0]
+
+
+def test_a_mark_that_fits_no_letter_of_its_font_is_dropped_or_told() -> None:
+    fonts = installed_fonts()
+    assert fonts.drawable("ケ\u0595x") == "ケx"  # no font has both
+    assert fonts.drawable("e\u0301 דּ ки́ї हिन्दी") == "e\u0301 דּ ки́ї हिन्दी"
+    assert fonts.drawable("\U0001faf6\u0301") == "\ufffd"
+    (problem,) = not_drawable([("line 1", "ケ\u0595")], fonts)
+    assert "U+30B1 KATAKANA LETTER KE with U+0595 HEBREW ACCENT ZAQEF GADOL" in problem.message
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text(max_size=100))
+def test_pieces_of_text_are_the_text_and_what_is_drawable_stays(text: str) -> None:
+    assert "".join(clusters(text)) == text
+    shown = installed_fonts().drawable(text)
+    assert installed_fonts().drawable(shown) == shown
+    assert len(shown) <= len(text)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from selectolax.lexbor import LexborHTMLParser
 
 from mailguard.billing.render import charts
 from mailguard.billing.render.xml import fragment
-from mailguard.billing.report.facts import Facts, Threat
+from mailguard.billing.report.facts import Facts, Ranked, Threat
 from mailguard.billing.report.html import report_html
 from mailguard.billing.report.mail import report_text
 from mailguard.billing.report.pdf import report_pdf
@@ -98,6 +98,14 @@ def test_the_pdf_has_all_sections_and_page_numbers() -> None:
     assert "info@moeller.example" in " ".join(found)
     first, second = (report_pdf(MONTH, by=BY, at=date(2026, 12, 1)) for _ in range(2))
     assert first == second
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.text(max_size=40), st.text(max_size=80), st.text(max_size=20))
+def test_no_name_keeps_a_report_from_being_made(mailbox: str, domain: str, tenant: str) -> None:
+    facts = replace(MONTH, attacked=(Ranked(mailbox, 2),), spoofed=(Ranked(domain, 1),), tenant=tenant)
+    assert report_pdf(facts, by=tenant, at=date(2026, 12, 1)).startswith(b"%PDF-")
+    assert LexborHTMLParser(report_html(facts, by=tenant)).css("footer")
 
 
 @pytest.mark.parametrize("name", ["days", "ranking", "promises"])

@@ -13,7 +13,12 @@ LINES_LIMIT = 128
 
 
 class ReplyError(ValueError):
-    """What came is not an SMTP reply, or exceeds a limit. The connection cannot be used any more."""
+    """What came is not an SMTP reply, or exceeds a limit. The connection cannot be used any more.
+
+    `before` are the replies that came whole in the same octets, before it.
+    """
+
+    before: tuple[ServerReply, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +60,16 @@ class ReplyParser:
         """
         replies: list[ServerReply] = []
         *complete, self._rest = (self._rest + data).split(b"\n")
-        for raw in complete:
-            reply = self._line(raw)
-            if reply is not None:
-                replies.append(reply)
-        if len(self._rest) > LINE_LIMIT:
-            raise ReplyError(f"a reply line of more than {LINE_LIMIT} octets")
+        try:
+            for raw in complete:
+                reply = self._line(raw)
+                if reply is not None:
+                    replies.append(reply)
+            if len(self._rest) > LINE_LIMIT:
+                raise ReplyError(f"a reply line of more than {LINE_LIMIT} octets")
+        except ReplyError as error:
+            error.before = tuple(replies)
+            raise
         return replies
 
     def _line(self, raw: bytes) -> ServerReply | None:

@@ -59,6 +59,7 @@ class Wire(asyncio.Protocol):
         try:
             replies = self._parser.feed(data)
         except ReplyError as error:
+            self._replies.extend(error.before)  # "250 taken" is taken, whatever nonsense comes behind it
             self._fail(str(error))
             self.abort()
             return

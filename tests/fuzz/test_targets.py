@@ -13,7 +13,7 @@ from tests.fuzz.registry import all_targets, module_of
 from tests.fuzz.target import LENGTH_LIMIT, Input, Target, lengthen
 
 TARGETS = all_targets()
-INPUTS, SECONDS = 60, 0.25
+INPUTS, SECONDS = 60, 0.1
 """Inputs that each target is given here, and when it is enough on a slow machine."""
 
 

@@ -18,15 +18,14 @@ _LINE = re.compile(rb"[2-5][0-9]{2}(?:[ -][^\n]*|\r*)")
 
 
 def smtp(data: bytes) -> None:
-    """A stream, read in pieces of any size, and line by line. (What comes in one piece with an error is lost with it.)"""
+    """A stream, read in pieces of any size, and line by line: the same replies, however it is cut."""
     source = Input(data)
     size = 1 + source.octet()
     stream = source.long_rest()
     lines, line_error = _read(stream.splitlines(keepends=True))
     pieces, error = _read([stream[at : at + size] for at in range(0, len(stream), size)])
-    assert lines[: len(pieces)] == pieces
+    assert pieces == lines
     assert bool(error) == bool(line_error)
-    assert error or pieces == lines
     assert len(lines) == _reference(stream)
     for reply in lines:
         _check(reply)
@@ -40,7 +39,7 @@ def _read(pieces: list[bytes]) -> tuple[list[ServerReply], str]:
             assert len(parser._rest) <= LINE_LIMIT
             assert len(parser._lines) < LINES_LIMIT
     except ReplyError as error:
-        return found, str(error)
+        return found + list(error.before), str(error)
     return found, ""
 
 

@@ -464,3 +464,13 @@ def test_addresses_cannot_inject_commands(address: str) -> None:
 
 def test_quoted_local_part_is_legal() -> None:
     assert transaction('"a>b"@client.test').recipients[0].address == '"a>b"@client.test'
+
+
+async def test_mail_that_was_taken_is_taken_though_nonsense_follows() -> None:
+    script = {"content": Say(b"250 2.0.0 Taken\r\nnonsense\r\n")}
+    async with SmtpSink(script=script) as sink, connected(sink) as connection:
+        sent = await connection.send(transaction())
+        assert sent.answers[0].stage is Stage.CONTENT
+        assert sent.answers[0].reply is not None
+        assert sent.answers[0].reply.code == 250
+        assert not connection.usable

@@ -121,3 +121,9 @@ def test_enhanced_code_and_lines_are_joined() -> None:
 def test_a_foreign_enhanced_code_is_text() -> None:
     (reply,) = ReplyParser().feed(b"550 2.1.1 odd\r\n")
     assert (reply.reply.enhanced, reply.reply.text) == ("", "2.1.1 odd")
+
+
+def test_replies_before_nonsense_count() -> None:
+    with pytest.raises(ReplyError) as error:
+        ReplyParser().feed(b"250-a\r\n250 b\r\n354 c\r\nnonsense\r\n250 d\r\n")
+    assert [reply.code for reply in error.value.before] == [250, 354]

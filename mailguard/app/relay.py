@@ -12,6 +12,7 @@ from pathlib import Path
 from prometheus_client import REGISTRY
 
 from mailguard.app.filter import build_filter
+from mailguard.app.forgetting import Forgetting
 from mailguard.app.policy_record import PolicyRecord
 from mailguard.app.upkeep import Job as UpkeepJob
 from mailguard.app.upkeep import Upkeep
@@ -231,6 +232,8 @@ class Relay:
 
     def _jobs(self, blobs: FileBlobStore) -> list[UpkeepJob]:
         expiry = Expiry(self.db, retention=self._retention)
+        zone = time_zone(self._settings.billing.time_zone)
+        forgetting = Forgetting(self.db, zone=zone, clock=system_clock)
         poll = self._settings.policies.poll_seconds
         delay = self._settings.queue.delay_notice_hours * 3600
         delay_notices = UpkeepJob(
@@ -248,6 +251,7 @@ class Relay:
             UpkeepJob("forget", 60.0, self._forget, single=True, error=ErrorKind.DATABASE),
             UpkeepJob("beat", WORKER_LEASE_MS / 5000, self._beat, error=ErrorKind.DATABASE),
             UpkeepJob("policies", poll, partial(asyncio.to_thread, self.filter.reload_if_changed)),
+            UpkeepJob("forgetting", 3600.0, forgetting.run, single=True, error=ErrorKind.DATABASE),
             UpkeepJob("policy_record", 5.0, self._policy_record.keep, error=ErrorKind.DATABASE),
             UpkeepJob("journal", 5.0, partial(self.journal.replay, self.db), error=ErrorKind.JOURNAL),
             UpkeepJob("left_behind", 10.0, self._settle_left_behind, single=True, error=ErrorKind.JOURNAL),

@@ -6,7 +6,9 @@ The ledger's rows stay, so that every count does. The recipients of mail that wa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import secrets
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, exists, func, or_, select, update
@@ -27,6 +29,7 @@ from mailguard.store.erasure import (
 )
 from mailguard.store.redact import ERASED, Redaction
 from mailguard.store.schema_audit import audit, audit_subjects
+from mailguard.store.schema_bill import invoice_evidence
 from mailguard.store.schema_service import complaints, release_requests
 from mailguard.store.tenants import bump, tenant_by_name
 
@@ -36,6 +39,7 @@ BATCH = 200
 """Rows that one transaction erases, so that mail never waits long for it."""
 _KEPT = sorted(state.value for state in KEPT)
 _BILLED = (State.DELIVERED.value, State.RELEASED.value)
+_NOBODY = re.compile(r"erased[0-9a-f]{16}[^@]*@")
 _ABOUT_MAIL = ("quarantine.", "queue.", "report.")
 """Audit entries whose texts end with the mail that they are about, all but who acted."""
 
@@ -71,7 +75,7 @@ def erase_old_mail_in(connection: Connection, one: Keeping, *, now: int, limit: 
     units = schema.units
     ended = sorted(state.value for state in State if state not in KEPT)
     rows = connection.execute(
-        select(units.c.id, units.c.message, units.c.domain)
+        select(units.c.id, units.c.message, units.c.domain, units.c.recipient)
         .where(
             units.c.tenant == one.tenant,
             units.c.state.in_(ended),
@@ -100,8 +104,43 @@ def erase_old_mail_in(connection: Connection, one: Keeping, *, now: int, limit: 
         unbilled = update(units).where(units.c.id.in_(mine), or_(units.c.probe, ~billed))
         connection.execute(unbilled.values(recipient=nobodies[f"erased@{domain}"]))
     _erase_said(connection, ids, redaction)
-    _erase_whole(connection, sorted({row.message for row in rows}), redaction, now=now)
+    senders = _erase_whole(connection, sorted({row.message for row in rows}), redaction, now=now)
+    forget_unused_in(connection, {*senders, *(row.recipient for row in rows)})
     return len(rows)
+
+
+def forget_unused_in(connection: Connection, ids: Collection[int]) -> None:
+    """Of these addresses, which something was just taken from, erase those that nothing refers to any more.
+
+    The rows stay, as nobody's: removing one would be a search through all that may refer to it.
+    """
+    wanted = sorted(ids)
+    used: set[int] = set()
+    for column in (
+        schema.messages.c.mail_from,
+        schema.units.c.recipient,
+        schema.refusals.c.recipient,
+        schema.refusals.c.mail_from,
+        schema.metered_recipients.c.recipient,
+        schema.metered_recipients.c.mailbox,
+        invoice_evidence.c.mailbox,
+    ):
+        used.update(connection.scalars(select(column).where(column.in_(wanted)).distinct()))
+    unused = schema.addresses.c.id.in_([one for one in wanted if one not in used])
+    for row in connection.execute(select(schema.addresses).where(unused)).all():
+        if row.address and not is_nobody(row.address):
+            mine = update(schema.addresses).where(schema.addresses.c.id == row.id)
+            connection.execute(mine.values(address=nobody_of(row.address)))
+
+
+def nobody_of(address: str) -> str:
+    """A text that stands for an address and is nobody's; its domain stays."""
+    return f"erased{secrets.token_hex(8)}@{domain_of(address)}"
+
+
+def is_nobody(address: str) -> bool:
+    """Whether an address is what an erased one was replaced by."""
+    return _NOBODY.match(address) is not None
 
 
 def _erase_said(connection: Connection, ids: Sequence[str], redaction: Redaction) -> None:
@@ -112,8 +151,8 @@ def _erase_said(connection: Connection, ids: Sequence[str], redaction: Redaction
             connection.execute(update(table).where(table.c.id == row.id).values(**said))
 
 
-def _erase_whole(connection: Connection, ids: Sequence[str], redaction: Redaction, *, now: int) -> None:
-    """Erase messages of which no unit is left that is not erased: they may be another tenant's too."""
+def _erase_whole(connection: Connection, ids: Sequence[str], redaction: Redaction, *, now: int) -> set[int]:
+    """Erase messages of which no unit is left that is not erased: they may be another tenant's too. Whose they were."""
     units, messages = schema.units, schema.messages
     left = exists().where(units.c.message == messages.c.id, units.c.erased_at.is_(None))
     chosen = select(messages.c.id, messages.c.mail_from_raw, messages.c.header_from, messages.c.mail_from)
@@ -135,6 +174,7 @@ def _erase_whole(connection: Connection, ids: Sequence[str], redaction: Redactio
         )
         mine = update(messages).where(messages.c.id == row.id)
         connection.execute(mine.values(mail_from=numbers[senders[row.mail_from]]))
+    return known
 
 
 def _nobody(address: str) -> str:
@@ -150,9 +190,12 @@ def erase_old_refusals_in(connection: Connection, one: Keeping, *, limit: int = 
         refusals.c.at < one.before,
         or_(refusals.c.recipient.is_not(None), refusals.c.mail_from.is_not(None)),
     )
-    ids = list(connection.scalars(select(refusals.c.id).where(due).limit(limit)))
+    rows = connection.execute(select(refusals.c.id, refusals.c.recipient, refusals.c.mail_from).where(due).limit(limit))
+    found = rows.all()
+    ids = [row.id for row in found]
     nothing = {"recipient": None, "mail_from": None, "reply": "", "helo": "", "client_ip": ""}
     connection.execute(update(refusals).where(refusals.c.id.in_(ids)).values(**nothing))
+    forget_unused_in(connection, {one for row in found for one in (row.recipient, row.mail_from) if one is not None})
     return len(ids)
 
 

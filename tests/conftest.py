@@ -15,6 +15,11 @@ import pytest
 import typer.main
 from hypothesis import settings
 
+from tests.servers.postgres import postgres
+
+# One server for a test process: each conftest that imported the fixture for itself would start another.
+__all__ = ["postgres"]
+
 # A slow machine is no bug: no example of a property test has a time limit of its own, only the whole test has (pyproject.toml).
 settings.register_profile("mailguard", deadline=None)
 settings.load_profile("mailguard")

@@ -11,11 +11,8 @@ import pytest
 
 from tests.dns_server import DnsServer
 from tests.servers.clamd import Clamd, installed, private_clamd
-from tests.servers.postgres import postgres
 from tests.servers.relay import Relay
 from tests.servers.sink_thread import SinkThread, running_sink
-
-__all__ = ["postgres"]
 
 ZONE: dict[str, dict[str, Any]] = {
     "sender.test": {

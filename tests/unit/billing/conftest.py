@@ -9,10 +9,8 @@ from sqlalchemy import Engine, event
 
 from mailguard.store import migrations
 from mailguard.store.engine import make_engine, parse_url
-from tests.servers.postgres import Postgres, postgres
+from tests.servers.postgres import Postgres
 from tests.unit.billing.walks import set_up
-
-__all__ = ["postgres"]
 
 
 class SetClock:

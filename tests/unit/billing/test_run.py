@@ -29,11 +29,9 @@ from mailguard.store.audit import AuditQuery, search
 from mailguard.store.db import Database
 from mailguard.store.invoices import MailboxRow
 from mailguard.store.schema_bill import invoices as invoice_table
-from tests.servers.postgres import Postgres, postgres
+from tests.servers.postgres import Postgres
 from tests.unit.billing.bill_world import a_plan
 from tests.unit.billing.provider import SELLER, Provider, at
-
-__all__ = ["postgres"]
 
 PLAN = a_plan(fee="31.00")
 BY_MAILBOX = a_plan(

@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.ledger_of import Clock, World
-from tests.servers.postgres import Postgres, postgres
-
-__all__ = ["postgres"]
+from tests.servers.postgres import Postgres
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])

@@ -12,9 +12,7 @@ from mailguard.store import migrations
 from mailguard.store.blobs import FileBlobStore
 from mailguard.store.db import Database
 from mailguard.store.ledger import Ledger
-from tests.servers.postgres import Postgres, postgres
-
-__all__ = ["postgres"]
+from tests.servers.postgres import Postgres
 
 BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 START = 1_790_000_000_000

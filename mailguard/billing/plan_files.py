@@ -203,8 +203,8 @@ class PlanTable(Table):
     currency: Annotated[str, AfterValidator(_currency)]
     monthly_fee: Money
     setup_fee: Money = ZERO
-    included_mailboxes: Allowance = None
-    included_messages: Allowance = None
+    included_mailboxes: Allowance = Field(None, validate_default=False)
+    included_messages: Allowance = Field(None, validate_default=False)
     mailbox_tiers: RatesTable | None = None
     message_tiers: RatesTable | None = None
     tax_rate: Percent

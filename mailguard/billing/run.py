@@ -7,7 +7,7 @@ once make one invoice, and numbers have no gaps: one that is not committed was n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
@@ -182,19 +182,20 @@ def _outcome(database: Transactions, name: str, contract: int, verdict: Verdict)
 
 
 def _without_contract(
-    database: Transactions, tenant: Tenant, period: Month, contracts: Iterable[Contract]
+    database: Transactions, tenant: Tenant, period: Month, contracts: Sequence[Contract]
 ) -> list[Outcome]:
     """A tenant that was there in the month, or used something in it, and owes nothing by any contract: never left out."""
     (used,) = database.read(lambda conn: usage(conn, period, tenant=tenant.id))
     there = tenant.created_at < period.end and (not tenant.removed_at or tenant.removed_at > period.start)
-    if not there and not used.billed_messages:
+    listed = bool(contracts)  # with why nothing is due by its contract
+    if not used.billed_messages and (listed or not there):
         return []
     later = [one.start for one in contracts if one.start >= first_of(period.name)]
     reason = (
         f"its contract begins on {min(later)}"
         if later
         else "its contract has ended"
-        if list(contracts)
+        if contracts
         else (f"add one with `mailguard contract add {tenant.name} --plan PLAN --start YYYY-MM-DD`")
     )
     return [

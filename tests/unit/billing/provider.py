@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, tzinfo
+from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from sqlalchemy.engine import Connection
 from mailguard.billing import agreements, run
 from mailguard.billing.agreements import Conditions
 from mailguard.billing.contract import Contract
+from mailguard.billing.credit_note import credit
 from mailguard.billing.document import Seller
 from mailguard.billing.frozen import document_of
 from mailguard.billing.invoice import Invoice, Party, ServiceLevel
@@ -154,9 +156,14 @@ class Provider:
 
     def bill(self, name: str, tenant: str = "acme") -> Invoice:
         """Bill a month; the tenant's invoice."""
-        (outcome,) = [one for one in self.run(name) if one.tenant == tenant]
+        (outcome,) = [one for one in self.run(name) if one.tenant == tenant and one.invoice]
         assert outcome.invoice is not None, outcome
         return document_of(outcome.invoice)
+
+    def credit(self, number: str, line: int, amount: str, why: str = "goodwill") -> Invoice:
+        """Give back some of a line; the credit note."""
+        work = credit(number, line, Decimal(amount), why=why, by="ann", seller=SELLER, zone=self.zone)
+        return document_of(self.database.write(work))
 
     def invoices(self) -> list[InvoiceRow]:
         """All documents."""

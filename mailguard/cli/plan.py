@@ -153,13 +153,15 @@ def term_text(term: int, renewal: int, notice: int) -> str:
 
 
 def _summary(plan: Plan) -> dict[str, object]:
+    from mailguard.billing.money import priced
+
     return {
         "name": plan.name,
         "hash": plan.hash,
         "description": plan.description,
         "currency": plan.currency,
-        "monthly_fee": f"{plan.monthly_fee:f}",
-        "setup_fee": f"{plan.setup_fee:f}",
+        "monthly_fee": f"{priced(plan.monthly_fee, plan.currency):f}",
+        "setup_fee": f"{priced(plan.setup_fee, plan.currency):f}",
         "included_mailboxes": plan.included_mailboxes,
         "included_messages": plan.included_messages,
     }
@@ -174,6 +176,6 @@ def _tiers(what: str, rates: Rates | None) -> list[tuple[str, str, str, str]]:
         return []
     per = f" per {rates.per:,}" if rates.per > 1 else ""
     return [
-        (what, "all further" if tier.up_to is None else f"{tier.up_to:,}", f"{tier.price:f}{per}", rates.scheme.value)
+        (what, "all further" if tier.up_to is None else f"{tier.up_to:,}", f"{tier.price:,f}{per}", rates.scheme.value)
         for tier in rates.tiers
     ]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY
 
+from mailguard.app.audit_head import AuditHeads
 from mailguard.app.filter import build_filter
 from mailguard.app.forgetting import Forgetting
 from mailguard.app.policy_record import PolicyRecord
@@ -251,6 +252,7 @@ class Relay:
             UpkeepJob("forget", 60.0, self._forget, single=True, error=ErrorKind.DATABASE),
             UpkeepJob("beat", WORKER_LEASE_MS / 5000, self._beat, error=ErrorKind.DATABASE),
             UpkeepJob("policies", poll, partial(asyncio.to_thread, self.filter.reload_if_changed)),
+            UpkeepJob("audit_head", 3600.0, AuditHeads(self.db).tell, single=True, error=ErrorKind.DATABASE),
             UpkeepJob("forgetting", 3600.0, forgetting.run, single=True, error=ErrorKind.DATABASE),
             UpkeepJob("policy_record", 5.0, self._policy_record.keep, error=ErrorKind.DATABASE),
             UpkeepJob("journal", 5.0, partial(self.journal.replay, self.db), error=ErrorKind.JOURNAL),

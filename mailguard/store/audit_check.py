@@ -67,7 +67,7 @@ class AuditReport:
 
 
 def verify_in(connection: Connection, *, noted: str = "") -> AuditReport:
-    """Check the whole log in one transaction: about 20 s per million entries. `noted`: a head's hash that was kept elsewhere."""
+    """Check the whole log in one transaction: one to two minutes per million entries. `noted`: a head's hash that was kept elsewhere."""
     walk = _Walk(noted.strip().lower())
     head = head_in(connection)
     for rows, texts in _pages(connection):

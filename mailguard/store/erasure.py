@@ -232,7 +232,6 @@ def finish_in(
     Raises ConflictError when mail of the person came meanwhile: then it is to be begun again.
     """
     ids = sorted(who.ids.values())
-    lock_head(connection)
     if person(connection, who.address).ids != who.ids or _mail_left(connection, who):
         raise ConflictError(f"mail to or from {who.address} came meanwhile; try again")
     lists = schema.list_entries
@@ -250,6 +249,7 @@ def finish_in(
     for text, number in who.ids.items():
         rows = schema.addresses
         connection.execute(update(rows).where(rows.c.id == number).values(address=instead.by_text[text]))
+    lock_head(connection)  # last of all locks, as for every entry; from here on nobody adds a text with the address
     texts = audit_texts_of(connection, who)
     erase_audit_texts(connection, texts, now=now)
     facts = {**detail, "list_entries": entries, "recipients": gone[0], "answers": gone[1], "refusals": refused}

@@ -18,7 +18,7 @@ from mailguard.core.clock import DAY, to_iso
 from mailguard.core.events import EventKind, State
 from mailguard.store import schema
 from mailguard.store.addresses import address_ids
-from mailguard.store.audit import ACTOR, AuditAction, AuditEntry
+from mailguard.store.audit import ACTOR, AuditAction, AuditEntry, lock_head
 from mailguard.store.erasure import (
     KEPT,
     erase_audit_texts,
@@ -201,6 +201,7 @@ def erase_old_refusals_in(connection: Connection, one: Keeping, *, limit: int = 
 
 def erase_old_audit_texts_in(connection: Connection, one: Keeping, *, now: int, limit: int = 500) -> int:
     """Addresses and reasons in audit entries about old mail; who acted stays. Recorded. How many texts."""
+    lock_head(connection)
     about_mail = or_(*(audit.c.action.startswith(noun, autoescape=True) for noun in _ABOUT_MAIL))
     rows = connection.execute(
         select(audit_subjects.c.entry, audit_subjects.c.number)

@@ -25,9 +25,9 @@ from mailguard.store.consistency import check_in
 from mailguard.store.refusals import Refusals
 from mailguard.store.schema_audit import metadata
 from tests.ledger_of import Clock, World
-from tests.unit.store.conftest import postgres, sqlite_template, url
+from tests.unit.store.conftest import sqlite_template, url
 
-__all__ = ["postgres", "sqlite_template", "url"]
+__all__ = ["sqlite_template", "url"]
 
 ZONE = ZoneInfo("Europe/Berlin")
 JOE = "joe@acme.test"

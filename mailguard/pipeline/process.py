@@ -31,6 +31,7 @@ from mailguard.pipeline.units import headers_block, new_message, new_unit
 from mailguard.policy.decide import settle
 from mailguard.store.blobs import BlobStore
 from mailguard.store.ledger import Ledger, NewUnit
+from mailguard.watch.probe_mark import MarkReader
 
 MAIL_LOOP = Reply(554, "5.4.6", "Mail loop: this message has been here before, or too often elsewhere")
 """RFC 5321 §6.3; the enhanced code is X.4.6 of RFC 3463, routing loop detected."""
@@ -66,7 +67,9 @@ class Pipeline:
         log: MailLog,
         metrics: Metrics,
         clock: Clock,
+        marks: MarkReader | None = None,
     ) -> None:
+        """`marks` recognises mail of `mailguard probe`; without it none is."""
         self._settings = settings
         self._judge = judge
         self._carry_out = carry_out
@@ -76,6 +79,7 @@ class Pipeline:
         self._log = log
         self._metrics = metrics
         self._clock = clock
+        self._marks = marks or MarkReader("")
 
     async def process(self, session: Session, envelope: Envelope, content: bytes) -> Reply:
         """The one reply to the message's data. Never raises: the unforeseen is 451, and a traceback in the log."""
@@ -111,7 +115,9 @@ class Pipeline:
         stage.ended("check")
 
         judgements, reply = self._decide(session, envelope, message, findings)
-        units = [self._unit(session, envelope, findings, judgement, received_at) for judgement in judgements]
+        units = [
+            self._unit(session, envelope, findings, judgement, received_at, content=content) for judgement in judgements
+        ]
         stage.ended("decide")
 
         blob = any(unit.state.keeps_body for unit in units)
@@ -169,8 +175,16 @@ class Pipeline:
         return judgement.settled(refusal)
 
     def _unit(
-        self, session: Session, envelope: Envelope, findings: Findings, judgement: Judgement, received_at: int
+        self,
+        session: Session,
+        envelope: Envelope,
+        findings: Findings,
+        judgement: Judgement,
+        received_at: int,
+        *,
+        content: bytes,
     ) -> NewUnit:
+        mark = self._marks.read(content, recipient=judgement.recipient.address, now=received_at)
         block = headers_block(
             session,
             envelope,
@@ -187,6 +201,7 @@ class Pipeline:
             retention=self._directory().lifetime(judgement.recipient.tenant, self._settings.retention),
             first_rescan=self._settings.first_rescan,
             instance=self._settings.instance,
+            probe_mark=mark.id if mark else "",
         )
 
     def _received(self, session: Session, envelope: Envelope, message: Message) -> None:

@@ -58,8 +58,9 @@ def new_unit(
     retention: int,
     first_rescan: int,
     instance: str,
+    probe_mark: str = "",
 ) -> NewUnit:
-    """One recipient's unit as it begins.
+    """One recipient's unit as it begins. `probe_mark`: the id of the mark by which it is a mail of `mailguard probe`.
 
     In milliseconds: `retention` is how long it may wait in the queue; after `first_rescan` it is scanned again, if held.
     """
@@ -77,6 +78,8 @@ def new_unit(
         holder=instance if state is State.FORWARDING else "",
         queue=QueueEntry(RESCAN, received_at + first_rescan, received_at + retention) if state is State.HELD else None,
         detail={"reply": str(decision.reply)} if not decision.action.accepts else {},
+        probe=bool(probe_mark),
+        probe_mark=probe_mark,
     )
 
 

@@ -70,6 +70,8 @@ class NewUnit:
     detail: Mapping[str, object] = field(default_factory=dict)
     probe: bool = False
     """Whether the mail is of `mailguard probe`: it is never billed."""
+    probe_mark: str = ""
+    """The id of the mark that says so, which is believed once; empty: `probe` alone says it."""
 
 
 @dataclass(frozen=True, slots=True)

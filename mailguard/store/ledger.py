@@ -8,6 +8,7 @@ and changes nothing, so whoever repeats one after an unknown outcome learns that
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import Boolean, Connection, and_, bindparam, delete, insert, or_, select, update
@@ -23,6 +24,7 @@ from mailguard.store.engine import DRIVER_ERRORS, is_duplicate
 from mailguard.store.findings import findings_to_json
 from mailguard.store.intents import QUEUED, Fences, Move, NewMessage, NewUnit, QueueEntry
 from mailguard.store.leases import WORKER
+from mailguard.store.probe_marks import take_mark_in
 from mailguard.store.statements import inserting, run, run_many
 from mailguard.store.texts import clean, to_json
 
@@ -90,6 +92,7 @@ def begin_in(connection: Connection, message: NewMessage, units: Sequence[NewUni
             raise ValueError(f"a unit cannot begin as {unit.state} before its body is stored")
     ids = address_ids(connection, addresses_of(message, units))
     at = now(connection)
+    units = [_marked_once(connection, message.id, unit, at) for unit in units]
     try:
         run(connection, _ADD_MESSAGE, _message_row(message, ids))
         run_many(connection, _ADD_UNIT, [_unit_row(message, unit, ids, at) for unit in units])
@@ -102,6 +105,13 @@ def begin_in(connection: Connection, message: NewMessage, units: Sequence[NewUni
     if queued:
         run_many(connection, _ADD_TO_QUEUE, queued)
     return {row["unit"]: row["fence"] for row in queued}
+
+
+def _marked_once(connection: Connection, message: str, unit: NewUnit, at: int) -> NewUnit:
+    """The unit; as an ordinary mail's, when its mark as the probe's was used before."""
+    if not unit.probe_mark or take_mark_in(connection, unit.probe_mark, unit=unit_id(message, unit.number), at=at):
+        return unit
+    return replace(unit, probe=False)
 
 
 def _message_row(message: NewMessage, ids: Mapping[str, int]) -> dict[str, Any]:

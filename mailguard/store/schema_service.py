@@ -17,7 +17,7 @@ from sqlalchemy import (
 
 from mailguard.store.schema import metadata
 
-__all__ = ["complaints", "maintenance_windows", "metadata", "probes", "release_requests"]
+__all__ = ["complaints", "maintenance_windows", "metadata", "probe_marks", "probes", "release_requests"]
 
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
@@ -40,6 +40,16 @@ probes = Table(
     sqlite_autoincrement=True,
 )
 """What `mailguard probe` saw, one row a run, from wherever it ran."""
+
+probe_marks = Table(
+    "probe_marks",
+    metadata,
+    Column("id", String(64), primary_key=True),  # of the mail, as its mark says
+    Column("at", BigInteger, nullable=False),
+    Column("unit", String(32), nullable=False),
+    Index("ix_probe_marks_at", "at"),
+)
+"""Marks of the probe's mails that were counted: each once. A row may go when its mark is too old to be believed."""
 
 maintenance_windows = Table(
     "maintenance_windows",

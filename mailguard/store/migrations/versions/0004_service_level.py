@@ -32,6 +32,14 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_table(
+        "probe_marks",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("unit", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_probe_marks")),
+    )
+    op.create_index("ix_probe_marks_at", "probe_marks", ["at"])
+    op.create_table(
         "maintenance_windows",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("tenant", ID, nullable=True),

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, Table, select
 from sqlalchemy.engine import Connection
 
-from mailguard.core.address import domain_of
+from mailguard.core.address import domain_of, local_part_of
 from mailguard.core.mailbox import mailboxes
 from mailguard.store import schema
 from mailguard.store.forms import lookup_form
@@ -43,7 +43,12 @@ class MailboxRules:
         meant = [one.key for one in mailboxes(address, domain=home, separators=self.separators)]
         # As at the door: without what the sender added, unless only the whole address is known.
         key = next((key for keys in (self.listed, self.known) for key in meant if key in keys), meant[0])
-        return self.listed.get(key) or self.known.get(key) or self.listed.get(f"@{home}") or key
+        return self.listed.get(key) or self._at_home(self.known.get(key, "")) or self.listed.get(f"@{home}") or key
+
+    def _at_home(self, mailbox: str) -> str:
+        """A mailbox as a directory names it: an address of an alias is that of the domain behind it."""
+        domain = lookup_form(domain_of(mailbox))
+        return mailbox if domain is None else f"{local_part_of(mailbox)}@{self.homes.get(domain, domain)}"
 
 
 def rules_of(conn: Connection, tenants: Collection[int]) -> dict[int, MailboxRules]:

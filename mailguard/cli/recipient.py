@@ -323,4 +323,5 @@ def _answer_json(address: str, answer: ServerAnswer) -> dict[str, object]:
         "counts_until": to_iso(answer.expires_at),
         "forgotten_at": to_iso(answer.forget_at),
         "reply": answer.reply,
+        "mailbox": answer.mailbox or None,
     }

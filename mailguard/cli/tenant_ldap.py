@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from mailguard.store.tenants import TenantRecord
 
+_ATTRIBUTE = re.compile(r"(?=.{1,64}$)(?:[A-Za-z][A-Za-z0-9-]*|\d+(?:\.\d+)+)")
+"""An attribute's name or its OID (RFC 4512 §2.5)."""
 DEFAULT_FILTER = "(|(mail={address})(proxyAddresses=smtp:{address}))"
 
 
@@ -55,6 +58,15 @@ def ldap(
         bool | None,
         typer.Option("--starttls/--no-starttls", help="TLS on ldap://, the default.", show_default=False),
     ] = None,
+    mailbox_attribute: Annotated[
+        str | None,
+        typer.Option(
+            "--mailbox-attribute",
+            metavar="NAME",
+            help="The attribute that names the mailbox an address is billed as, such as mail or uid. Empty: none.",
+            show_default=False,
+        ),
+    ] = None,
     off: Annotated[bool, typer.Option("--off", help="Forget the directory server.")] = False,
     try_: Annotated[
         str | None, typer.Option("--try", metavar="ADDRESS", help="Then ask it for an address.", show_default=False)
@@ -80,6 +92,7 @@ def ldap(
         "bind_dn": bind_dn,
         "password": password,
         "starttls": starttls,
+        "mailbox_attribute": mailbox_attribute,
     }
     changes = {field: value for field, value in given.items() if value is not None}
     if off and changes:
@@ -97,11 +110,13 @@ def ldap(
         record = cli.write(work)
     found = _try(cli, record, try_) if try_ else None
     if json:
-        print_json({**_as_json(record.tenant.ldap), **({"tried": try_, "found": found} if try_ else {})})
+        tried = {"tried": try_, "found": found is not None, "mailbox": found or None} if try_ else {}
+        print_json({**_as_json(record.tenant.ldap), **tried})
         return
     _print(record)
     if try_:
-        say(f"{try_} is {'in' if found else 'not in'} the directory")
+        billed = f", and billed as {found}" if found else ""
+        say(f"{try_} is {'not in' if found is None else 'in'} the directory{billed}")
 
 
 def _checked(record: TenantRecord, changes: dict[str, str | bool]) -> LdapLookup:
@@ -123,17 +138,24 @@ def _checked(record: TenantRecord, changes: dict[str, str | bool]) -> LdapLookup
         wrong.add(
             Problem("--password", "must be secret:file:PATH or secret:env:NAME, since it is kept in the database")
         )
+    if lookup.mailbox_attribute and not _ATTRIBUTE.fullmatch(lookup.mailbox_attribute):
+        wrong.add(
+            Problem("--mailbox-attribute", f"{lookup.mailbox_attribute!r} is not an attribute's name such as mail")
+        )
     if bool(lookup.password) != bool(lookup.bind_dn):
         wrong.add(Problem("--bind-dn", "goes with --password"))
     wrong.raise_any()
     return lookup
 
 
-def _try(cli: Cli, record: TenantRecord, address: str) -> bool:
-    """Ask the directory. Raises NotFoundError when there is none, UnavailableError when it does not answer."""
+def _try(cli: Cli, record: TenantRecord, address: str) -> str | None:
+    """The mailbox that the directory names for an address, empty when it names none; None when it does not know the address.
+
+    Raises NotFoundError when there is no directory, UnavailableError when it does not answer.
+    """
     from mailguard.core.address import domain_of
     from mailguard.core.mailbox import mailboxes
-    from mailguard.delivery.ldap_lookup import LdapLookups
+    from mailguard.delivery.ldap_lookup import LdapLookups, mailbox_named
     from mailguard.net.ldap import LdapError
 
     lookup, tenant = record.tenant.ldap, record.tenant
@@ -141,11 +163,15 @@ def _try(cli: Cli, record: TenantRecord, address: str) -> bool:
         raise NotFoundError(f"nothing is known of {tenant.name}'s directory server; give --url and --base")
     from mailguard.app.wiring import ldap_lookups
 
-    async def ask() -> bool:
+    async def ask() -> str | None:
         lookups: LdapLookups = ldap_lookups(cli.settings)
         try:
             meant = mailboxes(address, domain=domain_of(address), separators=tenant.separators)
-            return any([await lookups.finds(lookup, mailbox.address) for mailbox in meant])
+            for mailbox in meant:
+                found = await lookups.find(lookup, mailbox.address)
+                if found is not None:
+                    return mailbox_named(found)
+            return None
         finally:
             lookups.close()
 
@@ -167,6 +193,7 @@ def _as_json(lookup: LdapLookup | None) -> dict[str, object]:
         "bind_dn": lookup.bind_dn,
         "password": lookup.password,
         "starttls": lookup.starttls,
+        "mailbox_attribute": lookup.mailbox_attribute or None,
     }
 
 
@@ -182,5 +209,6 @@ def _print(record: TenantRecord) -> None:
             "filter": lookup.filter,
             "as": lookup.bind_dn or "anybody",
             "password": lookup.password,
+            "billed by": lookup.mailbox_attribute,
         }
     )

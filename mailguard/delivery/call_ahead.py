@@ -181,7 +181,8 @@ class CallAhead:
     def _heard(self, mailbox: Mailbox, domain: Domain, asked: Asked) -> Heard:
         own = asked.answers[0]
         said = meaning(own)
-        answers = {} if said is None else {mailbox.key: self._answer(said, own)}
+        named = asked.mailboxes[0] if asked.mailboxes else ""
+        answers = {} if said is None else {mailbox.key: self._answer(said, own, named)}
         if len(asked.answers) > 1:
             probe = asked.answers[1]
             match meaning(probe):
@@ -193,14 +194,15 @@ class CallAhead:
                     answers[f"@{domain.name}"] = self._answer(Said.REFUSES_UNKNOWN, probe)
         return answers
 
-    def _answer(self, said: Said, answer: Answer) -> ServerAnswer:
+    def _answer(self, said: Said, answer: Answer, mailbox: str = "") -> ServerAnswer:
         settings, now = self._settings, self._clock()
         good = settings.positive
         counts = {Said.KNOWN: good, Said.REFUSES_UNKNOWN: good, Said.ACCEPTS_ANY: settings.accepts_any}
         until = now + counts.get(said, settings.negative)
         keeps = said in (Said.KNOWN, Said.ACCEPTS_ANY)
         reply = str(answer.reply) if answer.reply else answer.detail
-        return ServerAnswer(said, now, until, max(until, now + settings.remembered) if keeps else until, reply)
+        forget_at = max(until, now + settings.remembered) if keeps else until
+        return ServerAnswer(said, now, until, forget_at, reply, mailbox)
 
     def _tell(self, mailbox: Mailbox, domain: Domain, asked: Asked, heard: Heard, seconds: float) -> None:
         own, server = heard.get(mailbox.key), heard.get(f"@{domain.name}")

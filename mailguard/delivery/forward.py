@@ -54,10 +54,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a next hop (`next_hop`, empty when none was reached) said to each recipient, in their order."""
+    """What a next hop (`next_hop`, empty when none was reached) said to each recipient, in their order.
+
+    `mailboxes`: those that a directory names for them, where one was asked; empty for none.
+    """
 
     answers: tuple[Answer, ...]
     next_hop: str = ""
+    mailboxes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

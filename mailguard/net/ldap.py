@@ -1,6 +1,6 @@
 """A small LDAP client (RFC 4511): bind, and ask whether a search finds anything. One connection, kept open, one question at a time.
 
-Nothing is read of the entries: what we want to know is whether there is one.
+Of an entry no more is read than one attribute, where that is asked for.
 """
 
 from __future__ import annotations
@@ -40,6 +40,14 @@ class LdapServer:
     password: str = field(default="", repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found: the values of the attribute that was asked for, none when `several` entries were found."""
+
+    values: tuple[str, ...] = ()
+    several: bool = False
+
+
 def parse_url(url: str) -> tuple[str, int, bool]:
     """Host, port and whether TLS of `ldap://HOST[:PORT]` or `ldaps://HOST[:PORT]`. Raises ValueError saying what is allowed."""
     parts = urlsplit(url)
@@ -65,9 +73,16 @@ class LdapClient:
 
     async def finds(self, base: str, query: bytes) -> bool:
         """Whether a search below `base` with the encoded filter `query` finds an entry. Raises LdapError."""
+        return await self.find(base, query) is not None
+
+    async def find(self, base: str, query: bytes, attribute: str = "") -> Found | None:
+        """What a search below `base` with the encoded filter `query` finds, with the values of an attribute if one is named.
+
+        None when there is no entry. Values that are no text are given in hexadecimal digits. Raises LdapError.
+        """
         try:
             async with asyncio.timeout(self._timeout), self._turn:
-                return await self._finds(base, query)
+                return await self._find(base, query, attribute)
         except TimeoutError as error:
             raise LdapError(f"no answer within {self._timeout:g} s") from error
         except (OSError, EOFError, BerError) as error:  # ssl.SSLError is an OSError
@@ -82,11 +97,11 @@ class LdapClient:
                 writer.write(self._message(element(_UNBIND, b"")))
                 writer.close()
 
-    async def _finds(self, base: str, query: bytes) -> bool:
+    async def _find(self, base: str, query: bytes, attribute: str) -> Found | None:
         """Search; after any failure the connection is dropped: it may be out of step, or nobody's for want of a bind."""
         kept = self._streams is not None
         try:
-            return await self._search(base, query)
+            return await self._search(base, query, attribute)
         except (OSError, EOFError):
             self._drop()
             if not kept:
@@ -95,37 +110,39 @@ class LdapClient:
             self._drop()
             raise
         try:  # it was kept open, and the server has closed it meanwhile
-            return await self._search(base, query)
+            return await self._search(base, query, attribute)
         except BaseException:
             self._drop()
             raise
 
-    async def _search(self, base: str, query: bytes) -> bool:
+    async def _search(self, base: str, query: bytes, attribute: str) -> Found | None:
         reader, _ = self._streams or await self._connect()
-        # subtree, never dereference, one entry at most, no attributes (RFC 4511 §4.5.1.8: "1.1")
+        # Subtree, never dereference. No attributes (RFC 4511 §4.5.1.8: "1.1") and one entry at most, or the one attribute, and
+        # two entries to see whether it is that of one alone.
         request = b"".join(
             (
                 octets(base.encode()),
                 integer(2, tag=0x0A),
                 integer(0, tag=0x0A),
-                integer(1),
+                integer(2 if attribute else 1),
                 integer(max(1, round(self._timeout))),
                 element(0x01, b"\x00"),
                 query,
-                element(0x30, octets(b"1.1")),
+                element(0x30, octets(attribute.encode() or b"1.1")),
             )
         )
         number = self._send(element(_SEARCH, request))
-        found = False
+        found: list[tuple[str, ...]] = []
         while True:
             tag, content = await self._answer(reader, number)
             if tag == _ENTRY:
-                found = True
+                found.append(_values(content) if attribute else ())
             elif tag == _SEARCH_DONE:
                 code, text = _result(content)
-                if code in (_SUCCESS, _SIZE_LIMIT_EXCEEDED):
-                    return found or code == _SIZE_LIMIT_EXCEEDED
-                raise LdapError(f"the search failed with result {code} {text}".rstrip())
+                if code not in (_SUCCESS, _SIZE_LIMIT_EXCEEDED):
+                    raise LdapError(f"the search failed with result {code} {text}".rstrip())
+                several = len(found) > 1 or code == _SIZE_LIMIT_EXCEEDED
+                return Found(() if several else found[0], several) if found or several else None
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         server = self._server
@@ -183,3 +200,25 @@ def _result(content: bytes) -> tuple[int, str]:
     if len(parts) < 3 or parts[0][0] != 0x0A:
         raise BerError("not an LDAP result")
     return read_integer(parts[0][1]), sanitise(parts[2][1].decode("utf-8", "replace"))
+
+
+def _values(content: bytes) -> tuple[str, ...]:
+    """The values of all attributes of a SearchResultEntry (RFC 4511 §4.5.2), in order."""
+    found = []
+    for tag, attributes in list(elements(content))[1:2]:
+        if tag != 0x30:
+            raise BerError("not an LDAP entry")
+        for _, attribute in elements(attributes):
+            parts = list(elements(attribute))
+            if len(parts) != 2:
+                raise BerError("not an LDAP attribute")
+            found += [value for _, value in elements(parts[1][1])]
+    return tuple(sorted(map(_text, found)))
+
+
+def _text(value: bytes) -> str:
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return value.hex()
+    return text if text.isprintable() else value.hex()

@@ -34,6 +34,7 @@ def set_ldap(conn: Connection, *, tenant: str, lookup: LdapLookup | None) -> Ten
                 bind_dn=lookup.bind_dn,
                 password=lookup.password,
                 starttls=lookup.starttls,
+                mailbox_attribute=lookup.mailbox_attribute,
             )
         )
     forget(conn, tenant=tenant)

@@ -37,13 +37,17 @@ class Said(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServerAnswer:
-    """One answer. Times in milliseconds UTC; from `expires_at` on it is asked anew, from `forget_at` on it is gone."""
+    """One answer. Times in milliseconds UTC; from `expires_at` on it is asked anew, from `forget_at` on it is gone.
+
+    `mailbox`: the one that a directory named for the address, which is billed in its stead; empty for none.
+    """
 
     said: Said
     checked_at: int
     expires_at: int
     forget_at: int
     reply: str = ""
+    mailbox: str = ""
 
 
 Key = tuple[int, str]
@@ -105,13 +109,14 @@ def keep(conn: Connection, answers: Mapping[Key, ServerAnswer]) -> None:
             "expires_at": answer.expires_at,
             "forget_at": answer.forget_at,
             "reply": clean(answer.reply),
+            "mailbox": clean(answer.mailbox, 320),
         }
         for (tenant, key), answer in sorted(answers.items())  # in one order everywhere: no deadlock between processes
     ]
     insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
     statement = insert(verifications)
     new = statement.excluded
-    names = ("result", "checked_at", "expires_at", "forget_at", "reply")
+    names = ("result", "checked_at", "expires_at", "forget_at", "reply", "mailbox")
     conn.execute(
         statement.on_conflict_do_update(
             index_elements=["tenant", "address"],
@@ -159,4 +164,5 @@ def _answer(row: Row[Any]) -> ServerAnswer:
         row.expires_at,
         row.forget_at,
         row.reply,
+        row.mailbox,
     )

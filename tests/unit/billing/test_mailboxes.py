@@ -83,6 +83,12 @@ def test_of_an_address_that_is_only_listed_whole_the_whole_counts() -> None:
     assert rules.mailbox_of("new-shop@x.test") == "new@x.test"  # nobody knows it: as with the others
 
 
+def test_a_mailbox_that_the_directory_names_by_an_alias_is_that_of_its_domain() -> None:
+    rules = MailboxRules("+", {"alias.test": "x.test"}, {}, {"info@x.test": "ann@alias.test", "joe@x.test": "jdoe"})
+    assert rules.mailbox_of("info@alias.test") == "ann@x.test"
+    assert rules.mailbox_of("joe+1@x.test") == "jdoe"
+
+
 def test_all_of_a_domain_may_be_one_mailbox() -> None:
     rules = MailboxRules("+", {}, {"@y.test": "office@x.test", "ann@y.test": "ann@x.test", "bob@y.test": ""})
     assert rules.mailbox_of("anything@y.test") == "office@x.test"

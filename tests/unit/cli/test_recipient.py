@@ -299,7 +299,7 @@ def test_a_directory_server_is_set_shown_changed_and_forgotten(mailguard: Run) -
     shown = ldap(mailguard, "--json").json
     assert shown == {
         "url": "ldaps://dc.client.test", "base": "dc=client,dc=test", "filter": "(mail={address})", "bind_dn": "cn=reader",
-        "password": "secret:env:LDAP", "starttls": True,
+        "password": "secret:env:LDAP", "starttls": True, "mailbox_attribute": None,
     }  # fmt: skip
     assert mailguard("tenant", "set", "acme", "--verify", "ldap").code == 0
     done = ldap(mailguard, "--off")
@@ -336,6 +336,9 @@ def test_a_directory_server_can_be_tried(mailguard: Run, monkeypatch: pytest.Mon
         assert done.code == 0, done.err
         assert "joe+x@client.test is in the directory" in ldap(mailguard, "--try", "joe+x@client.test").out
         assert ldap(mailguard, "--try", "eve@client.test", "--json").json["found"] is False
+        assert ldap(mailguard, "--mailbox-attribute", "u id").code == 2
+        done = ldap(mailguard, "--mailbox-attribute", "uid", "--try", "joe+x@client.test")
+        assert "joe+x@client.test is in the directory, and billed as u0" in done.out
         monkeypatch.delenv("LDAP_PASSWORD")
         assert "LDAP_PASSWORD" in ldap(mailguard, "--try", "joe@client.test").err
         monkeypatch.setenv("LDAP_PASSWORD", PASSWORD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailguard.net.ber import BerError, element, elements, header, integer, octets, read_integer
-from mailguard.net.ldap import MESSAGE_LIMIT, LdapClient, LdapError, LdapServer, parse_url
+from mailguard.net.ldap import MESSAGE_LIMIT, Found, LdapClient, LdapError, LdapServer, _values, parse_url
 from mailguard.net.ldap_filter import FilterError, parse_filter
 from tests.servers.slapd import BASE, BIND_DN, PASSWORD, Slapd, program, running_slapd
 
@@ -67,6 +68,42 @@ async def test_a_search_finds_or_not(slapd: Slapd, query: str, address: str, fou
     client = asking(plain(slapd))
     assert await finds(client, address, query) is found
     client.close()
+
+
+async def test_an_attribute_of_the_entry_is_read_if_it_is_the_only_one(slapd: Slapd) -> None:
+    client = asking(plain(slapd))
+
+    async def find(query: str, attribute: str) -> Found | None:
+        return await client.find(BASE, parse_filter(query).encode({"address": "joe@client.test"}), attribute)
+
+    assert await find("(mail={address})", "uid") == Found(("u0",))
+    assert await find("(mail={address})", "") == Found()
+    assert await find("(mail={address})", "manager") == Found()
+    assert await find("(mail={address})", "objectClass") == Found(("inetOrgPerson",))
+    assert await find("(mail=*)", "uid") == Found(several=True)
+    assert await find("(mail=nobody)", "uid") is None
+
+
+def entry(*attributes: tuple[bytes, ...]) -> bytes:
+    """The content of a SearchResultEntry."""
+    return octets(b"uid=x") + element(
+        0x30,
+        b"".join(
+            element(0x30, octets(name) + element(0x31, b"".join(map(octets, values)))) for name, *values in attributes
+        ),
+    )
+
+
+def test_values_that_are_no_text_are_digits() -> None:
+    assert _values(entry((b"mail", b"b@x.test", b"a@x.test"))) == ("a@x.test", "b@x.test")
+    assert _values(entry((b"objectGUID", b"\xff\x00"), (b"uid", b"a\nb"))) == ("610a62", "ff00")
+    assert _values(entry()) == ()
+
+
+@given(st.binary(max_size=60))
+def test_nonsense_for_an_entry_raises_a_ber_error_or_nothing(content: bytes) -> None:
+    with contextlib.suppress(BerError):
+        assert all(isinstance(value, str) for value in _values(content))
 
 
 @pytest.mark.parametrize("how", ["ldaps", "starttls"])

@@ -335,3 +335,8 @@ class PlanFiles(ReloadedFiles):
     def plans(self) -> dict[str, Plan]:
         """All plans by name."""
         return dict(self._plans)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The hashes of all plans by name."""
+        return {name: plan.hash for name, plan in self._plans.items()}

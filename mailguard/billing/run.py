@@ -26,6 +26,7 @@ from mailguard.core.errors import ConfigError, ConflictError
 from mailguard.store import contracts as contract_rows
 from mailguard.store import invoices
 from mailguard.store.audit import AuditAction, AuditEntry, append_in
+from mailguard.store.bill_record import record_closings_in
 from mailguard.store.db import now
 from mailguard.store.invoices import ChargeRow, InvoiceRow, MailboxRow
 from mailguard.store.tenants import list_tenants
@@ -100,6 +101,7 @@ def run(
     """
     sources.seller.check()
     close_month(database.write, period, zone=sources.zone)
+    database.write(lambda conn: record_closings_in(conn, actor=by))
     found = _Found()
     for one in database.read(lambda conn: _tenants(conn, tenant)):
         _look_at(database, one, period, sources, found)

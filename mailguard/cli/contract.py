@@ -77,6 +77,7 @@ def add(
     from mailguard.billing.invoice import Party
     from mailguard.store import forms, tenants
     from mailguard.store.audit import AuditAction
+    from mailguard.store.bill_record import record_plans_in
 
     cli, who = cli_of(context), actor_name(actor)
     name, first = forms.tenant_name(tenant), day(start, option="--start")
@@ -104,6 +105,7 @@ def add(
         )
         if record.plan != chosen.name:
             tenants.set_tenant(conn, name=name, plan=chosen.name)
+        record_plans_in(conn, files.hashes, actor=who)
         _record(
             conn, AuditAction.CONTRACT_ADD, contract, actor=who, why=why, detail={"plan": chosen.name, "start": first}
         )
@@ -160,13 +162,15 @@ def change(
     from mailguard.billing import agreements
     from mailguard.store import tenants
     from mailguard.store.audit import AuditAction
+    from mailguard.store.bill_record import record_plans_in
 
     cli, who = cli_of(context), actor_name(actor)
     first = day(start, option="--from")
     fee = amount(price, option="--price") if price is not None else None
     if plan is None and fee is None:
         raise ConfigError([Problem("contract change", "give --plan, --price, or both")])
-    chosen = plans_of(cli).find(plan) if plan is not None else None
+    files = plans_of(cli)
+    chosen = files.find(plan) if plan is not None else None
 
     def work(conn: Connection) -> tuple[str, Contract]:
         name, contract = _contract(conn, tenant)
@@ -177,6 +181,7 @@ def change(
         changed = agreements.change(conn, contract, name=name, plan=agreed, start=first, now=cli.now(conn))
         if chosen is not None and not _is_removed(conn, name):
             tenants.set_tenant(conn, name=name, plan=chosen.name)
+        record_plans_in(conn, files.hashes, actor=who)
         detail = {"plan": agreed.name, "monthly_fee": f"{agreed.monthly_fee:f}", "from": first}
         _record(conn, AuditAction.CONTRACT_CHANGE, changed, actor=who, why=why, detail=detail)
         return name, changed

@@ -133,6 +133,20 @@ def test_a_contract_is_added_shown_changed_and_cancelled(world: World, mailguard
     assert actions == ["contract.add"] + ["contract.change"] * 3 + ["contract.cancel"] * 2
 
 
+def test_changed_plans_and_closed_months_are_in_the_audit_log_once(signed: Run, plans: Path) -> None:
+    (plans / "gold.yaml").write_text(GOLD.replace("31.00", "99.00"))
+    signed("contract", "change", "acme", "--from", "2025-03-01", "--plan", "gold")
+    for _ in range(2):
+        signed("bill", "run", "--month", "2025-01", "--no-pdf")
+    plan_changes = signed("audit", "list", "--action", "plan", "--json").json
+    assert [entry["subject"] for entry in plan_changes] == ["gold", "silver", "gold"]
+    assert plan_changes[2]["detail"]["hash"][0] == plan_changes[0]["detail"]["hash"][1]
+    assert [entry["subject"] for entry in signed("audit", "list", "--action", "bill.close", "--json").json] == [
+        "2025-01"
+    ]
+    assert signed("audit", "verify").code == 0
+
+
 def test_a_month_is_billed_and_its_invoice_shown_in_every_form(signed: Run, tmp_path: Path) -> None:
     ran = signed("bill", "run", "--month", "2025-01", "--json").json
     (one,) = ran["invoices"]

@@ -30,6 +30,7 @@ from mailguard.app.wiring import (
 )
 from mailguard.billing.closing import advance
 from mailguard.billing.months import time_zone
+from mailguard.billing.plan_files import PlanFiles
 from mailguard.config import Settings
 from mailguard.core.clock import DAY, MINUTE, SECOND, system_clock
 from mailguard.core.envelope import MailOptions
@@ -221,7 +222,9 @@ class Relay:
             observer=MetricsObserver(self.metrics),
             clock=clock,
         )
-        self._policy_record = PolicyRecord(self.db, self.filter, node=instance)
+        self._policy_record = PolicyRecord(
+            self.db, self.filter, PlanFiles(settings.policies.path / "plans"), node=instance
+        )
         self.upkeep = Upkeep(self._jobs(blobs), leases=self.leases, holder=instance, metrics=self.metrics)
 
     def _current(self) -> Directory:

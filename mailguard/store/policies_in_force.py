@@ -1,4 +1,4 @@
-"""Which profiles and rules the relay filters by, so that a change of them is in the audit log once, whoever notices it first."""
+"""Which profiles, rules and plans are in force, so that a change of them is in the audit log once, whoever notices it first."""
 
 from __future__ import annotations
 
@@ -11,32 +11,43 @@ from mailguard.store.audit import AuditAction, AuditEntry, append_in, canonical,
 from mailguard.store.schema import meta
 
 RULES = "rules"
-"""The name that stands for the content rules; no profile has a file of that name in its place."""
+"""The name that stands for the content rules."""
+PROFILE, PLAN = "profile ", "plan "
+"""What comes before the names of the others."""
 _KEY = "policies_in_force"
 
 
-def record_policies_in(connection: Connection, hashes: Mapping[str, str], *, actor: str, node: str) -> int:
-    """Record what is in force now, as hashes by `profile NAME` or RULES, where it differs from what was; how many changed.
+def record_policies_in(
+    connection: Connection, hashes: Mapping[str, str], *, actor: str, node: str, unknown: str = ""
+) -> int:
+    """Record what is in force now, as hashes by `profile NAME`, `plan NAME` or RULES, where it differs from what was; how many.
 
-    `node` names the worker that noticed. Nodes whose files differ record each other's as changes: which then shows.
+    `unknown`: of names that begin so it is not known what is in force, so they stay. `node` names the worker that noticed. Nodes whose files differ record each other's as changes: which then shows.
     """
     lock_head(connection)  # of several that notice the same at once, the first records it
     found = connection.scalar(select(meta.c.value).where(meta.c.key == _KEY))
     before: dict[str, str] = json.loads(found or "{}")
+    now = {**{name: kept for name, kept in before.items() if unknown and name.startswith(unknown)}, **hashes}
     entries = [
         AuditEntry(
-            AuditAction.POLICY_RULES if name == RULES else AuditAction.POLICY_CHANGE,
+            _action(name),
             actor,
-            subject=name.removeprefix("profile "),
-            detail={"hash": [before.get(name), hashes.get(name)], "node": node},
+            subject=name.removeprefix(PROFILE).removeprefix(PLAN),
+            detail={"hash": [before.get(name), now.get(name)], "node": node},
         )
-        for name in sorted(before.keys() | hashes.keys())
-        if before.get(name) != hashes.get(name)
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
     ]
     if not entries:
         return 0
-    value = canonical(dict(hashes))
+    value = canonical(now)
     if not connection.execute(update(meta).where(meta.c.key == _KEY).values(value=value)).rowcount:
         connection.execute(insert(meta).values(key=_KEY, value=value))
     append_in(connection, *entries)
     return len(entries)
+
+
+def _action(name: str) -> AuditAction:
+    if name == RULES:
+        return AuditAction.POLICY_RULES
+    return AuditAction.PLAN_CHANGE if name.startswith(PLAN) else AuditAction.POLICY_CHANGE

@@ -13,8 +13,8 @@ from mailguard.store.policies_in_force import RULES, record_policies_in
 from tests.unit.store.conftest import OpenDatabase
 
 
-def record(hashes: Mapping[str, str]) -> partial[int]:
-    return partial(record_policies_in, hashes=hashes, actor="relay", node="w1")
+def record(hashes: Mapping[str, str], *, unknown: str = "") -> partial[int]:
+    return partial(record_policies_in, hashes=hashes, actor="relay", node="w1", unknown=unknown)
 
 
 def recorded(db: Database) -> list[tuple[str, str, object]]:
@@ -38,3 +38,10 @@ async def test_what_changed_is_recorded_once(open_db: OpenDatabase) -> None:
         ("policy.change", "strict", ["b", None]),
         ("policy.rules", "rules", ["r", "r2"]),
     ]
+
+
+async def test_plans_that_cannot_be_read_are_not_taken_for_removed(db: Database) -> None:
+    await db.write(record({"plan basic": "p", "profile default": "a"}))
+    assert await db.write(record({"profile default": "b"}, unknown="plan ")) == 1
+    assert await db.write(record({"profile default": "b"})) == 1
+    assert recorded(db)[-2:] == [("policy.change", "default", ["a", "b"]), ("plan.change", "basic", ["p", None])]

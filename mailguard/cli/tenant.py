@@ -256,14 +256,18 @@ app.command("ldap")(ldap)
 @app.command("remove")
 def remove(context: typer.Context, *, name: Name, force: Force = False, why: Why = "", actor: Actor = "") -> None:
     """Take a tenant and its domains out of service. Its past stays: ledger, trace and usage still know it."""
+    from mailguard.billing.closing import catch_up, keep_mailboxes_of
+    from mailguard.cli.billing_values import zone_of
     from mailguard.store import forms, tenants
     from mailguard.store.audit import AuditAction, AuditEntry, append_in
 
     cli, who = cli_of(context), actor_name(actor)
     key = forms.tenant_name(name)
+    catch_up(cli.write, zone=zone_of(cli))
 
     def work(conn: Connection) -> int:
         record = tenants.tenant_by_name(conn, key)
+        keep_mailboxes_of(conn, record.tenant.id)  # its last bill counts by lists that go with it
         waiting = tenants.remove_tenant(conn, name=key, now=cli.now(conn), force=force)
         detail = {"domains": [domain.name for domain in record.domains], "in_flight": waiting, "force": force}
         entry = AuditEntry(AuditAction.TENANT_REMOVE, who, why, tenant=record.tenant.id, subject=key, detail=detail)

@@ -112,3 +112,13 @@ def test_another_month_is_empty_and_nonsense_is_refused(shared_relay: Relay) -> 
         done = shared_relay.run("usage", "--month", nonsense, check=False)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
+
+
+def test_the_service_level_knows_how_long_each_mail_took(used: tuple[Relay, Counter[str], Counter[str]]) -> None:
+    relay, sent_units, _ = used
+    (acme,) = relay.json("sla", "--month", MONTH, "--tenant", "acme")
+    assert acme["delay_ms"]["mails"] == acme["good"] == sent_units["acme delivered"]
+    assert 0 < acme["delay_ms"]["p50"] <= acme["delay_ms"]["p99"] < 60_000
+    assert acme["spam"] == {"stopped": 1, "missed": 0}
+    (globex,) = relay.json("sla", "--month", MONTH, "--tenant", "globex")
+    assert globex["virus"] == {"stopped": 2, "missed": 0}

@@ -45,3 +45,12 @@ def test_what_was_counted_can_be_counted_anew(mailguard: Run, world: World) -> N
 def test_a_month_that_is_open_says_so(mailguard: Run, world: World) -> None:
     deliver(world, "joe@acme.test")
     assert mailguard("usage", "--month", MONTH, "--json").json["closed_at"] is None
+
+
+def test_a_tenant_that_goes_is_billed_by_the_list_that_went_with_it(mailguard: Run, world: World) -> None:
+    mailguard("recipient", "add", "acme", "joe@acme.test", "ann@acme.test", "--mailbox", "desk@acme.test")
+    deliver(world, "joe@acme.test", "ann@acme.test", "bob@acme.test")
+    assert mailguard("tenant", "remove", "acme").code == 0
+    (tenant,) = mailguard("usage", "--month", MONTH, "--json").json["tenants"]
+    assert tenant["billed"]["mailboxes"] == 2
+    assert mailguard("usage", "--month", MONTH, "--recount").code == 0

@@ -153,7 +153,12 @@ class Relay:
         assert self.process is not None
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         children = [int(pid) for pid in path.read_text().split()]
-        return [pid for pid in children if b"mailguard.app.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        workers = []
+        for pid in children:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended just now
+                if b"mailguard.app.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    workers.append(pid)
+        return workers
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a page of its HTTP listener; status 0 when it does not answer."""

@@ -29,6 +29,7 @@ INFECTED = "mime_corpora/rspamd/test/functional/messages/broken_richtext.eml"
 """The one file with the EICAR test virus; the tests' clamd knows no other."""
 
 _LINE_END = re.compile(rb"\r*\n|\r")
+_NULS_BEFORE_DOT = re.compile(rb"(\A|\r\n)\x00+\.")
 _FOLDED = rb"[^\n]*\n(?:[ \t][^\n]*\n)*"
 _BLOCK = re.compile(
     rb"Received: from mail\.sender\.test " + _FOLDED + rb"Authentication-Results: relay\.test;" + _FOLDED +
@@ -111,8 +112,10 @@ def _as_sent(path: Path) -> bytes:
 
 
 def _as_it_should_arrive(content: bytes) -> bytes:
-    """What docs/smtp.md promises: a bare CR or LF, and CRs before an LF, become CRLF; the last line is ended."""
-    return _LINE_END.sub(b"\r\n", content if content.endswith(b"\r\n") else content + b"\r\n")
+    """What docs/smtp.md promises: a bare CR or LF, and CRs before an LF, become CRLF; the last line is ended; NULs before the
+    first dot of a line go."""
+    lines = _LINE_END.sub(b"\r\n", content if content.endswith(b"\r\n") else content + b"\r\n")
+    return _NULS_BEFORE_DOT.sub(rb"\1.", lines)
 
 
 def _number_of(mail: str) -> str:

@@ -102,6 +102,7 @@ class World:
         received_at: int = 0,
         tenant: int = 0,
         raw: bytes = RAW,
+        probe: bool = False,
     ) -> list[str]:
         """Put a message into the ledger, a unit in `state` for each recipient; their ids."""
         at = received_at or self.db.read_sync(self.db.now)
@@ -137,6 +138,7 @@ class World:
                 symbols=(ScoredSymbol("SUSPICIOUS_LINK", 4.0), ScoredSymbol("SPF_FAIL", 4.2)),
                 headers="X-MailGuard-Id: x\r\n",
                 queue=queue,
+                probe=probe,
             )
             for number, address in enumerate(recipients, 1)
         ]

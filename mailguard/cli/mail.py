@@ -44,7 +44,8 @@ def print_unit(unit: TracedUnit, tenants: Mapping[int, str]) -> None:
     """All of one unit, for people."""
     # What was decided is told by the first event; the unit's own reason is that of its present state.
     why = unit.events[0].reason if unit.events else unit.reason
-    say(f"{unit.id}  {unit.state} ({unit.reason})", style=f"bold {STATE_STYLES.get(unit.state, '')}".strip())
+    probe = ", a mail of `mailguard probe`" if unit.probe else ""
+    say(f"{unit.id}  {unit.state} ({unit.reason}){probe}", style=f"bold {STATE_STYLES.get(unit.state, '')}".strip())
     findings = unit.findings
     print_facts(
         {
@@ -157,6 +158,7 @@ def unit_json(unit: TracedUnit, tenants: Mapping[int, str], *, events: bool = Tr
         "id": unit.id,
         "message": unit.message,
         "tenant": tenants.get(unit.tenant, str(unit.tenant)),
+        "probe": unit.probe,
         "state": unit.state,
         "reason": unit.reason,
         "received_at": to_iso(unit.received_at),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,6 +75,7 @@ def list_(
     since: Since = None,
     until: Until = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help="At most so many, the newest.")] = 100,
+    probes: Annotated[bool, typer.Option("--probes", help="Also mail of `mailguard probe`.")] = False,
     json: Json = False,
 ) -> None:
     """List the quarantine, the newest last."""
@@ -87,7 +89,7 @@ def list_(
         query = _query(
             cli, conn, tenant=tenant, to=to, sender=sender, reason=reason, since=since, until=until, limit=limit
         )
-        return hold.search(conn, query), tenant_names(conn)
+        return hold.search(conn, replace(query, probes=probes)), tenant_names(conn)
 
     units, names = cli.read(work)
     if json:

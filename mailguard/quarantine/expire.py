@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.engine import Connection
 
-from mailguard.core.clock import DAY
+from mailguard.core.clock import DAY, HOUR
 from mailguard.core.decision import Reason
 from mailguard.core.errors import ConflictError
 from mailguard.core.events import State
@@ -18,6 +18,8 @@ from mailguard.store.ledger import Move, move_in
 
 EXPIRING = frozenset({State.QUARANTINED, State.UNDELIVERABLE, State.PARKED, State.RELEASED})
 """What retention ends. HELD is not among them: its place in the queue says when it is given up."""
+PROBES = HOUR
+"""Milliseconds for which kept mail of `mailguard probe` is kept, whatever the profile says: nobody will want it."""
 
 T = TypeVar("T")
 
@@ -71,7 +73,7 @@ def expire(conn: Connection, *, now: int, retention: Callable[[str], Retention],
     """Expire at most `limit` units that are past their tenant's retention at `now` (ms UTC); how many."""
     tenants, units = schema.tenants, schema.units
     profiles = conn.execute(select(tenants.c.profile).distinct()).scalars().all()
-    past = []
+    past: list[ColumnElement[bool]] = [and_(units.c.probe, units.c.changed_at < now - PROBES)]
     for profile in profiles:
         days = retention(profile)
         malware = units.c.reason == str(Reason.MALWARE)
@@ -84,8 +86,6 @@ def expire(conn: Connection, *, now: int, retention: Callable[[str], Retention],
                 ),
             )
         )
-    if not past:
-        return 0
     due = conn.execute(
         select(units.c.id, units.c.state)
         .join(tenants, tenants.c.id == units.c.tenant)

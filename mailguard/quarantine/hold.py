@@ -42,6 +42,8 @@ class HoldQuery:
     until: int = 0
     states: frozenset[State] = IN_QUARANTINE
     limit: int = 100
+    probes: bool = False
+    """Also mail of `mailguard probe`, which goes by itself."""
 
     @property
     def names_something(self) -> bool:
@@ -53,6 +55,8 @@ def search(conn: Connection, query: HoldQuery) -> list[TracedUnit]:
     """The kept units that match, the oldest first."""
     units = schema.units
     conditions: list[ColumnElement[bool]] = [units.c.state.in_(sorted(str(state) for state in query.states))]
+    if not query.probes:
+        conditions.append(units.c.probe.is_(False))
     if query.tenant is not None:
         conditions.append(units.c.tenant == query.tenant)
     if query.recipient:
@@ -101,12 +105,12 @@ def _entry(action: AuditAction, unit: TracedUnit, *, actor: str, why: str) -> Au
 
 
 def totals(conn: Connection) -> list[tuple[int, str, int, int]]:
-    """Kept mail by tenant id and state: how many units and the octets of their messages, for metrics."""
+    """Kept mail by tenant id and state: how many units and the octets of their messages, for metrics. Without probes."""
     units, messages = schema.units, schema.messages
     rows = conn.execute(
         select(units.c.tenant, units.c.state, func.count(), func.coalesce(func.sum(messages.c.size), 0))
         .join(messages, messages.c.id == units.c.message)
-        .where(units.c.state.in_(sorted(str(state) for state in IN_QUARANTINE)))
+        .where(units.c.state.in_(sorted(str(state) for state in IN_QUARANTINE)), units.c.probe.is_(False))
         .group_by(units.c.tenant, units.c.state)
     )
     return [(int(tenant), str(state), int(count), int(size)) for tenant, state, count, size in rows]

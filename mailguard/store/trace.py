@@ -124,6 +124,8 @@ class TracedUnit:
     """Whether the message is still kept for this recipient; what is deleted counts as gone before its file is."""
     queue: QueueRow | None = None
     events: tuple[TracedEvent, ...] = ()
+    probe: bool = False
+    """Whether it is of `mailguard probe`."""
 
     @property
     def at(self) -> int:
@@ -349,6 +351,7 @@ def _unit(row: Row[tuple[object, ...]]) -> TracedUnit:
         findings=findings_from_json(value["findings"]),
         body=bool(value["blob"]) and State(value["state"]).keeps_body,
         queue=queue,
+        probe=bool(value["probe"]),
     )
 
 

@@ -42,6 +42,15 @@ async def test_spam_and_malware_have_retentions_of_their_own(world: World) -> No
     assert states(world, spam) == ["expired"]
 
 
+async def test_mail_of_the_probe_goes_within_the_hour(world: World) -> None:
+    (virus,), (spam,) = world.mail(reason=Reason.MALWARE, malware=["X"], probe=True), world.mail()
+    at(world, START + HOUR)
+    assert await run(world) == 0
+    at(world, START + HOUR + 1)
+    assert await run(world) == 1
+    assert states(world, virus, spam) == ["expired", "quarantined"]
+
+
 async def test_the_tenants_profile_of_today_counts(world: World) -> None:
     (spam,) = world.mail()
     at(world, START + DAY + HOUR)

@@ -27,6 +27,13 @@ def test_the_quarantine_is_what_is_kept_from_its_recipients(world: World) -> Non
     assert found(world, HoldQuery()) == [spam, held, undeliverable]
 
 
+def test_mail_of_the_probe_is_listed_when_asked_for_and_never_counted(world: World) -> None:
+    (spam,), (probe,) = world.mail(), world.mail(probe=True, received_at=START + 1)
+    assert found(world, HoldQuery()) == [spam]
+    assert found(world, HoldQuery(probes=True)) == [spam, probe]
+    assert world.db.read_sync(hold.totals)[0][1:3] == ("quarantined", 1)
+
+
 def test_filters(world: World) -> None:
     (spam,) = world.mail(received_at=START - 9 * DAY)
     (malware,) = world.mail(reason=Reason.MALWARE, recipients=["Ann@ACME.test"], mail_from="Bob@Other.test")

@@ -13,13 +13,14 @@ from typer.cli import get_docs_for_click
 from mailguard.cli.commands import app
 from mailguard.config.reference import example, markdown
 from mailguard.ops.metrics import Metrics
-from mailguard.web.state import KeptMail, QueueDepth, RelayState, ScannerState, StateCollector
+from mailguard.web.state import KeptMail, ProbeState, QueueDepth, RelayState, ScannerState, StateCollector
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 SAMPLE = RelayState(
     now=1.0,
     queue=(QueueDepth("acme", "forward", 1, 1.0),),
     kept=(KeptMail("acme", "quarantined", 1, 1),),
+    probes=(ProbeState("acme", 1.0, True),),
     scanner=ScannerState(up=True, signature_version=1, signatures_at=1.0),
     storage_free=1,
     certificate_expires=1.0,

@@ -68,6 +68,7 @@ from mailguard.store.reconcile import reconcile
 from mailguard.store.refusals import Refusals
 from mailguard.store.tenants import DirectoryCache
 from mailguard.store.verifications import Verifications
+from mailguard.watch.probe_mark import MarkReader
 
 WORKER_LEASE_MS = 30_000
 """How long a worker may be silent before it counts as dead, and what it was forwarding as interrupted."""
@@ -178,6 +179,7 @@ class Relay:
             log=self.log,
             metrics=self.metrics,
             clock=clock,
+            marks=MarkReader(settings.probe.key),
         )
         self.refusals = Refusals(self.db, clock)
         self.verifications = Verifications(self.db)

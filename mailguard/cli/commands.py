@@ -17,6 +17,7 @@ from mailguard.cli import (
     plan,
     policy,
     privacy,
+    probe,
     quarantine,
     queue,
     recipient,
@@ -87,6 +88,7 @@ app.add_typer(contract.app, name="contract")
 app.add_typer(bill.app, name="bill")
 app.add_typer(report.app, name="report")
 app.command("sla")(sla)
+app.add_typer(probe.app, name="probe")
 app.add_typer(maintenance.app, name="maintenance")
 app.add_typer(queue.app, name="queue")
 app.add_typer(ledger.app, name="ledger")

@@ -10,13 +10,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, localtime, make_msgid
 
-EICAR = bytes.fromhex(
-    "58354f2150254041505b345c505a58353428505e2937434329377d2445494341522d5354414e444152442d414e544956495255532d544553"
-    "542d46494c452124482b482a"
-)
-"""The EICAR test file, which every virus scanner knows and which does nothing; in hexadecimal, so that none objects here."""
-GTUBE = "".join(("XJS*C4JDBQADN1.NSBN3*2IDNEN*", "GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL", "*C.34X"))
-"""The generic test for unsolicited bulk e-mail; in pieces for the same reason."""
+from mailguard.watch.probe_mails import EICAR, GTUBE
 
 
 @dataclass(frozen=True, slots=True)

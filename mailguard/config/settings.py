@@ -430,6 +430,46 @@ class SlaSection(Section):
     )
 
 
+class ProbeSection(Section):
+    """Mail that `mailguard probe` sends through the door to see whether all works."""
+
+    key: str = Field(
+        "",
+        repr=False,
+        description="What its mail is marked with, so that it is not billed: 32 characters or more, better a secret "
+        "reference; the same at the relay and wherever it is probed from. Empty: no mail counts as the probe's.",
+        json_schema_extra={"secret": "whole"},
+    )
+    server: OptionalPeer = Field(
+        "", description="The door to probe.", json_schema_extra={"default": "the first of server.listen"}
+    )
+    sender: OptionalMailbox = Field(
+        "", description="Its sender.", json_schema_extra={"default": "probe@ and the value of outbound.from_domain"}
+    )
+    local_part: Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]{1,64}$")] = Field(
+        "canary", description="Without `--to` it writes to this mailbox in the client's first domain."
+    )
+    place: str = Field(
+        "",
+        max_length=64,
+        description="What the place that is probed from is called.",
+        json_schema_extra={"default": "this machine's name"},
+    )
+    imap_password: str = Field(
+        "",
+        repr=False,
+        description="Password of the mailbox that `--imap` looks into; better a secret reference.",
+        json_schema_extra={"secret": "whole"},
+    )
+
+    @field_validator("key")
+    @classmethod
+    def _long_enough(cls, key: str) -> str:
+        if 0 < len(key) < 32:
+            raise ValueError("must have 32 characters or more, such as `openssl rand -hex 32` gives")
+        return key
+
+
 class LogSection(Section):
     """The log, on standard error."""
 
@@ -457,6 +497,7 @@ class Settings(Section):
     verification: VerificationSection
     billing: BillingSection
     sla: SlaSection
+    probe: ProbeSection
     log: LogSection
 
     @model_validator(mode="before")

@@ -17,7 +17,8 @@ from mailguard.quarantine.hold import totals
 from mailguard.store.engine import now
 from mailguard.store.queue import depth_in
 from mailguard.store.tenants import ReadsDatabase, tenant_names
-from mailguard.web.state import KeptMail, QueueDepth, RelayState, ScannerState
+from mailguard.watch.probe_results import latest
+from mailguard.web.state import KeptMail, ProbeState, QueueDepth, RelayState, ScannerState
 
 
 class LiveState:
@@ -49,7 +50,7 @@ class LiveState:
 
     async def read(self) -> RelayState:
         """Everything that can be read now."""
-        (queue, kept), scanner, storage_free, certificate_expires = await asyncio.gather(
+        (queue, kept, probes), scanner, storage_free, certificate_expires = await asyncio.gather(
             self._database(),
             self._scanner(),
             asyncio.to_thread(free_space, self._storage),
@@ -59,20 +60,24 @@ class LiveState:
             now=time.time(),
             queue=queue,
             kept=kept,
+            probes=probes,
             scanner=scanner,
             storage_free=storage_free,
             certificate_expires=certificate_expires,
         )
 
-    async def _database(self) -> tuple[tuple[QueueDepth, ...] | None, tuple[KeptMail, ...] | None]:
+    async def _database(
+        self,
+    ) -> tuple[tuple[QueueDepth, ...] | None, tuple[KeptMail, ...] | None, tuple[ProbeState, ...] | None]:
         try:
             queue = await self._db.read(queue_depths)
+            probes = await self._db.read(last_probes)
             if self._monotonic() >= self._kept_until:
                 self._kept = await self._db.read(kept_mail)
                 self._kept_until = self._monotonic() + self._kept_every
         except UnavailableError:
-            return None, None
-        return queue, self._kept
+            return None, None, None
+        return queue, self._kept, probes
 
     async def _scanner(self) -> ScannerState | None:
         if self._scanner_version is None:
@@ -99,6 +104,12 @@ def kept_mail(conn: Connection) -> tuple[KeptMail, ...]:
     """What is kept outside the queue, by tenant and state."""
     names = tenant_names(conn)
     return tuple(KeptMail(names[tenant], state, mails, size) for tenant, state, mails, size in totals(conn))
+
+
+def last_probes(conn: Connection) -> tuple[ProbeState, ...]:
+    """The last recorded probe of each tenant."""
+    at = now(conn)
+    return tuple(ProbeState(probe.tenant, max(0, at - probe.at) / SECOND, probe.ok) for probe in latest(conn))
 
 
 def free_space(path: Path) -> int | None:

@@ -40,12 +40,22 @@ class ScannerState:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeState:
+    """The last recorded result of `mailguard probe` for a tenant: how many seconds ago it began, and whether all was well."""
+
+    tenant: str
+    age: float
+    well: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RelayState:
     """All of it at one moment; `now` is in seconds since 1970. What could not be read is None, and shows no series."""
 
     now: float
     queue: tuple[QueueDepth, ...] | None = None
     kept: tuple[KeptMail, ...] | None = None
+    probes: tuple[ProbeState, ...] | None = None
     scanner: ScannerState | None = None
     storage_free: int | None = None
     certificate_expires: float | None = None
@@ -72,6 +82,7 @@ class StateCollector(Collector):
         if self._state is not None:
             yield from _queue(self._state.queue)
             yield from _kept(self._state.kept)
+            yield from _probes(self._state.probes)
             yield from _scanner(self._state.scanner, self._state.now)
             yield from _machine(self._state)
 
@@ -107,6 +118,23 @@ def _kept(kept: tuple[KeptMail, ...] | None) -> Iterator[Metric]:
         "Bytes of those mails; a body that several recipients share counts for each.",
         ("tenant", "state"),
         [((group.tenant, group.state), group.size) for group in kept],
+    )
+
+
+def _probes(probes: tuple[ProbeState, ...] | None) -> Iterator[Metric]:
+    if not probes:
+        return
+    yield _family(
+        "mailguard_probe_well",
+        "Whether all was as it must be in the last recorded probe of each tenant that was ever probed.",
+        ("tenant",),
+        [((probe.tenant,), float(probe.well)) for probe in probes],
+    )
+    yield _family(
+        "mailguard_probe_age_seconds",
+        "How long ago that probe began.",
+        ("tenant",),
+        [((probe.tenant,), probe.age) for probe in probes],
     )
 
 

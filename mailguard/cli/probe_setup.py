@@ -114,7 +114,7 @@ def prepare(cli: Cli, wanted: Wanted) -> Ready:
     if not wanted.tenant:
         problems.add(Problem("--tenant", "say whose mail is to be probed"))
     kinds = _kinds(wanted.only, problems)
-    server = wanted.server or settings.probe.server or settings.server.listen[0]
+    server = wanted.server or settings.probe.server or next(iter(settings.server.listen), "")
     door = _door(server, wanted, problems)
     listen = _pair(wanted.listen, "--listen", problems) if wanted.listen else None
     mailbox = _pair(_with_port(wanted.imap), "--imap", problems) if wanted.imap else None
@@ -162,6 +162,10 @@ def _kinds(text: str, problems: Problems) -> tuple[Kind, ...]:
 def _door(server: str, wanted: Wanted, problems: Problems) -> Target | None:
     from mailguard.net.smtp_client import Target
 
+    if not server:
+        problem = "say which door: ours takes mail from load balancers alone ([server] proxy_listen)"
+        problems.add(Problem("--server", problem))
+        return None
     pair = _pair(server, "--server", problems)
     if pair is None:
         return None

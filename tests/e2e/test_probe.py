@@ -121,10 +121,10 @@ def test_results_of_another_host_are_recorded_once_and_only_if_genuine(relay: Re
 
 
 def test_a_dead_next_hop_shows_as_not_delivered_while_the_door_is_up(relay: Relay) -> None:
-    code, result = probed(relay, "--tenant", "initech", "--timeout", 2, "--record")
+    code, result = probed(relay, "--tenant", "initech", "--timeout", 5, "--record")
     assert code == 1
     assert fates(result) == (True, False, True, True)
-    assert "not delivered within 2 s: it is spooled" in result["detail"]
+    assert "not delivered within 5 s: it is spooled" in result["detail"]
     assert 'mailguard_probe_well{tenant="initech"} 0.0' in relay.get("/metrics")[1]
 
 
@@ -133,6 +133,13 @@ def test_a_door_that_is_shut_shows_as_down(relay: Relay) -> None:
     assert code == 1
     assert fates(result) == (False, False, None, None)
     assert "the door did not take the clean mail" in result["detail"]
+
+
+def test_tls_is_insisted_on(relay: Relay) -> None:
+    assert probed(relay, "--tenant", "globex", "--only", "clean", "--starttls")[0] == 0
+    code, result = probed(relay, "--tenant", "globex", "--only", "clean", "--verify")
+    assert (code, result["up"]) == (1, False)
+    assert "certificate" in result["detail"]  # the relay's is a self-made one
 
 
 def test_a_relay_with_another_key_bills_it_and_the_probe_says_so(relay: Relay, sink: SinkThread) -> None:

@@ -58,6 +58,17 @@ def test_what_is_wrong_is_told_before_anything_is_sent(
     assert all(word in done.err for word in words), done.err
 
 
+@pytest.mark.usefixtures("key")
+def test_a_door_behind_a_load_balancer_must_be_named(
+    mailguard: Run, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAILGUARD_SERVER__LISTEN", "[]")
+    monkeypatch.setenv("MAILGUARD_SERVER__PROXY_LISTEN", "127.0.0.1:2525")
+    monkeypatch.setenv("MAILGUARD_SERVER__PROXY_TRUSTED", "127.0.0.1")
+    done = mailguard("probe", "--tenant", "acme")
+    assert (done.code, "--server: say which door" in done.err) == (2, True), done.err
+
+
 def test_a_short_key_is_none(mailguard: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAILGUARD_PROBE__KEY", "short")
     assert "32 characters" in mailguard("probe", "--tenant", "acme").err

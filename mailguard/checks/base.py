@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from mailguard.core.envelope import Envelope, Session
-from mailguard.core.verdict import CheckResult
+from mailguard.core.tenant import Tenant
+from mailguard.core.verdict import CheckResult, Findings
 from mailguard.message.parse import Message
 
 if TYPE_CHECKING:
@@ -48,4 +49,21 @@ class Check(Protocol):
 
     async def run(self, context: CheckContext, results: Mapping[str, CheckResult]) -> CheckResult:
         """Look at one mail. `results` holds those of `needs` that are configured."""
+        ...
+
+
+class TenantCheck(Protocol):
+    """What is known of a mail only with regard to one tenant: whom it knows, whom it learned from.
+
+    It runs once for each tenant of a mail, after all Checks, with what these found. It may ask the database; what it
+    cannot find out in time is a visible TEMPERROR, as of a Check.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name in results and metrics, in lower case; of no Check."""
+        ...
+
+    async def run(self, tenant: Tenant, context: CheckContext, findings: Findings) -> CheckResult:
+        """Look at one mail as `tenant` sees it. May raise UnavailableError."""
         ...

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 
-from mailguard.checks.base import Check, CheckContext
+from mailguard.checks.base import Check, CheckContext, TenantCheck
 from mailguard.core.address import normalise
 from mailguard.core.errors import UnavailableError
+from mailguard.core.tenant import Tenant
 from mailguard.core.verdict import CheckResult, CheckStatus, Findings, Symbol
 from mailguard.message.parse import Message
 from mailguard.ops.log import MailLog
@@ -19,6 +20,9 @@ LINK_HOST_LIMIT = 200
 """Hosts that are kept of one mail's links."""
 GRACE = 1.0
 """Seconds in which a cancelled check must have ended; after that it is left behind."""
+
+TENANT_BUDGET = 5.0
+"""Seconds for what is looked up of one tenant."""
 
 OnTiming = Callable[[str, CheckStatus, float], None]
 """Told of each check's name, how it ended, and its seconds."""
@@ -34,15 +38,17 @@ class Runner:
         self,
         checks: Sequence[Check],
         *,
+        tenant_checks: Sequence[TenantCheck] = (),
         budget: float = 30.0,
         on_timing: OnTiming | None = None,
         log: MailLog | None = None,
     ) -> None:
         self._checks = tuple(checks)
+        self._tenant_checks = tuple(tenant_checks)
         self._budget = budget
         self._on_timing = on_timing
         self._log = log or MailLog()
-        names = [check.name for check in self._checks]
+        names = [*(check.name for check in self._checks), *(check.name for check in self._tenant_checks)]
         if len(set(names)) != len(names):
             raise ValueError(f"two checks have one name: {names}")
         self._needs = {check.name: tuple(need for need in check.needs if need in names) for check in self._checks}
@@ -55,6 +61,33 @@ class Runner:
     def names(self) -> tuple[str, ...]:
         """The checks that run, in the order of their results."""
         return tuple(check.name for check in self._checks)
+
+    async def run_for(self, tenant: Tenant, context: CheckContext, findings: Findings) -> tuple[CheckResult, ...]:
+        """What the checks that look with a tenant's eyes see in a mail, within TENANT_BUDGET. Never raises for what one did."""
+        if not self._tenant_checks:
+            return ()
+        names = [check.name for check in self._tenant_checks]
+        tasks = [
+            asyncio.create_task(self._outcome(check.name, check.run(tenant, context, findings), context))
+            for check in self._tenant_checks
+        ]
+        try:
+            done, late = await asyncio.wait(tasks, timeout=TENANT_BUDGET)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            raise
+        for task in late:
+            task.cancel()
+        results = tuple(
+            task.result()
+            if task in done
+            else replace(failed(name, f"not done within {TENANT_BUDGET:g} s"), elapsed=TENANT_BUDGET)
+            for name, task in zip(names, tasks, strict=True)
+        )
+        for result in results:
+            self._report(result, context)
+        return results
 
     async def run(self, context: CheckContext) -> Findings:
         """All findings about one mail. Never raises for what a check did; cancelling it cancels the checks."""
@@ -82,14 +115,17 @@ class Runner:
         if needed:
             await asyncio.wait(needed)
         results = {name: tasks[name].result() for name in self._needs[check.name]}
+        return await self._outcome(check.name, check.run(context, results), context)
+
+    async def _outcome(self, name: str, running: Awaitable[CheckResult], context: CheckContext) -> CheckResult:
         started = time.perf_counter()
         try:
-            result = await check.run(context, results)
+            result = await running
         except UnavailableError as error:
-            result = failed(check.name, str(error))
+            result = failed(name, str(error))
         except Exception as error:  # noqa: BLE001 - one of the two places: a check's bug must not pass for "clean"
-            self._log.unforeseen(f"check {check.name}", message=context.envelope.message_id, error=error)
-            result = failed(check.name, f"unforeseen {type(error).__name__}")
+            self._log.unforeseen(f"check {name}", message=context.envelope.message_id, error=error)
+            result = failed(name, f"unforeseen {type(error).__name__}")
         elapsed = time.perf_counter() - started
         if result.status is CheckStatus.TEMPERROR:
             result = with_temperror_symbol(result)

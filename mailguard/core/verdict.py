@@ -90,6 +90,19 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class Classification:
+    """What the statistical classifier makes of a mail: `logit` (natural; positive: spam) by the model that `model` names.
+
+    `features` are the hashed features that it saw, as packed unsigned 32-bit integers in native order: what a tenant's
+    delta is applied to, and what is learned from. It lives as long as the mail is judged, and is not recorded with it.
+    """
+
+    logit: float
+    model: str
+    features: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class CheckResult:
     """What one check reports. `malware` holds signature names; `elapsed` is in seconds; `detail` is for log and trace."""
 
@@ -104,6 +117,8 @@ class CheckResult:
     elapsed: float = 0.0
     attachments: tuple[Attachment, ...] = ()
     """What the attachments check saw, the members of archives too (`a.zip/b.exe`)."""
+    classification: Classification | None = None
+    """Set by the classifier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +172,8 @@ class ScoredSymbol:
     points: float
     description: str = ""
     evidence: tuple[str, ...] = ()
+    check: str = ""
+    """The check that reported it; its page in docs/checks explains the symbol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,3 +194,5 @@ class Verdict:
     """The allow entry names the author in From (authenticated) or the client's address: it excuses a failure of DMARC."""
     shares: Mapping[str, float] = field(default_factory=dict)
     """Points per check, for the explanation."""
+    results: tuple[CheckResult, ...] = ()
+    """What the checks that look with the tenant's eyes found; their symbols are among `symbols`."""

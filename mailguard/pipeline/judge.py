@@ -69,20 +69,24 @@ class Judge:
 
     async def find(self, session: Session, envelope: Envelope, message: Message) -> Findings:
         """What the checks find, whoever the message is for."""
-        return await self._runner.run(
-            CheckContext(
-                session=session,
-                envelope=envelope,
-                message=message,
-                resolver=self._resolver,
-                hostname=self._hostname,
-                authserv_id=self._authserv_id,
-            )
+        return await self._runner.run(self._context(session, envelope, message))
+
+    def _context(self, session: Session, envelope: Envelope, message: Message) -> CheckContext:
+        return CheckContext(
+            session=session,
+            envelope=envelope,
+            message=message,
+            resolver=self._resolver,
+            hostname=self._hostname,
+            authserv_id=self._authserv_id,
         )
 
-    def conclude(self, session: Session, envelope: Envelope, findings: Findings) -> tuple[Judgement, ...]:
+    async def conclude(
+        self, session: Session, envelope: Envelope, message: Message, findings: Findings
+    ) -> tuple[Judgement, ...]:
         """One Judgement per recipient, in the envelope's order, each standing alone: not yet settled with the others."""
         directory, now = self._directory(), self._clock()
+        context = self._context(session, envelope, message)
         verdicts: dict[int, tuple[Policy, Verdict]] = {}
         judgements = []
         for recipient in envelope.recipients:
@@ -90,7 +94,15 @@ class Judge:
                 # A tenant that was removed while its mail came in is still judged, by the baseline.
                 tenant = directory.tenants.get(recipient.tenant) or Tenant(recipient.tenant, "")
                 policy = self._policies.get(tenant.profile)
-                verdict = score(findings, tenant=tenant, policy=policy, envelope=envelope, session=session, now_ms=now)
+                verdict = score(
+                    findings,
+                    tenant=tenant,
+                    policy=policy,
+                    envelope=envelope,
+                    session=session,
+                    now_ms=now,
+                    seen=await self._runner.run_for(tenant, context, findings),
+                )
                 verdicts[recipient.tenant] = policy, verdict
             policy, verdict = verdicts[recipient.tenant]
             judgements.append(Judgement(recipient, verdict, policy, decide(verdict, policy, recipient)))

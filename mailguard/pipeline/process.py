@@ -114,7 +114,7 @@ class Pipeline:
         self._found(findings)
         stage.ended("check")
 
-        judgements, reply = self._decide(session, envelope, message, findings)
+        judgements, reply = await self._decide(session, envelope, message, findings)
         units = [
             self._unit(session, envelope, findings, judgement, received_at, content=content) for judgement in judgements
         ]
@@ -147,11 +147,11 @@ class Pipeline:
         # Of the two 250s the one that names our id: for the sender's log, and for whoever asks us about it.
         return reply if first.positive else first
 
-    def _decide(
+    async def _decide(
         self, session: Session, envelope: Envelope, message: Message, findings: Findings
     ) -> tuple[list[Judgement], Reply]:
         """The judgements as they will be carried out, and the reply unless a next hop is asked first."""
-        judgements = self._judge.conclude(session, envelope, findings)
+        judgements = await self._judge.conclude(session, envelope, message, findings)
         hops = count_received(message.raw)
         standing_alone = [self._unless_looping(judgement, message, hops).routed() for judgement in judgements]
         settlement = settle([judgement.decision for judgement in standing_alone], message_id=envelope.message_id)

@@ -70,7 +70,8 @@ class Rescan:
         session = await self._db.read(lambda connection: session_in(connection, first.message))
         envelope = Envelope(first.message, first.mail_from, first.mail_options, Group(tuple(claims)).recipients)
         findings = await self._judge.find(session, envelope, message)
-        judgements = [one.routed() for one in self._judge.conclude(session, envelope, findings)]
+        concluded = await self._judge.conclude(session, envelope, message, findings)
+        judgements = [one.routed() for one in concluded]
         waiting = [one.decision for one in judgements if one.decision.action not in NEXT_STATE]
         if waiting:
             raise TemporaryError(LOCAL_ERROR, waiting[0].explanation)

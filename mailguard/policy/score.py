@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from mailguard.core.envelope import Envelope, Session
 from mailguard.core.tenant import ListKind, Tenant
-from mailguard.core.verdict import Attachment, Findings, ListMatch, ScoredSymbol, Verdict
+from mailguard.core.verdict import Attachment, CheckResult, CheckStatus, Findings, ListMatch, ScoredSymbol, Verdict
 from mailguard.policy import lists
 from mailguard.policy.profile import Policy
 
@@ -18,10 +18,20 @@ _INVISIBLE = re.compile(r"[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u
 
 
 def score(
-    findings: Findings, *, tenant: Tenant, policy: Policy, envelope: Envelope, session: Session, now_ms: int
+    findings: Findings,
+    *,
+    tenant: Tenant,
+    policy: Policy,
+    envelope: Envelope,
+    session: Session,
+    now_ms: int,
+    seen: tuple[CheckResult, ...] = (),
 ) -> Verdict:
-    """What `findings` mean for `tenant` under `policy`. `now_ms` decides which list entries have expired."""
-    symbols, shares = _points(findings, policy)
+    """What `findings` mean for `tenant` under `policy`. `now_ms` decides which list entries have expired.
+
+    `seen` are the results of the checks that look with the tenant's eyes.
+    """
+    symbols, shares = _points((*findings.results, *seen), policy)
     ruling = lists.match(
         tenant=tenant.lists,
         profile=policy.lists,
@@ -38,7 +48,10 @@ def score(
         dmarc_failed=next(
             (result.dmarc_policy for result in findings.results if result.dmarc_policy is not None), None
         ),
-        failed_checks=findings.failed_checks,
+        failed_checks=(
+            *findings.failed_checks,
+            *(result.check for result in seen if result.status is CheckStatus.TEMPERROR),
+        ),
         forbidden_attachments=tuple(
             attachment.name or attachment.true_type
             for attachment in findings.attachments
@@ -48,6 +61,7 @@ def score(
         list_entry=ruling.entry.pattern if ruling else "",
         author_vouched=ruling.author_vouched if ruling else False,
         shares=shares,
+        results=seen,
     )
 
 
@@ -72,15 +86,15 @@ def extension(name: str) -> str:
     return suffix.partition(":")[0].rstrip(". ").lower() if dot else ""
 
 
-def _points(findings: Findings, policy: Policy) -> tuple[tuple[ScoredSymbol, ...], dict[str, float]]:
+def _points(results: Iterable[CheckResult], policy: Policy) -> tuple[tuple[ScoredSymbol, ...], dict[str, float]]:
     """Each symbol once, with the points of this profile, and the sum of each check. The gravest of a name counts."""
     chosen: dict[str, tuple[str, ScoredSymbol]] = {}
-    for result in findings.results:
+    for result in results:
         for symbol in result.symbols:
             points = policy.points(symbol.name, symbol.score)
             earlier = chosen.get(symbol.name)
             if earlier is None or points > earlier[1].points:
-                scored = ScoredSymbol(symbol.name, points, symbol.description, symbol.evidence)
+                scored = ScoredSymbol(symbol.name, points, symbol.description, symbol.evidence, result.check)
                 chosen[symbol.name] = (result.check, scored)
     shares: dict[str, list[float]] = {}
     for check, scored in chosen.values():

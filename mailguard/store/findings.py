@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from mailguard.core.verdict import (
@@ -22,7 +23,9 @@ from mailguard.store.texts import to_json
 
 def findings_to_json(findings: Findings) -> str:
     """The JSON that `findings_from_json` reads."""
-    return to_json(findings)
+    # What the classifier saw is for those who judge the mail now; its symbol says what came of it.
+    kept = tuple(replace(one, classification=None) if one.classification else one for one in findings.results)
+    return to_json(replace(findings, results=kept))
 
 
 def findings_from_json(text: str) -> Findings:

@@ -123,7 +123,9 @@ class Decides:
     async def find(self, session: Session, envelope: Envelope, message: Message) -> Findings:
         return Findings()
 
-    def conclude(self, session: Session, envelope: Envelope, findings: Findings) -> tuple[Judgement, ...]:
+    async def conclude(
+        self, session: Session, envelope: Envelope, message: Message, findings: Findings
+    ) -> tuple[Judgement, ...]:
         return tuple(
             Judgement(recipient, Verdict(recipient.tenant), Policy(), self._decision(recipient))
             for recipient in envelope.recipients

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
-
-from publicsuffixlist import PublicSuffixList
 
 from mailguard.core.address import domain_of
 from mailguard.core.envelope import RcptOptions
 from mailguard.core.verdict import AuthMethod, AuthOutcome, AuthResult
 from mailguard.net.dns import lookup_name
+from mailguard.net.suffixes import aligned
 
 
 def may_bounce(mail_from: str, auth: Iterable[AuthResult]) -> bool:
@@ -51,16 +49,3 @@ def _authenticates(result: AuthResult, domain: str) -> bool:
         )
         return authenticated == domain and not of_helo
     return result.method is AuthMethod.DKIM and aligned(authenticated, domain)
-
-
-def aligned(one: str, other: str) -> bool:
-    """Whether two domains (in look-up form) belong to the same organisation: relaxed alignment."""
-    if one == other:
-        return True
-    organisation = _suffixes().privatesuffix(one)
-    return organisation is not None and organisation == _suffixes().privatesuffix(other)
-
-
-@cache
-def _suffixes() -> PublicSuffixList:
-    return PublicSuffixList()

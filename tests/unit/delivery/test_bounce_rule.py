@@ -6,7 +6,8 @@ import pytest
 
 from mailguard.core.envelope import RcptOptions
 from mailguard.core.verdict import AuthMethod, AuthOutcome, AuthResult
-from mailguard.delivery.bounce_rule import aligned, may_bounce, wants_failure
+from mailguard.delivery.bounce_rule import may_bounce, wants_failure
+from mailguard.net.suffixes import aligned
 
 PASS = AuthOutcome.PASS
 

@@ -1,0 +1,28 @@
+"""The organisational domain of a name by the Public Suffix List, for all but DMARC, which walks the DNS instead (RFC 9989)."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from publicsuffixlist import PublicSuffixList
+
+
+def organisation_of(domain: str) -> str:
+    """The registrable domain of a name in look-up form: `example.co.uk` of `mail.example.co.uk`; empty of a public suffix.
+
+    Suffixes that are private companies' count too (`github.io`): whoever has a name below one is its own organisation.
+    """
+    return _suffixes().privatesuffix(domain) or ""
+
+
+def aligned(one: str, other: str) -> bool:
+    """Whether two domains (in look-up form) belong to the same organisation: relaxed alignment."""
+    if one == other:
+        return True
+    organisation = organisation_of(one)
+    return bool(organisation) and organisation == organisation_of(other)
+
+
+@cache
+def _suffixes() -> PublicSuffixList:
+    return PublicSuffixList()

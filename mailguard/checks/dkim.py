@@ -19,7 +19,7 @@ _BEST_FIRST = (
     AuthOutcome.PERMERROR,
     AuthOutcome.NEUTRAL,
 )
-_SYMBOLS: Mapping[AuthOutcome, tuple[str, float, str]] = {
+SYMBOLS: Mapping[AuthOutcome, tuple[str, float, str]] = {
     AuthOutcome.PASS: ("DKIM_VALID", -0.1, "a DKIM signature verifies"),
     AuthOutcome.TEMPERROR: ("DKIM_TEMPERROR", 0.0, "a DKIM key could not be looked up"),
     AuthOutcome.FAIL: ("DKIM_INVALID", 0.5, "no DKIM signature verifies"),
@@ -64,7 +64,7 @@ class DkimCheck:
 
 def _symbols(results: tuple[DkimResult, ...]) -> list[Symbol]:
     best = min((result.outcome for result in results), key=_BEST_FIRST.index)
-    name, score, description = _SYMBOLS[best]
+    name, score, description = SYMBOLS[best]
     domains = tuple(dict.fromkeys(result.domain for result in results if result.outcome is best and result.domain))
     symbols = [Symbol(name, score, description, domains)]
     if partial := tuple(result.domain for result in results if result.partial):

@@ -18,7 +18,7 @@ __all__ = ["DmarcCheck", "DmarcResult", "auth_result", "evaluate"]
 DOMAIN_LIMIT = 4
 """Author Domains of one mail that are evaluated."""
 
-_FAIL_SCORES = {DmarcPolicy.NONE: 0.0, DmarcPolicy.QUARANTINE: 2.0, DmarcPolicy.REJECT: 3.0}
+FAIL_SCORES = {DmarcPolicy.NONE: 0.0, DmarcPolicy.QUARANTINE: 2.0, DmarcPolicy.REJECT: 3.0}
 """RFC 9989 §5.4: a policy of none must not change how mail is handled."""
 _STRICTNESS = (DmarcPolicy.NONE, DmarcPolicy.QUARANTINE, DmarcPolicy.REJECT)
 
@@ -56,7 +56,7 @@ class DmarcCheck:
     def _single(self, result: DmarcResult) -> CheckResult:
         word, score = str(result.outcome).upper(), 0.0
         if result.policy is not None:
-            word, score = f"FAIL_{result.policy.upper()}", _FAIL_SCORES[result.policy]
+            word, score = f"FAIL_{result.policy.upper()}", FAIL_SCORES[result.policy]
         symbol = Symbol(f"DMARC_{word}", score, f"DMARC of {result.domain}: {result.outcome}", (result.domain,))
         failed = result.outcome is AuthOutcome.TEMPERROR
         return CheckResult(

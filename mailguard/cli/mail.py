@@ -9,6 +9,7 @@ from mailguard.cli.terminal import Cell, print_facts, print_table, say
 from mailguard.cli.when import shown
 from mailguard.core.clock import system_clock, to_iso
 from mailguard.core.events import EventKind
+from mailguard.core.verdict import CheckStatus
 
 if TYPE_CHECKING:
     from mailguard.core.verdict import AuthResult, CheckResult, Findings
@@ -64,8 +65,13 @@ def print_unit(unit: TracedUnit, tenants: Mapping[int, str]) -> None:
             "  auth": "; ".join(map(auth_text, findings.auth)),
             "  failed checks": "; ".join(
                 f"{result.check} ({result.detail or 'no result'})"
-                for result in findings.results
-                if result.check in findings.failed_checks
+                for result in (*findings.results, *unit.found)
+                if result.status == CheckStatus.TEMPERROR
+            ),
+            "  to this tenant": "; ".join(
+                symbol.name + (f" ({', '.join(symbol.evidence)})" if symbol.evidence else "")
+                for result in unit.found
+                for symbol in result.symbols
             ),
             "  attachments": "; ".join(
                 f"{part.name or 'unnamed'} ({part.true_type or part.declared_type}, {part.size:,} octets)"
@@ -182,6 +188,7 @@ def unit_json(unit: TracedUnit, tenants: Mapping[int, str], *, events: bool = Tr
         "symbols": [{"name": name, "points": points} for name, points in unit.symbols],
         "malware": list(unit.findings.malware),
         "findings": findings_json(unit.findings),
+        "found": [_check_json(result) for result in unit.found],
         "queue": None
         if queue is None
         else {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mailguard.core.decision import Action, Reason
 from mailguard.core.envelope import Envelope, Recipient, Session
-from mailguard.core.verdict import Findings
+from mailguard.core.verdict import CheckResult, Findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class RecordedUnit:
     policy: str
     policy_hash: str
     explanation: str
+    found: tuple[CheckResult, ...] = ()
+    """What the checks found that look with the tenant's eyes."""
 
 
 @dataclass(frozen=True, slots=True)

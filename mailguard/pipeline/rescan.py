@@ -91,6 +91,7 @@ class Rescan:
                     authserv_id=self._authserv_id,
                     received_at=claim.received_at,
                 ).decode("utf-8", "surrogateescape"),
+                judgement.verdict.results,
             )
             for claim, judgement in zip(claims, judgements, strict=True)
         ]

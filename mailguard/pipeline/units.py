@@ -80,6 +80,7 @@ def new_unit(
         detail={"reply": str(decision.reply)} if not decision.action.accepts else {},
         probe=bool(probe_mark),
         probe_mark=probe_mark,
+        found=judgement.verdict.results,
     )
 
 

@@ -5,13 +5,13 @@ By `score`, `decide` and `settle` themselves, so that it cannot come to differ f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mailguard.core.decision import Action, Decision, Reason
 from mailguard.core.recorded import RecordedMail, RecordedUnit
 from mailguard.core.tenant import Tenant
-from mailguard.core.verdict import Verdict
+from mailguard.core.verdict import CheckResult, Verdict
 from mailguard.policy.conditions import CONDITIONS, Opinion
 from mailguard.policy.decide import decide, reply_for, settle
 from mailguard.policy.profile import IGNORE, Policy
@@ -61,19 +61,19 @@ def replay(mail: RecordedMail, *, tenant: Tenant, draft: Policy, current: Policy
 
     List entries count that had not expired when the mail came.
     """
-    verdicts = {policy.hash: _verdict(mail, tenant, policy) for policy in (draft, current)}
-    by_draft = _decisions(mail, tenant, draft, verdicts[draft.hash])
-    by_current = _decisions(mail, tenant, current, verdicts[current.hash])
+    verdicts = {policy.hash: _verdicts(mail, tenant, policy) for policy in (draft, current)}
+    by_draft = _decisions(mail, draft, verdicts[draft.hash])
+    by_current = _decisions(mail, current, verdicts[current.hash])
     return tuple(
         Replayed(
             mail,
             unit,
-            by_draft[unit.recipient.number],
-            by_current[unit.recipient.number],
-            tuple(causes(verdicts[current.hash], current, verdicts[draft.hash], draft)),
+            by_draft[number],
+            by_current[number],
+            tuple(causes(verdicts[current.hash][number], current, verdicts[draft.hash][number], draft)),
         )
         for unit in mail.units
-        if unit.recipient.tenant == tenant.id
+        if (number := unit.recipient.number) in verdicts[draft.hash]
     )
 
 
@@ -101,21 +101,33 @@ def unmet_symbols(draft: Policy, current: Policy, seen: Iterable[str]) -> tuple[
     return tuple(sorted(new - set(seen)))
 
 
-def _verdict(mail: RecordedMail, tenant: Tenant, policy: Policy) -> Verdict:
-    return score(
-        mail.findings,
-        tenant=tenant,
-        policy=policy,
-        envelope=mail.envelope,
-        session=mail.session,
-        now_ms=mail.received_at,
-    )
+def _verdicts(mail: RecordedMail, tenant: Tenant, policy: Policy) -> dict[int, Verdict]:
+    """The verdict for each recipient of the tenant by its number: one for all, unless a new scan saw more for some."""
+    by_found: dict[tuple[CheckResult, ...], Verdict] = {}
+    found: dict[int, Verdict] = {}
+    for unit in mail.units:
+        if unit.recipient.tenant != tenant.id:
+            continue
+        if unit.found not in by_found:
+            by_found[unit.found] = score(
+                mail.findings,
+                tenant=tenant,
+                policy=policy,
+                envelope=mail.envelope,
+                session=mail.session,
+                now_ms=mail.received_at,
+                seen=unit.found,
+            )
+        found[unit.recipient.number] = by_found[unit.found]
+    return found
 
 
-def _decisions(mail: RecordedMail, tenant: Tenant, policy: Policy, verdict: Verdict) -> dict[int, Decision]:
-    """The decision for each recipient by its number, settled with those for the others."""
+def _decisions(mail: RecordedMail, policy: Policy, verdicts: Mapping[int, Verdict]) -> dict[int, Decision]:
+    """The decision for each recipient by its number, settled with those for the others. `verdicts`: of those judged anew."""
     alone = [
-        decide(verdict, policy, unit.recipient) if unit.recipient.tenant == tenant.id else _as_recorded(unit)
+        decide(verdicts[number], policy, unit.recipient)
+        if (number := unit.recipient.number) in verdicts
+        else _as_recorded(unit)
         for unit in mail.units
     ]
     return {decision.recipient: decision for decision in settle(alone).decisions}
@@ -175,9 +187,10 @@ class WhatIf:
         if len(undecided) == len(units):
             return ()
         self.messages += 1
-        self.symbols.update(symbol.name for symbol in mail.findings.symbols)
-        for result in mail.findings.results:
-            self.checks[result.check] = self.checks.get(result.check, 0) + 1
+        results = (*mail.findings.results, *(one for unit in units for one in unit.found))
+        self.symbols.update(symbol.name for one in results for symbol in one.symbols)
+        for check in {one.check for one in results}:
+            self.checks[check] = self.checks.get(check, 0) + 1
         changed = []
         for one in replay(mail, tenant=tenant, draft=draft, current=current):
             if one.unit.id in undecided:

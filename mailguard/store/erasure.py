@@ -20,10 +20,10 @@ from mailguard.core.events import KEEPS_BODY, State
 from mailguard.store import schema
 from mailguard.store.audit import AuditAction, AuditEntry, append_in, lock_head
 from mailguard.store.audit_check import AUDIT_TEXTS, text_name
-from mailguard.store.findings import findings_from_json, findings_to_json
+from mailguard.store.findings import findings_from_json, findings_to_json, results_from_json, results_to_json
 from mailguard.store.person import Person, person
 from mailguard.store.privacy import audit_texts_of
-from mailguard.store.redact import ERASED, Redaction, bare
+from mailguard.store.redact import ERASED, Redaction, bare, bare_results
 from mailguard.store.schema_audit import audit, audit_head, audit_subjects
 from mailguard.store.schema_bill import contract_terms, contracts, invoices
 from mailguard.store.tenants import bump
@@ -132,14 +132,20 @@ def erase_mail_in(
 
 
 def erase_units(connection: Connection, ids: Sequence[str], redaction: Redaction, *, now: int) -> None:
-    """What is personal in units but the recipient: header blocks, ORCPT, addresses in explanations and in their events."""
+    """What is personal in units but the recipient: header blocks, ORCPT, what was found, addresses in explanations and events."""
     units, events = schema.units, schema.events
     for chunk in _chunks(ids):
         for row in connection.execute(select(units).where(units.c.id.in_(chunk))).all():
             notify = RcptOptions(notify=rcpt_options_from_json(row.options).notify)
             mine = update(units).where(units.c.id == row.id)
-            explanation = redaction.text(row.explanation)
-            connection.execute(mine.values(headers="", options=to_json(notify), explanation=explanation, erased_at=now))
+            values = {
+                "headers": "",
+                "options": to_json(notify),
+                "explanation": redaction.text(row.explanation),
+                "found": results_to_json(bare_results(results_from_json(row.found))),
+                "erased_at": now,
+            }
+            connection.execute(mine.values(**values))
         told = select(events.c.id, events.c.detail, events.c.actor).where(events.c.unit.in_(chunk))
         for row in connection.execute(told).all():
             detail, actor = redaction.json(row.detail), clean(redaction.text(row.actor), 128)

@@ -1,9 +1,9 @@
-"""Findings as JSON in `messages.findings`, and back. Empty fields are left out; what an older release wrote can be read."""
+"""Findings as JSON in `messages.findings` and `units.found`, and back. Empty fields are left out; what an older release wrote can be read."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,16 @@ def findings_to_json(findings: Findings) -> str:
     # What the classifier saw is for those who judge the mail now; its symbol says what came of it.
     kept = tuple(replace(one, classification=None) if one.classification else one for one in findings.results)
     return to_json(replace(findings, results=kept))
+
+
+def results_to_json(results: Sequence[CheckResult]) -> str:
+    """The JSON of `units.found`, which `results_from_json` reads: what checks found with one tenant's eyes."""
+    return to_json([replace(one, classification=None) if one.classification else one for one in results])
+
+
+def results_from_json(text: str) -> tuple[CheckResult, ...]:
+    """The results that were written."""
+    return tuple(map(_result, json.loads(text or "[]")))
 
 
 def findings_from_json(text: str) -> Findings:

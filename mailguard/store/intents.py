@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from mailguard.core.decision import Decision, Reason
 from mailguard.core.envelope import MailOptions, Recipient, Session
 from mailguard.core.events import State
-from mailguard.core.verdict import Findings, ScoredSymbol
+from mailguard.core.verdict import CheckResult, Findings, ScoredSymbol
 
 Fences = Mapping[str, int]
 """Of units that were put in the queue: the fence of their row, for one who holds it from the start."""
@@ -72,6 +72,8 @@ class NewUnit:
     """Whether the mail is of `mailguard probe`: it is never billed."""
     probe_mark: str = ""
     """The id of the mark that says so, which is believed once; empty: `probe` alone says it."""
+    found: Sequence[CheckResult] = ()
+    """What the checks found that look with the tenant's eyes."""
 
 
 @dataclass(frozen=True, slots=True)

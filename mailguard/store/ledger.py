@@ -21,7 +21,7 @@ from mailguard.store import schema
 from mailguard.store.addresses import address_ids
 from mailguard.store.db import Database, now
 from mailguard.store.engine import DRIVER_ERRORS, is_duplicate
-from mailguard.store.findings import findings_to_json
+from mailguard.store.findings import findings_to_json, results_to_json
 from mailguard.store.intents import QUEUED, Fences, Move, NewMessage, NewUnit, QueueEntry
 from mailguard.store.leases import WORKER
 from mailguard.store.probe_marks import take_mark_in
@@ -151,6 +151,7 @@ def _unit_row(message: NewMessage, unit: NewUnit, ids: Mapping[str, int], at: in
         "policy_hash": unit.decision.policy_hash,
         "explanation": clean(unit.decision.explanation),
         "symbols": to_json([[symbol.name, symbol.points] for symbol in unit.symbols]),
+        "found": results_to_json(unit.found),
         "headers": clean(unit.headers),
         "subject_tag": clean(unit.decision.subject_tag, 64),
         "holder": unit.holder,

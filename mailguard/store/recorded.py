@@ -13,7 +13,7 @@ from mailguard.core.envelope import Envelope, Recipient, Session
 from mailguard.core.events import EventKind
 from mailguard.core.ids import new_message_id
 from mailguard.core.recorded import RecordedMail, RecordedUnit
-from mailguard.store.findings import findings_from_json
+from mailguard.store.findings import findings_from_json, results_from_json
 from mailguard.store.schema import events, messages, units
 from mailguard.store.texts import mail_options_from_json, rcpt_options_from_json
 
@@ -82,6 +82,7 @@ def _mail(row: Row[Any], rows: Sequence[Row[Any]], reasons: dict[str, str]) -> R
             one.policy,
             one.policy_hash,
             one.explanation,
+            results_from_json(one.found),
         )
         for one in ordered
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from mailguard.core.verdict import Attachment, AuthResult, CheckResult, Findings, Symbol
@@ -58,9 +58,14 @@ def bare(findings: Findings) -> Findings:
     Evidence, file names but for their extension, hosts of links, hashes of files, and the author's address go.
     """
     return Findings(
-        results=tuple(map(_bare_result, findings.results)),
+        results=bare_results(findings.results),
         attachments=tuple(map(_bare_attachment, findings.attachments)),
     )
+
+
+def bare_results(results: Iterable[CheckResult]) -> tuple[CheckResult, ...]:
+    """The same of results by themselves."""
+    return tuple(map(_bare_result, results))
 
 
 def _bare_result(result: CheckResult) -> CheckResult:

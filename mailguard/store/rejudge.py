@@ -10,8 +10,8 @@ from sqlalchemy import Connection, bindparam, select, update
 from mailguard.core.decision import Decision
 from mailguard.core.envelope import Session
 from mailguard.core.errors import NotFoundError
-from mailguard.core.verdict import Findings, ScoredSymbol
-from mailguard.store.findings import findings_to_json
+from mailguard.core.verdict import CheckResult, Findings, ScoredSymbol
+from mailguard.store.findings import findings_to_json, results_to_json
 from mailguard.store.schema import messages, units
 from mailguard.store.texts import clean, to_json
 
@@ -25,6 +25,7 @@ class Rejudged:
     score: float
     symbols: Sequence[ScoredSymbol]
     headers: str
+    found: Sequence[CheckResult] = ()
 
 
 def session_in(connection: Connection, message: str) -> Session:
@@ -49,6 +50,7 @@ def rejudge_in(connection: Connection, message: str, findings: Findings, rejudge
             policy_hash=bindparam("new_hash"),
             explanation=bindparam("new_explanation"),
             symbols=bindparam("new_symbols"),
+            found=bindparam("new_found"),
             headers=bindparam("new_headers"),
             subject_tag=bindparam("new_tag"),
         )
@@ -64,6 +66,7 @@ def rejudge_in(connection: Connection, message: str, findings: Findings, rejudge
                 "new_hash": one.decision.policy_hash,
                 "new_explanation": clean(one.decision.explanation),
                 "new_symbols": to_json([[symbol.name, symbol.points] for symbol in one.symbols]),
+                "new_found": results_to_json(one.found),
                 "new_headers": clean(one.headers),
                 "new_tag": clean(one.decision.subject_tag, 64),
             }

@@ -194,6 +194,7 @@ units = Table(
     Column(
         "symbols", Text, nullable=False, server_default="[]"
     ),  # JSON: [[name, points], …] as this tenant scored them
+    Column("found", Text, nullable=False, server_default="[]"),  # JSON: results of the checks that look with its eyes
     Column("headers", Text, nullable=False, server_default=""),  # the block we put on top when it is delivered
     Column("subject_tag", String(64), nullable=False, server_default=""),  # put before its Subject when it is delivered
     Column("holder", String(64), nullable=False, server_default=""),  # the worker instance, while forwarding

@@ -15,9 +15,9 @@ from sqlalchemy.engine import Connection
 
 from mailguard.core.errors import NotFoundError
 from mailguard.core.events import State
-from mailguard.core.verdict import Findings
+from mailguard.core.verdict import CheckResult, Findings
 from mailguard.store import schema
-from mailguard.store.findings import findings_from_json
+from mailguard.store.findings import findings_from_json, results_from_json
 from mailguard.store.matching import address_ids_of, id_condition, recipient_condition, sender_condition
 from mailguard.store.texts import clean
 
@@ -126,6 +126,8 @@ class TracedUnit:
     events: tuple[TracedEvent, ...] = ()
     probe: bool = False
     """Whether it is of `mailguard probe`."""
+    found: tuple[CheckResult, ...] = ()
+    """What the checks found that look with the tenant's eyes."""
 
     @property
     def at(self) -> int:
@@ -352,6 +354,7 @@ def _unit(row: Row[tuple[object, ...]]) -> TracedUnit:
         body=bool(value["blob"]) and State(value["state"]).keeps_body,
         queue=queue,
         probe=bool(value["probe"]),
+        found=results_from_json(value["found"]),
     )
 
 

@@ -12,7 +12,7 @@ from mailguard.core.decision import Action, Reason
 from mailguard.core.envelope import Envelope, Recipient, Session
 from mailguard.core.recorded import RecordedMail, RecordedUnit
 from mailguard.core.tenant import Tenant
-from mailguard.core.verdict import DmarcPolicy, Findings, Symbol
+from mailguard.core.verdict import CheckResult, DmarcPolicy, Findings, Symbol
 from mailguard.policy.decide import decide, settle
 from mailguard.policy.profile import IGNORE, Policy, SymbolRule, Threshold
 from mailguard.policy.score import score
@@ -141,6 +141,17 @@ def test_points_and_conditions_that_make_the_difference_are_named() -> None:
         "dmarc: quarantine → nothing (DMARC failed, the author's domain asks for rejection)",
         "thresholds: quarantine → nothing (score 9 ≥ quarantine at 8)",
     )
+
+
+def test_what_was_seen_with_the_tenants_eyes_is_replayed() -> None:
+    mail = recorded(findings(), policy=Policy(), recipients=[("joe@acme.test", 2), ("ann@acme.test", 2)])
+    stranger = CheckResult("history", symbols=(Symbol("FIRST_CONTACT", 4.0),))
+    mail = replace(mail, units=(replace(mail.units[0], found=(stranger,)), mail.units[1]))
+    total = WhatIf()
+    (changed,) = total.add(mail, tenant=ACME, draft=STRICTER, current=Policy())
+    assert (changed.unit.id, changed.draft.action) == (mail.units[0].id, Action.QUARANTINE)
+    assert changed.causes == ("thresholds: nothing → quarantine (score 4 ≥ quarantine at 3)",)
+    assert (total.mails, total.symbols, total.checks["history"]) == (2, {"FIRST_CONTACT"}, 1)
 
 
 def test_a_profiles_own_list_that_makes_the_difference_is_named() -> None:

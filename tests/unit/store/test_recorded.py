@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from mailguard.core.decision import Action, Reason
 from mailguard.core.events import State
 from mailguard.core.ids import new_message_id
 from mailguard.core.tenant import SYSTEM_TENANT
-from mailguard.core.verdict import CheckResult, Findings, Symbol
-from mailguard.store import recorded
+from mailguard.core.verdict import CheckResult, Classification, Findings, Symbol
+from mailguard.store import recorded, trace
 from mailguard.store.db import Database
 from mailguard.store.ledger import begin_in, move_in
+from mailguard.store.rejudge import Rejudged, rejudge_in
 from tests.unit.store.mail import START, a_message, a_move, a_unit
 
 HOUR = 3_600_000
@@ -53,3 +55,23 @@ def test_mail_comes_back_in_pages_in_the_order_of_time(db: Database) -> None:
     assert (first.units[0].action, first.units[0].reason) == (Action.DELIVER, Reason.SPAM_SCORE)
     assert first.units[0].recipient == a_unit().recipient
     assert (first.session.client_ip, first.erased) == ("192.0.2.1", False)
+
+
+def test_what_was_found_with_a_tenants_eyes_is_recorded_of_each_unit(db: Database) -> None:
+    seen = CheckResult("history", symbols=(Symbol("FIRST_CONTACT", 0.2, "new", ("eve@evil.test",)),), elapsed=0.1)
+    known = replace(seen, classification=Classification(1.5, "m", b"1234"), detail="why")
+    message = a_message(blob=True)
+    units = [a_unit(State.QUARANTINED, 1, found=(seen,)), a_unit(State.HELD, 2, found=(known,)), a_unit(number=3)]
+    db.write_sync(partial(begin_in, message=message, units=units))
+
+    def found() -> list[tuple[CheckResult, ...]]:
+        window = {"since": START, "until": START + HOUR}
+        (mail,) = db.read_sync(lambda conn: recorded.page(conn, tenant=SYSTEM_TENANT, **window))
+        return [unit.found for unit in mail.units]
+
+    assert found() == [(seen,), (replace(known, classification=None),), ()]
+    traced = db.read_sync(lambda conn: trace.look_up(conn, [message.id]))
+    assert [unit.found for unit in traced] == found()
+    anew = Rejudged(f"{message.id}-2", a_unit(number=2).decision, 0.0, (), "", (seen,))
+    db.write_sync(lambda conn: rejudge_in(conn, message.id, Findings(), [anew]))
+    assert found() == [(seen,), (seen,), ()]

@@ -13,12 +13,15 @@ from mailguard.checks.base import Check
 from mailguard.checks.clamav import ClamavCheck
 from mailguard.checks.dkim import DkimCheck
 from mailguard.checks.dmarc import DmarcCheck
-from mailguard.checks.dnsbl import DnsblCheck, ReturnCode, Zone
+from mailguard.checks.dnsbl import DnsblCheck
+from mailguard.checks.known_lists import KNOWN
+from mailguard.checks.lists import ListKind, ListLookups, ReturnCode, Zone
 from mailguard.checks.rules import RulesCheck
 from mailguard.checks.rules_file import RulesFiles
 from mailguard.checks.runner import Runner
 from mailguard.checks.spf import SpfCheck
-from mailguard.config import Settings
+from mailguard.checks.urlbl import UrlblCheck
+from mailguard.config import DnsblZone, Settings
 from mailguard.core.clock import Clock, system_clock
 from mailguard.core.errors import Problem
 from mailguard.core.tenant import Directory, Tenant
@@ -101,6 +104,14 @@ def build_filter(
     scanner = ClamdClient(
         settings.clamav.address, timeout=settings.clamav.timeout, connections=settings.clamav.connections
     )
+    zones = _zones(settings)
+    lookups = ListLookups(
+        timeout=settings.dnsbl.timeout,
+        on_result=(lambda title, result: metrics.list_lookups.labels(title, result.value).inc())
+        if metrics
+        else lambda title, result: None,
+        on_refusal=lambda title, answer: log.list_refuses_us(title, answer=answer),
+    )
     every: dict[str, Callable[[], Check]] = {
         "clamav": lambda: ClamavCheck(scanner),
         "spf": SpfCheck,
@@ -109,7 +120,8 @@ def build_filter(
         "arc": lambda: ArcCheck(clock=clock),
         "rules": lambda: RulesCheck(lambda: rules.current),
         "attachments": AttachmentsCheck,
-        "dnsbl": lambda: DnsblCheck(_zones(settings), timeout=settings.dns.timeout),
+        "dnsbl": lambda: DnsblCheck(zones, lookups),
+        "urlbl": lambda: UrlblCheck(zones, lookups, queries=settings.dnsbl.queries),
     }
     enabled = settings.checks.enabled if checks is None else checks
     runner = Runner(
@@ -132,11 +144,24 @@ def build_filter(
 
 def _zones(settings: Settings) -> list[Zone]:
     """The lists, each with all that its tables say: a zone is asked once, whatever its answers may mean."""
-    meanings: dict[tuple[str, bool], list[ReturnCode]] = {}
-    for zone in settings.dnsbl.zones:
-        code = ReturnCode(zone.symbol, zone.score, zone.codes, zone.description)
-        meanings.setdefault((zone.zone, zone.ipv6), []).append(code)
-    return [Zone(name, tuple(codes), ipv6) for (name, ipv6), codes in meanings.items()]
+    lists = settings.dnsbl
+    tables: dict[tuple[str, str], list[DnsblZone]] = {}
+    for table in lists.zones:
+        tables.setdefault((table.zone, table.kind), []).append(table)
+    return [
+        *(KNOWN[name](lists.spamhaus_key) for name in lists.use),
+        *(
+            Zone(
+                zone,
+                tuple(ReturnCode(one.symbol, one.score, one.codes, one.description, one.bits) for one in same),
+                ipv6=all(one.ipv6 for one in same),
+                kind=ListKind(kind),
+                numeric=any(one.numeric for one in same),
+                refusals=tuple(code for one in same for code in one.refusals),
+            )
+            for (zone, kind), same in tables.items()
+        ),
+    ]
 
 
 @asynccontextmanager

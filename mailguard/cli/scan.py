@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mailguard.core.tenant import Tenant
     from mailguard.core.verdict import Findings, Verdict
 
-NEEDS_DNS = frozenset({"spf", "dkim", "dmarc", "arc", "dnsbl"})
+NEEDS_DNS = frozenset({"spf", "dkim", "dmarc", "arc", "dnsbl", "urlbl"})
 NEEDS_CLIENT = frozenset({"spf", "dnsbl"})
 LOOPBACK = "127.0.0.1"
 CHECK_SHARE = 0.8

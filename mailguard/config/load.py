@@ -15,7 +15,8 @@ from pydantic.fields import FieldInfo
 
 from mailguard.config.problems import Location, dotted, nearest, problems_of
 from mailguard.config.secrets import is_reference, redact, resolve_secret
-from mailguard.config.settings import Section, Settings
+from mailguard.config.section import Section
+from mailguard.config.settings import Settings
 from mailguard.core.errors import ConfigError, Problem
 
 FILE_VARIABLE = "MAILGUARD_CONFIG"

@@ -13,7 +13,9 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from mailguard.config.load import PREFIX
-from mailguard.config.settings import DnsblZone, Section, Settings
+from mailguard.config.network_sections import DnsblZone
+from mailguard.config.section import Section
+from mailguard.config.settings import Settings
 
 _INTRODUCTION = f"""\
 # Configuration

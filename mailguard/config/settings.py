@@ -10,8 +10,10 @@ import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from mailguard.config.network_sections import DnsblSection
+from mailguard.config.section import Section
 from mailguard.config.values import (
     ConfigPath,
     Count,
@@ -25,16 +27,13 @@ from mailguard.config.values import (
     OptionalPath,
     OptionalPeer,
     PeerOrSocket,
-    Points,
-    ReturnCode,
     Seconds,
-    SymbolName,
     TimeZone,
     is_host_name,
 )
 
-CheckName = Literal["clamav", "spf", "dkim", "dmarc", "arc", "rules", "attachments", "dnsbl"]
-CHECKS: tuple[CheckName, ...] = ("clamav", "spf", "dkim", "dmarc", "arc", "rules", "attachments", "dnsbl")
+CheckName = Literal["clamav", "spf", "dkim", "dmarc", "arc", "rules", "attachments", "dnsbl", "urlbl"]
+CHECKS: tuple[CheckName, ...] = ("clamav", "spf", "dkim", "dmarc", "arc", "rules", "attachments", "dnsbl", "urlbl")
 """All checks, in the order in which their results are shown."""
 
 _SERIES = re.compile(r"(?=.{0,32}$)[A-Za-z0-9._-]*(\{year\}[A-Za-z0-9._-]*)?")
@@ -60,12 +59,6 @@ def _series(text: str) -> str:
     if not _SERIES.fullmatch(text):
         raise ValueError("must be at most 32 of A-Z, a-z, 0-9, '.', '-' and '_', with {year} once if at all")
     return text
-
-
-class Section(BaseModel):
-    """What all sections share: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class ServerSection(Section):
@@ -272,25 +265,6 @@ class ChecksSection(Section):
 
     budget: Seconds = Field(40, description="Seconds that all checks of a message have together.")
     enabled: tuple[CheckName, ...] = Field(CHECKS, description="The checks that run.")
-
-
-class DnsblZone(Section):
-    """One DNS block list, or one meaning of its answers: a zone with several has a table for each."""
-
-    zone: HostName = Field(description="The zone that is asked, such as `bl.example.org`.")
-    symbol: SymbolName = Field(description="The symbol that a listed client gets, such as `DNSBL_EXAMPLE`.")
-    score: Points = Field(3.0, description="The symbol's points.")
-    codes: tuple[ReturnCode, ...] = Field(
-        (), description="Answers that mean this symbol, such as `127.0.0.2`. Empty: any answer."
-    )
-    description: str = Field("", description="What a listing means, for the trace.")
-    ipv6: bool = Field(True, description="Whether the zone lists IPv6 addresses too.")
-
-
-class DnsblSection(Section):
-    """DNS block lists; off until a zone is named."""
-
-    zones: tuple[DnsblZone, ...] = Field((), description="The lists, as tables with the keys below.")
 
 
 class OutboundSection(Section):

@@ -218,6 +218,10 @@ class MailLog:
             "check_failed", message=message, check=result.check, detail=result.detail, seconds=result.elapsed
         )
 
+    def list_refuses_us(self, title: str, *, answer: str) -> None:
+        """A DNS list does not answer us any more: its terms of use, or the resolver that we ask by."""
+        self._log.error("list_refuses_us", list=title, answer=answer)
+
     def decided(
         self, unit: str, *, decision: Decision, tenant: str, recipient: str, score: float, symbols: Sequence[str]
     ) -> None:

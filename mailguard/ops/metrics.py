@@ -248,6 +248,14 @@ class Metrics:
             "mailguard_malware_found", "Messages in which the virus scanner found something.", registry=registry
         )
 
+        self.list_lookups = Counter(
+            "mailguard_list_lookups",
+            "Look-ups in each DNS list that is configured: listed, clear, failed, refused (its terms of use, or our resolver), "
+            "or skipped since it failed not long ago.",
+            ["list", "result"],
+            registry=registry,
+        )
+
     def _delivery(self) -> None:
         registry = self.registry
         self.delivery_attempts = Counter(

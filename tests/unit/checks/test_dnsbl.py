@@ -6,7 +6,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from mailguard.checks.dnsbl import DnsblCheck, ReturnCode, Zone, reversed_address
+from mailguard.checks.dnsbl import DnsblCheck
+from mailguard.checks.lists import ListKind, ListLookups, ReturnCode, Zone, reversed_address
 from mailguard.core.verdict import CheckResult, CheckStatus
 from mailguard.net.dns import StaticResolver
 from tests.unit.checks.contexts import context
@@ -22,7 +23,7 @@ ANY = Zone("any.example", (ReturnCode("ANY_LISTED", 2.0),), ipv6=False)
 
 
 async def check(resolver: StaticResolver, *zones: Zone, client_ip: str = "8.8.4.4") -> CheckResult:
-    return await DnsblCheck(zones, timeout=1).run(context(client_ip=client_ip, resolver=resolver), {})
+    return await DnsblCheck(zones, ListLookups(timeout=1)).run(context(client_ip=client_ip, resolver=resolver), {})
 
 
 async def test_no_zone_is_asked_by_default() -> None:
@@ -46,6 +47,13 @@ async def test_return_codes(answer: list[str], symbols: list[tuple[str, float]])
     zone = {"4.4.8.8.bl.example": {"A": answer}} if answer else {}
     result = await check(StaticResolver(zone), SPAM)
     assert (result.status, [(symbol.name, symbol.score) for symbol in result.symbols]) == (CheckStatus.OK, symbols)
+
+
+async def test_lists_of_domains_are_not_asked_about_clients() -> None:
+    resolver = StaticResolver({})
+    domains = Zone("dbl.example", (), kind=ListKind.DOMAIN)
+    assert (await check(resolver, domains)).status is CheckStatus.SKIPPED
+    assert resolver.queries == []
 
 
 async def test_the_evidence_names_the_zone_and_the_code() -> None:

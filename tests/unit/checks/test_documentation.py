@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mailguard.checks import attachments, clamav
+from mailguard.checks.known_lists import KNOWN
+from mailguard.checks.lists import ListKind
 from mailguard.checks.rules import PLACES
 from mailguard.checks.rules_file import load_rules
 
@@ -35,5 +37,13 @@ def test_rules_and_places() -> None:
         assert f"`{place}`" in text
 
 
-def test_dnsbl() -> None:
+def test_dns_lists() -> None:
     assert "DNSBL_TEMPERROR" in page("dnsbl")
+    assert "URLBL_TEMPERROR" in page("urlbl")
+    for name, make in KNOWN.items():
+        zone = make("")
+        text = page("dnsbl" if zone.kind is ListKind.IP else "urlbl")
+        assert f"| `{name}` | `{zone.name}`" in page("dnsbl")
+        for meaning in zone.meanings:
+            (line,) = (line for line in text.splitlines() if line.startswith("|") and f"`{meaning.symbol}`" in line)
+            assert f"{meaning.score:g}" in line.split("|")[2].replace(" ", "").split(",")

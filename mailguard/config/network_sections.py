@@ -1,0 +1,57 @@
+"""The settings of checks that ask others: block lists, sealers of ARC chains, other filters."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mailguard.config.section import Section
+from mailguard.config.values import HostName, Points, ReturnCode, Seconds, SymbolName
+
+KnownList = Literal["spamhaus-zen", "spamhaus-dbl", "surbl", "uribl", "spamcop", "barracuda", "dnswl"]
+"""The lists of checks/known_lists.py; a test compares."""
+
+
+class DnsblZone(Section):
+    """One DNS list, or one meaning of its answers: a zone with several has a table for each."""
+
+    zone: HostName = Field(description="The zone that is asked, such as `bl.example.org`.")
+    kind: Literal["ip", "domain"] = Field(
+        "ip", description="What it lists: addresses of clients, or domains of links and senders."
+    )
+    symbol: SymbolName = Field(
+        description="The symbol of what is listed, such as `DNSBL_EXAMPLE`; for domains of senders `_SENDER` is added."
+    )
+    score: Points = Field(3.0, description="The symbol's points.")
+    codes: tuple[ReturnCode, ...] = Field(
+        (), description="Answers that mean this symbol, such as `127.0.0.2`. Empty: any answer."
+    )
+    bits: int = Field(
+        0, ge=0, le=255, description="Instead of codes: bits of the last octet, of which any means this symbol."
+    )
+    refusals: tuple[ReturnCode, ...] = Field(
+        (), description="Answers by which it refuses to answer us, beside those in 127.255.255.0/24."
+    )
+    description: str = Field("", description="What a listing means, for the trace.")
+    ipv6: bool = Field(True, description="Whether the zone lists IPv6 addresses too.")
+    numeric: bool = Field(False, description="Of a zone of domains: whether it lists the addresses in links too.")
+
+
+class DnsblSection(Section):
+    """DNS block lists; off until one is named. Mind each list's terms of use: docs/checks/dnsbl.md."""
+
+    use: tuple[KnownList, ...] = Field((), description="Well-known lists to ask, by name.")
+    spamhaus_key: Annotated[str, Field(pattern="^([A-Za-z0-9]{8,64})?$")] = Field(
+        "",
+        repr=False,
+        description="Key of Spamhaus's Data Query Service; better a secret reference. Empty: the public mirrors are asked.",
+        json_schema_extra={"secret": "whole"},
+    )
+    zones: tuple[DnsblZone, ...] = Field((), description="Further lists, as tables with the keys below.")
+    timeout: Seconds = Field(
+        2, description="Seconds that one look-up may take. A list that fails 3 times is left alone for a while."
+    )
+    queries: int = Field(
+        60, ge=1, le=1000, description="Look-ups of one message's domains at most; senders first, then links."
+    )

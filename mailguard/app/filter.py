@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
-from mailguard.app.scan import Scanner
+from mailguard.app.scan import RECORDED, Scanner
 from mailguard.checks.arc import ArcCheck
 from mailguard.checks.attachments import AttachmentsCheck
 from mailguard.checks.base import Check
 from mailguard.checks.clamav import ClamavCheck
+from mailguard.checks.client import ClientCheck
 from mailguard.checks.dkim import DkimCheck
 from mailguard.checks.dmarc import DmarcCheck
 from mailguard.checks.dnsbl import DnsblCheck
 from mailguard.checks.known_lists import KNOWN
 from mailguard.checks.lists import ListKind, ListLookups, ReturnCode, Zone
+from mailguard.checks.recorded_auth import RecordedAuth, Recordings
 from mailguard.checks.rules import RulesCheck
 from mailguard.checks.rules_file import RulesFiles
 from mailguard.checks.runner import Runner
@@ -27,7 +30,7 @@ from mailguard.core.errors import Problem
 from mailguard.core.tenant import Directory, Tenant
 from mailguard.core.verdict import CheckStatus
 from mailguard.net.clamd import ClamdClient
-from mailguard.net.dns import Resolver
+from mailguard.net.dns import Resolver, StaticResolver
 from mailguard.net.dns_aio import AiodnsResolver
 from mailguard.ops import log as logs
 from mailguard.ops.log import MailLog
@@ -70,8 +73,12 @@ def build_filter(
     metrics: Metrics | None = None,
     log: MailLog | None = None,
     clock: Clock = system_clock,
+    recordings: Recordings | None = None,
+    offline: bool = False,
 ) -> Filter:
     """Profiles, rules and checks from the settings. `checks` names those that run, by default the enabled ones.
+
+    `recordings` stand in for SPF, DKIM and DMARC that cannot be looked up; when `offline`, none of them is.
 
     Raises ConfigError with everything that is wrong with the files.
     """
@@ -114,6 +121,7 @@ def build_filter(
     )
     every: dict[str, Callable[[], Check]] = {
         "clamav": lambda: ClamavCheck(scanner),
+        "client": ClientCheck,
         "spf": SpfCheck,
         "dkim": lambda: DkimCheck(clock=clock),
         "dmarc": DmarcCheck,
@@ -123,6 +131,9 @@ def build_filter(
         "dnsbl": lambda: DnsblCheck(zones, lookups),
         "urlbl": lambda: UrlblCheck(zones, lookups, queries=settings.dnsbl.queries),
     }
+    if recordings is not None:
+        for name in RECORDED:
+            every[name] = partial(_recorded, name, recordings, None if offline else every[name])
     enabled = settings.checks.enabled if checks is None else checks
     runner = Runner(
         [make() for name, make in every.items() if name in enabled],
@@ -140,6 +151,10 @@ def build_filter(
         clock=clock,
     )
     return Filter(judge, policies, rules, scanner, resolver, on_reload)
+
+
+def _recorded(name: str, recordings: Recordings, live: Callable[[], Check] | None) -> Check:
+    return RecordedAuth(name, recordings, live=live() if live else None)
 
 
 def _zones(settings: Settings) -> list[Zone]:
@@ -166,17 +181,34 @@ def _zones(settings: Settings) -> list[Zone]:
 
 @asynccontextmanager
 async def build_scanner(
-    settings: Settings, *, checks: Sequence[str], tenant: Tenant, budget: float
+    settings: Settings,
+    *,
+    checks: Sequence[str],
+    tenant: Tenant,
+    budget: float,
+    recorded: bool = False,
+    offline: bool = False,
 ) -> AsyncIterator[Scanner]:
     """What `mailguard scan` judges with; no database. `budget` in seconds is what the checks of one message may take.
+
+    With `recorded`, results that come with a message stand in for SPF, DKIM and DMARC that cannot be looked up. When
+    `offline`, the DNS is not asked: what a check asks it all the same fails temporarily.
 
     Of the log only errors are shown: that a check could not be done stands in the report.
     """
     logs.configure(level="error", form="console")
     limited = settings.model_copy(update={"checks": settings.checks.model_copy(update={"budget": budget})})
     directory = Directory.of([tenant], [])
-    made = build_filter(limited, directory=lambda: directory, checks=checks)
+    recordings = Recordings() if recorded else None
+    made = build_filter(
+        limited,
+        directory=lambda: directory,
+        resolver=StaticResolver(offline=True) if offline else None,
+        checks=checks,
+        recordings=recordings,
+        offline=offline,
+    )
     try:
-        yield Scanner(made.judge, tenant=tenant)
+        yield Scanner(made.judge, tenant=tenant, recordings=recordings)
     finally:
         await made.scanner.close()

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from mailguard.core.tenant import Tenant
     from mailguard.core.verdict import Findings, Verdict
 
-NEEDS_DNS = frozenset({"spf", "dkim", "dmarc", "arc", "dnsbl", "urlbl"})
-NEEDS_CLIENT = frozenset({"spf", "dnsbl"})
+NEEDS_DNS = frozenset({"client", "spf", "dkim", "dmarc", "arc", "dnsbl", "urlbl"})
+NEEDS_CLIENT = frozenset({"client", "spf", "dnsbl"})
 LOOPBACK = "127.0.0.1"
 CHECK_SHARE = 0.8
 """Share of a file's time that its checks get, so that one that is late is told as such and does not take the file along."""

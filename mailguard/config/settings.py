@@ -32,8 +32,19 @@ from mailguard.config.values import (
     is_host_name,
 )
 
-CheckName = Literal["clamav", "spf", "dkim", "dmarc", "arc", "rules", "attachments", "dnsbl", "urlbl"]
-CHECKS: tuple[CheckName, ...] = ("clamav", "spf", "dkim", "dmarc", "arc", "rules", "attachments", "dnsbl", "urlbl")
+CheckName = Literal["clamav", "client", "spf", "dkim", "dmarc", "arc", "rules", "attachments", "dnsbl", "urlbl"]
+CHECKS: tuple[CheckName, ...] = (
+    "clamav",
+    "client",
+    "spf",
+    "dkim",
+    "dmarc",
+    "arc",
+    "rules",
+    "attachments",
+    "dnsbl",
+    "urlbl",
+)
 """All checks, in the order in which their results are shown."""
 
 _SERIES = re.compile(r"(?=.{0,32}$)[A-Za-z0-9._-]*(\{year\}[A-Za-z0-9._-]*)?")

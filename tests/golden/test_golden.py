@@ -26,7 +26,8 @@ from mailguard.checks.base import CheckContext
 from mailguard.checks.clamav import ClamavCheck
 from mailguard.checks.dkim import DkimCheck
 from mailguard.checks.dmarc import DmarcCheck
-from mailguard.checks.dnsbl import DnsblCheck, ReturnCode, Zone
+from mailguard.checks.dnsbl import DnsblCheck
+from mailguard.checks.lists import ReturnCode, Zone
 from mailguard.checks.rules import RulesCheck
 from mailguard.checks.rules_file import load_rules
 from mailguard.checks.runner import Runner

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mailguard.checks import attachments, clamav
+from mailguard.checks import attachments, clamav, client
 from mailguard.checks.known_lists import KNOWN
 from mailguard.checks.lists import ListKind
 from mailguard.checks.rules import PLACES
@@ -21,6 +21,12 @@ def test_symbols_of_clamav() -> None:
     text = page("clamav")
     for symbol in clamav.SYMBOLS.values():
         assert f"| `{symbol.name}` | {symbol.score if symbol.score else 0}" in text
+
+
+def test_symbols_of_client() -> None:
+    text = page("client")
+    for name, (points, says) in client.SYMBOLS.items():
+        assert f"| `{name}` | {points:g} | {says} |" in text
 
 
 def test_symbols_of_attachments() -> None:

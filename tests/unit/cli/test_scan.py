@@ -136,7 +136,7 @@ def test_offline_unless_there_is_a_client_to_ask_about(mailguard: Run, scanner: 
     mailguard("scan", str(mail), "--no-clamav", "--dns")
     assert checks_of(scanner) == {"rules", "attachments", "dkim", "dmarc", "arc", "urlbl"}
     mailguard("scan", str(mail), "--clamav", "--client-ip", "192.0.2.1")
-    assert checks_of(scanner) == {"clamav", "spf", "dkim", "dmarc", "arc", "rules", "attachments", "dnsbl", "urlbl"}
+    assert checks_of(scanner) == {"clamav", "client", "spf", "dkim", "dmarc", "arc", "rules", "attachments", "dnsbl", "urlbl"}
     mailguard("scan", str(mail), "--no-clamav", "--client-ip", "192.0.2.1", "--no-dns")
     assert checks_of(scanner) == {"rules", "attachments"}
 

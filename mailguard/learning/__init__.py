@@ -1,0 +1,1 @@
+"""What the filter learns from, how it is trained, and how well it does."""

@@ -1,0 +1,248 @@
+"""A tenant's delta: what its lessons add to the logit of the shipped model. A pure function of the lessons in force.
+
+A lesson moves what is like its mail by as much as its own margin lacks (passive-aggressive learning), and no further; docs/learning.md
+tells the arithmetic, and how the constants were found.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from mailguard.core.clock import DAY
+from mailguard.core.verdict import Classification
+from mailguard.learning.traits import Trait, TraitKind
+
+MARGIN = 3.0
+"""Logits by which a lesson's mail shall be on the right side afterwards."""
+HALF_LIFE = 365 * DAY
+"""Milliseconds in which a lesson loses half its weight."""
+MOST_WEIGHTS = 20_000
+"""Weights of one delta; beyond them the smallest are dropped, down to FEWER_WEIGHTS, so that this is not done each time."""
+FEWER_WEIGHTS = 15_000
+CONTENT, BIAS = 0.44, 0.04
+"""What content and the tenant's bias are of a mail's squared length; its traits are the rest, if it has any."""
+TRAIT_MASS: Mapping[TraitKind, float] = {
+    TraitKind.ADDRESS: 0.2,
+    TraitKind.PERSON: 0.36,
+    TraitKind.DOMAIN: 0.16,
+    TraitKind.LIST: 0.16,
+    TraitKind.SHAPE: 0.16,
+}
+"""The same of each trait."""
+
+_BIAS_KEY = 1 << 33
+_TRAITS = 1 << 32
+_EPOCH = 1_767_225_600_000
+"""2026-01-01. Weights are kept as they would be then, so that time passes without touching them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What is learned from, and what a delta is applied to: a mail's content features and its sender's traits.
+
+    `content` is packed as Classification.features. It may be empty: then the traits alone speak.
+    """
+
+    content: bytes = b""
+    traits: tuple[Trait, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing can be learned from it."""
+        return not (self.content or self.traits)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much one teacher may do in a day: `lessons`, and `influence` in logits, of which one lesson takes `step` at most."""
+
+    step: float
+    influence: float
+    lessons: int
+
+
+ADMIN = Bounds(step=8.0, influence=400.0, lessons=500)
+"""Who has the command line, and released or judged the mail itself."""
+USER = Bounds(step=2.0, influence=12.0, lessons=20)
+"""Who forwards mail to a feedback address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One lesson as a delta learns it. `base` is the mail's margin without any delta, in logits: positive is spam.
+
+    `at` is in milliseconds UTC; `teacher` with `bounds` limits it.
+    """
+
+    example: Example
+    spam: bool
+    base: float
+    at: int = _EPOCH
+    teacher: str = ""
+    bounds: Bounds = ADMIN
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a lesson did to mail like its own: the shift in logits before and after it, and its `step` (0: nothing to do)."""
+
+    before: float
+    after: float
+    step: float
+
+
+@dataclass(slots=True)
+class Delta:
+    """The weights that the lessons so far came to. Build it with `learn`, in the order of the lessons."""
+
+    weights: dict[int, float] = field(default_factory=dict)
+
+    def shift(self, example: Example, *, at: int = _EPOCH) -> float:
+        """What it adds to the logit of a mail at `at` (ms UTC): negative speaks for it."""
+        if not self.weights:
+            return 0.0
+        return self._dot(example) / _growth(at)
+
+    def learn(self, lesson: Lesson, *, room: float = math.inf) -> Moved:
+        """Learn one lesson. `room`: what is left of its teacher's influence of the day, in logits."""
+        sign = 1.0 if lesson.spam else -1.0
+        before = self.shift(lesson.example, at=lesson.at)
+        lacking = MARGIN - sign * (lesson.base + before)
+        step = max(0.0, min(lesson.bounds.step, lacking, room))
+        if not step or lesson.example.is_empty:
+            return Moved(before, before, 0.0)
+        squared = math.fsum(value * value for _, value in _vector(lesson.example))
+        scale = sign * step / squared * _growth(lesson.at)
+        weights = self.weights
+        for key, value in _vector(lesson.example):
+            weights[key] = weights.get(key, 0.0) + scale * value
+        if len(weights) > MOST_WEIGHTS:
+            self._prune()
+        return Moved(before, self.shift(lesson.example, at=lesson.at), step)
+
+    def _dot(self, example: Example) -> float:
+        get = self.weights.get
+        content = _unpacked(example.content)
+        total = 0.0
+        if content:
+            total = math.fsum(get(feature, 0.0) for feature in content) * math.sqrt(CONTENT / len(content))
+        for key, value in _beside_content(example):
+            total += get(key, 0.0) * value
+        return total
+
+    def _prune(self) -> None:
+        # By size, then by key: the same for everyone who learns the same lessons.
+        kept = sorted(self.weights.items(), key=lambda item: (-abs(item[1]), item[0]))[:FEWER_WEIGHTS]
+        self.weights = dict(kept)
+
+    def packed(self) -> bytes:
+        """It as stored: keys (unsigned, 64 bits), then weights (double), little-endian. Exact."""
+        items = sorted(self.weights.items())
+        keys, values = array("Q", (key for key, _ in items)), array("d", (value for _, value in items))
+        return _little(keys) + _little(values)
+
+    @classmethod
+    def unpacked(cls, packed: bytes) -> Delta:
+        """What was packed."""
+        half = len(packed) // 2
+        keys, values = array("Q", packed[:half]), array("d", packed[half:])
+        if sys.byteorder == "big":
+            keys.byteswap()
+            values.byteswap()
+        return cls(dict(zip(keys, values, strict=True)))
+
+
+class Influence:
+    """How much of its influence each teacher has used, by UTC day."""
+
+    def __init__(self) -> None:
+        self._used: dict[tuple[str, int], float] = {}
+
+    def room(self, lesson: Lesson) -> float:
+        """What is left for this lesson, in logits."""
+        return max(0.0, lesson.bounds.influence - self._used.get(_teacher_day(lesson), 0.0))
+
+    def use(self, lesson: Lesson, step: float) -> None:
+        """Note a step."""
+        key = _teacher_day(lesson)
+        self._used[key] = self._used.get(key, 0.0) + step
+
+
+def replay(lessons: Iterable[Lesson]) -> tuple[Delta, list[Moved]]:
+    """The delta that these lessons come to, in their order, and what each did."""
+    delta, influence, moves = Delta(), Influence(), []
+    for lesson in lessons:
+        moved = delta.learn(lesson, room=influence.room(lesson))
+        influence.use(lesson, moved.step)
+        moves.append(moved)
+    return delta, moves
+
+
+class OnlineDelta:
+    """A delta that learns from classifications alone, as `mailguard evaluate --online` has it: content without senders.
+
+    `boundary` is the logit that parts spam from ham. `traits`, if given, tells those of the mail that is being judged.
+    """
+
+    def __init__(self, *, boundary: float = 0.0, traits: Callable[[], tuple[Trait, ...]] | None = None) -> None:
+        self._delta = Delta()
+        self._boundary = boundary
+        self._traits = traits
+
+    def shift(self, classification: Classification) -> float:
+        """What was learned adds to the logit."""
+        return self._delta.shift(self._example(classification))
+
+    def learn(self, classification: Classification, spam: bool) -> None:
+        """Hear what a mail was."""
+        self._delta.learn(Lesson(self._example(classification), spam, classification.logit - self._boundary))
+
+    def _example(self, classification: Classification) -> Example:
+        return Example(classification.features, self._traits() if self._traits else ())
+
+
+def day_of(at: int) -> int:
+    """The start of a time's UTC day, in milliseconds."""
+    return at - at % DAY
+
+
+def _growth(at: int) -> float:
+    """By how much more a lesson at `at` weighs than one at _EPOCH."""
+    return math.exp2((at - _EPOCH) / HALF_LIFE)
+
+
+def _teacher_day(lesson: Lesson) -> tuple[str, int]:
+    return lesson.teacher, day_of(lesson.at)
+
+
+def _vector(example: Example) -> Iterator[tuple[int, float]]:
+    content = _unpacked(example.content)
+    if content:
+        value = math.sqrt(CONTENT / len(content))
+        for feature in content:
+            yield feature, value
+    yield from _beside_content(example)
+
+
+def _beside_content(example: Example) -> Iterator[tuple[int, float]]:
+    for trait in example.traits:
+        yield _TRAITS + trait.key, math.sqrt(TRAIT_MASS[trait.kind])
+    if example.content:
+        yield _BIAS_KEY, math.sqrt(BIAS)
+
+
+def _unpacked(content: bytes) -> array[int]:
+    features = array("I")
+    features.frombytes(content[: len(content) - len(content) % features.itemsize])
+    return features
+
+
+def _little(values: array[int] | array[float]) -> bytes:
+    if sys.byteorder == "big":
+        values = values[:]
+        values.byteswap()
+    return values.tobytes()

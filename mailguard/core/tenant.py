@@ -67,6 +67,14 @@ class LdapLookup:
 
 
 @dataclass(frozen=True, slots=True)
+class Vip:
+    """Somebody in whose name others of the tenant are asked for money. Without `addresses`: any at its own domains is theirs."""
+
+    name: str
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
     """A client of the provider. `profile` names a file in `policies/`; `soft_bounce`: the next hop's 5xx counts as 4xx.
 
@@ -88,6 +96,11 @@ class Tenant:
     greylist: bool = False
     queue_days: float | None = None
     keep_days: float | None = None
+    domains: tuple[str, ...] = ()
+    """Its recipient domains, in look-up form."""
+    vips: tuple[Vip, ...] = ()
+    brands: tuple[str, ...] = ()
+    """Names, and domains in look-up form, that it owns beside `domains`."""
 
     def lifetime(self, default: int) -> int:
         """How long its mail may wait in the queue, in milliseconds; `default` is what is set for all."""

@@ -29,6 +29,8 @@ from mailguard.core.tenant import (
 )
 from mailguard.core.transport import HopSecurity, TlsMode
 from mailguard.store import schema
+from mailguard.store.own_names import brands_of, vips_of
+from mailguard.store.schema_history import brands, correspondents, vips
 from mailguard.store.texts import clean
 
 _VERSION_KEY = "directory_version"
@@ -220,7 +222,7 @@ def remove_tenant(conn: Connection, *, name: str, now: int, force: bool = False)
     conn.execute(update(schema.tenants).where(schema.tenants.c.id == record.tenant.id).values(removed_at=now))
     for domain in sorted(record.domains, key=lambda one: not one.alias_of):  # aliases first: they refer to the others
         _delete_domain(conn, domain.name)
-    for table in (schema.recipients, schema.verifications, schema.ldap_lookups):
+    for table in (schema.recipients, schema.verifications, schema.ldap_lookups, correspondents, vips, brands):
         conn.execute(delete(table).where(table.c.tenant == record.tenant.id))
     bump(conn)
     return waiting
@@ -369,6 +371,7 @@ def _records(conn: Connection, *conditions: ColumnElement[bool]) -> list[TenantR
     for row in conn.execute(select(entries).where(*_of(entries.c.tenant, one)).order_by(entries.c.id)):
         entry = ListEntry(ListKind(row.kind), row.pattern, row.author, row.reason, row.expires_at)
         lists_of.setdefault(row.tenant, []).append(entry)
+    people, names = vips_of(conn, one), brands_of(conn, one)
     return [
         TenantRecord(
             Tenant(
@@ -384,6 +387,9 @@ def _records(conn: Connection, *conditions: ColumnElement[bool]) -> list[TenantR
                 bool(row.greylist),
                 row.queue_days,
                 row.keep_days,
+                tuple(domain.name for domain in domains_of.get(row.id, ())),
+                people.get(row.id, ()),
+                names.get(row.id, ()),
             ),
             tuple(domains_of.get(row.id, ())),
             row.created_at,

@@ -101,6 +101,10 @@ class Tenant:
     vips: tuple[Vip, ...] = ()
     brands: tuple[str, ...] = ()
     """Names, and domains in look-up form, that it owns beside `domains`."""
+    spam_address: str = ""
+    """To which its users forward what should have been kept from them; empty: nowhere. In normal form, as the next."""
+    ham_address: str = ""
+    """To which they forward what they want."""
 
     def lifetime(self, default: int) -> int:
         """How long its mail may wait in the queue, in milliseconds; `default` is what is set for all."""

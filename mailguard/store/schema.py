@@ -57,6 +57,8 @@ tenants = Table(
     Column("queue_days", Float),  # null: as it is set for all
     Column("keep_days", Float),  # after which what is personal in its old mail is erased; null: never by itself
     Column("erased_until", BigInteger, nullable=False, server_default="0"),  # how far that has come
+    Column("spam_address", String(320), nullable=False, server_default=""),  # to which its users report
+    Column("ham_address", String(320), nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 

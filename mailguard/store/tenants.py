@@ -390,6 +390,8 @@ def _records(conn: Connection, *conditions: ColumnElement[bool]) -> list[TenantR
                 tuple(domain.name for domain in domains_of.get(row.id, ())),
                 people.get(row.id, ()),
                 names.get(row.id, ()),
+                row.spam_address,
+                row.ham_address,
             ),
             tuple(domains_of.get(row.id, ())),
             row.created_at,

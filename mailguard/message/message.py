@@ -21,6 +21,7 @@ from mailguard.message.fields import (
     parse_parameterised,
     unfold,
 )
+from mailguard.message.normalise import Normalised, normalise
 from mailguard.message.text import Link, Rendered, links_of_text, render_html
 
 TEXT_LIMIT = 512 * 1024
@@ -264,6 +265,31 @@ class Message:
     def body_text(self) -> str:
         """What a reader may see: the plain texts, then the text of the HTML."""
         return "\n".join(text for text in (self.plain, self.rendered.text) if text)
+
+    @cached_property
+    def shown(self) -> Normalised:
+        """What a reader does see: the plain texts, then what HTML shows, without the tricks that keep programs from it."""
+        return normalise("\n".join(text for text in (self.plain, self.rendered.visible) if text))
+
+    @property
+    def visible_text(self) -> str:
+        """The text of `shown`."""
+        return self.shown.text
+
+    @cached_property
+    def shown_subject(self) -> Normalised:
+        """The Subject likewise."""
+        return normalise(self.subject)
+
+    @cached_property
+    def shown_from(self) -> Normalised:
+        """The From fields likewise, a line each."""
+        return normalise("\n".join(self.get_all("from")))
+
+    @cached_property
+    def hidden_text(self) -> str:
+        """What HTML hides from its reader, a line each; previews of newsletters among it."""
+        return normalise("\n".join(one.text for one in self.rendered.hidden)).text
 
     @cached_property
     def links(self) -> tuple[Link, ...]:

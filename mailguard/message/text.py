@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from selectolax.lexbor import LexborHTMLParser
 
+from mailguard.message.hidden import Hidden, may_hide, style_sheets, take_hidden
 from mailguard.message.urls import Link, link_of, links_of_text
 
 __all__ = ["Link", "Rendered", "links_of_text", "render_html"]
@@ -42,11 +43,16 @@ _HREF = re.compile(r"href\s{0,9}=\s{0,9}(?:\"([^\"<>]{0,2048})|'([^'<>]{0,2048})
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What a reader sees of HTML: its text, a line for each block, and its links. `complete`: the whole was parsed."""
+    """The text of HTML, a line for each block, and its links. `complete`: the whole was parsed.
+
+    `visible` is the text without what is `hidden` from the reader by style; the same text when nothing is.
+    """
 
     text: str = ""
     links: tuple[Link, ...] = ()
     complete: bool = True
+    visible: str = ""
+    hidden: tuple[Hidden, ...] = ()
 
 
 def render_html(source: str) -> Rendered:
@@ -67,9 +73,19 @@ def render_html(source: str) -> Rendered:
             links[link.url] = link._replace(text=_squeeze(element.text()[: 4 * LINK_TEXT_LIMIT])[:LINK_TEXT_LIMIT])
             if len(links) >= LINK_LIMIT:
                 break
+    may = may_hide(source)
+    sheets = style_sheets(tree) if may else ""
     tree.strip_tags(["script", "style", "noscript", "template"])
+    text = visible = _text(tree)
+    hidden = take_hidden(tree, sheets) if may else ()
+    if hidden:
+        visible = _text(tree)
+    return Rendered(text, tuple(links.values()), complete, visible, tuple(hidden))
+
+
+def _text(tree: LexborHTMLParser) -> str:
     body = tree.body
-    return Rendered(_squeeze(body.text()) if body else "", tuple(links.values()), complete)
+    return _squeeze(body.text()) if body else ""
 
 
 def _squeeze(text: str) -> str:
@@ -111,4 +127,5 @@ def _by_patterns(source: str) -> Rendered:
             if len(links) >= LINK_LIMIT:
                 break
     text = html.unescape(_DROPPED.sub(" ", _BLOCK.sub("\n<", source)))
-    return Rendered(_squeeze(text), tuple(links.values()), complete=False)
+    text = _squeeze(text)
+    return Rendered(text, tuple(links.values()), complete=False, visible=text)

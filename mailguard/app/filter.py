@@ -125,7 +125,7 @@ def build_filter(
         "spf": SpfCheck,
         "dkim": lambda: DkimCheck(clock=clock),
         "dmarc": DmarcCheck,
-        "arc": lambda: ArcCheck(clock=clock),
+        "arc": lambda: ArcCheck(trusted=settings.arc.trusted_sealers, clock=clock),
         "rules": lambda: RulesCheck(lambda: rules.current),
         "attachments": AttachmentsCheck,
         "dnsbl": lambda: DnsblCheck(zones, lookups),

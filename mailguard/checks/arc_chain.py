@@ -47,6 +47,10 @@ class ArcResult:
     sealers: tuple[str, ...] = ()
     oldest_pass: int = 0
     reason: str = ""
+    selectors: tuple[str, ...] = ()
+    """s= of the seals, in the order of `sealers`, when the chain passes."""
+    results: tuple[bytes, ...] = ()
+    """The values of the ARC-Authentication-Results, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,13 @@ async def verify_arc(resolver: Resolver, raw: bytes, *, now: int) -> ArcResult:
     except SignatureError as error:
         temporary = error.outcome is AuthOutcome.TEMPERROR
         return ArcResult(AuthOutcome.TEMPERROR if temporary else AuthOutcome.FAIL, sealers, reason=error.reason)
-    return ArcResult(AuthOutcome.PASS, sealers, oldest)
+    return ArcResult(
+        AuthOutcome.PASS,
+        sealers,
+        oldest,
+        selectors=tuple(item.seal.selector for item in sets),
+        results=tuple(item.results.value for item in sets),
+    )
 
 
 def _sets(message: SignedMessage, now: int) -> list[_Set]:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from mailguard.checks.arc_trust import vouching_for
 from mailguard.checks.base import CheckContext
 from mailguard.checks.dmarc_evaluate import DmarcResult, evaluate
 from mailguard.core.address import domain_of
@@ -29,10 +30,13 @@ class DmarcCheck:
 
     Several Author Domains cannot pass (RFC 9989 §5.3.1), and each is evaluated: adding a From of one's own must not switch
     off the policy of the other. The gravest failed policy is reported.
+
+    DMARC_RESCUED instead of DMARC_FAIL_*: a sealer of the ARC chain that is trusted saw it pass. The result stays fail, but
+    the owner's policy is not applied.
     """
 
     name = "dmarc"
-    needs: tuple[str, ...] = ("spf", "dkim")
+    needs: tuple[str, ...] = ("spf", "dkim", "arc")
 
     async def run(self, context: CheckContext, results: Mapping[str, CheckResult]) -> CheckResult:
         """See Check."""
@@ -47,11 +51,29 @@ class DmarcCheck:
         evaluated: Sequence[DmarcResult] = await asyncio.gather(
             *(evaluate(context.resolver, domain, identifiers) for domain in domains[:DOMAIN_LIMIT])
         )
-        if lost := [name for name in self.needs if _lost(results.get(name))]:
+        if lost := [name for name in ("spf", "dkim") if _lost(results.get(name))]:
             evaluated = [_undecided(result, lost) for result in evaluated]
         if len(domains) == 1 and fields == 1:
-            return self._single(evaluated[0])
+            return self._rescued(evaluated[0], results.get("arc")) or self._single(evaluated[0])
         return self._several(domains, evaluated, repeated=fields > 1)
+
+    def _rescued(self, result: DmarcResult, arc: CheckResult | None) -> CheckResult | None:
+        """The result when the policy is overridden for what a trusted sealer found (RFC 8617 §7.2.1); None: it is not."""
+        if arc is None or result.outcome is not AuthOutcome.FAIL or result.policy is None:
+            return None
+        claim = vouching_for(result.domain, arc.vouched)
+        if claim is None:
+            return None
+        override = f"local_policy: {arc.detail}"
+        says = f"{claim.reason} says {claim.method}={claim.outcome} {claim.domain}"
+        description = f"DMARC of {result.domain} failed on the way; a trusted sealer saw it authentic"
+        return CheckResult(
+            self.name,
+            symbols=(Symbol("DMARC_RESCUED", 0.0, description, (result.domain, says)),),
+            auth=(auth_result(replace(result, reason=override)),),
+            dmarc_override=override,
+            detail=f"{override}; {says}",
+        )
 
     def _single(self, result: DmarcResult) -> CheckResult:
         word, score = str(result.outcome).upper(), 0.0

@@ -38,6 +38,16 @@ class DnsblZone(Section):
     numeric: bool = Field(False, description="Of a zone of domains: whether it lists the addresses in links too.")
 
 
+class ArcSection(Section):
+    """Whom ARC is believed: docs/checks/arc.md says whom one may trust."""
+
+    trusted_sealers: tuple[HostName, ...] = Field(
+        (),
+        description="Domains whose seals count, those below them too: a failure of DMARC is excused when the last sealers are "
+        'among them and one says it passed. Such as `["lists.example.org"]`.',
+    )
+
+
 class DnsblSection(Section):
     """DNS block lists; off until one is named. Mind each list's terms of use: docs/checks/dnsbl.md."""
 

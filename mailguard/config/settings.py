@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from mailguard.config.network_sections import DnsblSection
+from mailguard.config.network_sections import ArcSection, DnsblSection
 from mailguard.config.section import Section
 from mailguard.config.values import (
     ConfigPath,
@@ -477,6 +477,7 @@ class Settings(Section):
     http: HttpSection
     checks: ChecksSection
     dnsbl: DnsblSection
+    arc: ArcSection
     outbound: OutboundSection
     queue: QueueSection
     verification: VerificationSection

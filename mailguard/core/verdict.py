@@ -119,6 +119,10 @@ class CheckResult:
     """What the attachments check saw, the members of archives too (`a.zip/b.exe`)."""
     classification: Classification | None = None
     """Set by the classifier."""
+    vouched: tuple[AuthResult, ...] = ()
+    """Set by the ARC check: what trusted sealers say they found before they passed the mail on. Not recorded."""
+    dmarc_override: str = ""
+    """Set by the DMARC check when DMARC failed and its policy is not applied: why, as reports name it (RFC 9990)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +189,8 @@ class Verdict:
     symbols: tuple[ScoredSymbol, ...] = ()
     malware: tuple[str, ...] = ()
     dmarc_failed: DmarcPolicy | None = None
+    dmarc_override: str = ""
+    """Why a failure of DMARC counts for nothing; `dmarc_failed` is None then."""
     failed_checks: tuple[str, ...] = ()
     forbidden_attachments: tuple[str, ...] = ()
     list_match: ListMatch = ListMatch.NONE

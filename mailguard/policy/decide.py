@@ -43,6 +43,13 @@ def reply_for(action: Action, reason: Reason) -> Reply:
 
 def decide(verdict: Verdict, policy: Policy, recipient: Recipient) -> Decision:
     """What happens to the mail for `recipient`. Total: every verdict under every policy gives a decision."""
+    decision = _decide(verdict, policy, recipient)
+    if not verdict.dmarc_override:
+        return decision
+    return replace(decision, explanation=f"{decision.explanation}; DMARC failed, but {verdict.dmarc_override}")
+
+
+def _decide(verdict: Verdict, policy: Policy, recipient: Recipient) -> Decision:
     asked: list[tuple[Action, Reason, str]] = []
     waived: list[str] = []
     # Whatever the provider's own address is called, it is where bare `postmaster` goes.

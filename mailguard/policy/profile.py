@@ -58,7 +58,7 @@ DMARC_ACTIONS: Mapping[DmarcPolicy, Action] = MappingProxyType(
     {
         DmarcPolicy.NONE: IGNORE,
         DmarcPolicy.QUARANTINE: Action.QUARANTINE,
-        # Not rejected: honest mailing lists and forwarders break DMARC, and an ARC seal is not yet trusted to excuse them.
+        # Not rejected: honest mailing lists and forwarders break DMARC, and few of them are among the trusted sealers.
         DmarcPolicy.REJECT: Action.QUARANTINE,
     }
 )

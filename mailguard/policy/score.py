@@ -48,6 +48,7 @@ def score(
         dmarc_failed=next(
             (result.dmarc_policy for result in findings.results if result.dmarc_policy is not None), None
         ),
+        dmarc_override=next((result.dmarc_override for result in findings.results if result.dmarc_override), ""),
         failed_checks=(
             *findings.failed_checks,
             *(result.check for result in seen if result.status is CheckStatus.TEMPERROR),

@@ -23,8 +23,11 @@ from mailguard.store.texts import to_json
 
 def findings_to_json(findings: Findings) -> str:
     """The JSON that `findings_from_json` reads."""
-    # What the classifier saw is for those who judge the mail now; its symbol says what came of it.
-    kept = tuple(replace(one, classification=None) if one.classification else one for one in findings.results)
+    # What the classifier saw, and sealers said, is for those who judge the mail now; symbols say what came of it.
+    kept = tuple(
+        replace(one, classification=None, vouched=()) if one.classification or one.vouched else one
+        for one in findings.results
+    )
     return to_json(replace(findings, results=kept))
 
 
@@ -69,6 +72,7 @@ def _result(value: Mapping[str, Any]) -> CheckResult:
         dmarc_policy=None if asked is None else DmarcPolicy(asked),
         detail=value.get("detail", ""),
         elapsed=value.get("elapsed", 0.0),
+        dmarc_override=value.get("dmarc_override", ""),
     )
 
 

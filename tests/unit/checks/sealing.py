@@ -17,12 +17,18 @@ SIGNED_NAMES = (b"from", b"to", b"subject", b"date", b"message-id")
 
 
 def sealed(
-    raw: bytes = RAW, *, domain: str = "hop.test", instance: int = 1, status: str = "none", selector: str = "s1"
+    raw: bytes = RAW,
+    *,
+    domain: str = "hop.test",
+    instance: int = 1,
+    status: str = "none",
+    selector: str = "s1",
+    says: str = "spf=pass smtp.mailfrom=ann@a.test",
 ) -> bytes:
-    """The mail with one more ARC set on top, its chain status as given."""
+    """The mail with one more ARC set on top, its chain status as given; `says` are the results that the sealer found."""
     head, _, body = raw.partition(b"\r\n\r\n")
     fields = re.split(rb"\r\n(?![ \t])", head)
-    results = f"ARC-Authentication-Results: i={instance}; {domain}; spf=pass smtp.mailfrom=ann@a.test".encode()
+    results = f"ARC-Authentication-Results: i={instance}; {domain}; {says}".encode()
     common = f"i={instance}; a=rsa-sha256; d={domain}; s={selector}; t=1700000000"
     body_hash = base64.b64encode(hashlib.sha256(_body(body)).digest()).decode()
     names = ":".join(name.decode() for name in SIGNED_NAMES)

@@ -13,7 +13,7 @@ from mailguard.app.filter import build_scanner
 from mailguard.app.scan import LOOPBACK, NEEDS_DNS, RECORDED, Scanner, as_sent, sender_of
 from mailguard.config import Settings
 from mailguard.core.tenant import Tenant
-from mailguard.learning.envelopes import RecordedEnvelope
+from mailguard.learning.envelopes import NOT_RECORDED
 from mailguard.learning.leaks import ALL_LEAKS, LeakyFields
 from mailguard.learning.scanning import CorpusMail, ScanMail, ScannedMail
 
@@ -63,7 +63,7 @@ class CorpusScanner:
         except OSError as error:
             return ScannedMail(mail, problem=f"cannot be read: {error.strerror}")
         raw = prepared(raw, self.leaks)
-        recorded = mail.recorded or RecordedEnvelope()
+        recorded = mail.recorded or NOT_RECORDED
         began = time.process_time()
         report = runner.run(
             scanner.scan(

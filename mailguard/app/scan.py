@@ -13,11 +13,12 @@ from mailguard.core.tenant import Tenant
 from mailguard.core.verdict import Findings, Verdict
 from mailguard.message.parse import parse
 from mailguard.pipeline.judge import Judge
+from mailguard.policy.profile import Policy
 from mailguard.smtp.data import normalise
 
-NEEDS_DNS = frozenset({"spf", "dkim", "dmarc", "arc", "dnsbl", "urlbl"})
+NEEDS_DNS = frozenset({"client", "spf", "dkim", "dmarc", "arc", "dnsbl", "urlbl"})
 """Checks that ask the DNS."""
-NEEDS_CLIENT = frozenset({"spf", "dnsbl"})
+NEEDS_CLIENT = frozenset({"client", "spf", "dnsbl"})
 """Checks that ask about the client's address."""
 RECORDED = ("spf", "dkim", "dmarc")
 """Checks for which recorded results can stand in."""
@@ -31,6 +32,7 @@ class ScanReport:
 
     findings: Findings
     verdict: Verdict
+    policy: Policy
     decision: Decision
 
 
@@ -63,7 +65,7 @@ class Scanner:
         with self._recordings.of(envelope.message_id, recorded):
             findings = await self._judge.find(session, envelope, message)
         (judgement,) = await self._judge.conclude(session, envelope, message, findings)
-        return ScanReport(findings, judgement.verdict, judgement.decision)
+        return ScanReport(findings, judgement.verdict, judgement.policy, judgement.decision)
 
 
 def as_sent(raw: bytes) -> bytes:

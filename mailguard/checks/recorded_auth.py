@@ -74,7 +74,10 @@ class RecordedAuth:
 
     async def run(self, context: CheckContext, results: Mapping[str, CheckResult]) -> CheckResult:
         """See Check."""
-        found = await self._live.run(context, results) if self._live else CheckResult(self.name, CheckStatus.SKIPPED)
+        found = CheckResult(self.name, CheckStatus.SKIPPED)
+        # Without a client's address SPF cannot be looked up.
+        if self._live and not (self.name == "spf" and context.session.address.is_loopback):
+            found = await self._live.run(context, results)
         if found.status is CheckStatus.OK:
             return found
         recorded = self._recordings.get(context.envelope.message_id)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from mailguard.cli.explanation import explain_symbols, recorded_symbols
 from mailguard.cli.terminal import Cell, print_facts, print_table, say
 from mailguard.cli.when import shown
 from mailguard.core.clock import system_clock, to_iso
@@ -41,8 +42,10 @@ def address_text(address: str) -> str:
     return address or "<>"
 
 
-def print_unit(unit: TracedUnit, tenants: Mapping[int, str]) -> None:
-    """All of one unit, for people."""
+def print_unit(
+    unit: TracedUnit, tenants: Mapping[int, str], *, margins: Callable[[TracedUnit], str] | None = None
+) -> None:
+    """All of one unit, for people, each symbol with what it was seen in. `margins` tells how far its score is from others'."""
     # What was decided is told by the first event; the unit's own reason is that of its present state.
     why = unit.events[0].reason if unit.events else unit.reason
     probe = ", a mail of `mailguard probe`" if unit.probe else ""
@@ -60,7 +63,7 @@ def print_unit(unit: TracedUnit, tenants: Mapping[int, str]) -> None:
             "  size": f"{unit.size:,} octets, SHA-256 {unit.sha256}",
             "  decided": f"{unit.action} ({why}): {unit.explanation}" if unit.action else "",
             "  policy": f"{unit.policy} {unit.policy_hash[:12]}".strip(),
-            "  score": f"{unit.score:.1f}" + (f" = {symbols_text(unit.symbols)}" if unit.symbols else ""),
+            "  score": margins(unit) if margins else f"{unit.score:.1f}",
             "  malware": ", ".join(findings.malware),
             "  auth": "; ".join(map(auth_text, findings.auth)),
             "  failed checks": "; ".join(
@@ -68,17 +71,14 @@ def print_unit(unit: TracedUnit, tenants: Mapping[int, str]) -> None:
                 for result in (*findings.results, *unit.found)
                 if result.status == CheckStatus.TEMPERROR
             ),
-            "  to this tenant": "; ".join(
-                symbol.name + (f" ({', '.join(symbol.evidence)})" if symbol.evidence else "")
-                for result in unit.found
-                for symbol in result.symbols
-            ),
             "  attachments": "; ".join(
                 f"{part.name or 'unnamed'} ({part.true_type or part.declared_type}, {part.size:,} octets)"
                 for part in findings.attachments
             ),
         }
     )
+    symbols, unknown = recorded_symbols(unit)
+    explain_symbols(symbols, indent="    ", unknown=unknown)
     if unit.queue is not None:
         queue = unit.queue
         say(f"  queued for {queue.purpose}: {standing_text(queue)}; attempts so far: {queue.attempts}")
@@ -149,11 +149,6 @@ def event_text(event: TracedEvent) -> str:
 def auth_text(result: AuthResult) -> str:
     """One authentication result: `spf=pass example.org`."""
     return f"{result.method}={result.outcome}" + (f" {result.domain}" if result.domain else "")
-
-
-def symbols_text(symbols: Iterable[tuple[str, float]]) -> str:
-    """Symbols with their points, the weightiest first."""
-    return ", ".join(f"{name} {points:+.1f}" for name, points in sorted(symbols, key=lambda pair: -abs(pair[1])))
 
 
 def unit_json(unit: TracedUnit, tenants: Mapping[int, str], *, events: bool = True) -> dict[str, object]:

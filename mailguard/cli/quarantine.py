@@ -113,6 +113,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Show kept mail: what was found in it, why it is kept, and what happened to it."""
+    from mailguard.cli.explanation import Profiles
     from mailguard.cli.mail import print_unit, unit_json
     from mailguard.store import trace
     from mailguard.store.tenants import tenant_names
@@ -129,8 +130,9 @@ def show(
     if json:
         print_json([unit_json(unit, names) for unit in units])
         return
+    profiles = Profiles(cli)
     for unit in units:
-        print_unit(unit, names)
+        print_unit(unit, names, margins=profiles.margins)
 
 
 @app.command("release")

@@ -90,18 +90,19 @@ def show(
     json: Json = False,
 ) -> None:
     """Show waiting mail: where it stands, and every attempt so far."""
+    from mailguard.cli.explanation import Profiles
     from mailguard.cli.mail import print_unit, unit_json
     from mailguard.store import trace
     from mailguard.store.tenants import tenant_names
 
-    units, names = cli_of(context).read(
-        lambda conn: (trace.with_events(conn, trace.look_up(conn, ids)), tenant_names(conn))
-    )
+    cli = cli_of(context)
+    units, names = cli.read(lambda conn: (trace.with_events(conn, trace.look_up(conn, ids)), tenant_names(conn)))
     if json:
         print_json([unit_json(unit, names) for unit in units])
         return
+    profiles = Profiles(cli)
     for unit in units:
-        print_unit(unit, names)
+        print_unit(unit, names, margins=profiles.margins)
 
 
 @app.command("retry")

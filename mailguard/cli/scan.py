@@ -1,82 +1,27 @@
-"""`mailguard scan`: what the relay would find in a message and decide, without sending it anywhere.
-
-Thousands of files go through one process. Each has a time limit, and whatever is in it, the next one is scanned.
-"""
+"""`mailguard scan`: what the relay would find in a message and decide, without sending it anywhere."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
-import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mailguard.cli.context import Cli, Problems, cli_of
-from mailguard.cli.terminal import Cell, complain, print_facts, print_json_line, print_line, print_table, safe, say
+from mailguard.cli.scan_work import Transaction, scan_all
+from mailguard.cli.terminal import complain
 from mailguard.core.errors import ConfigError, Problem, UnavailableError
 
 if TYPE_CHECKING:
     from mailguard.config import Settings
-    from mailguard.core.decision import Decision
     from mailguard.core.tenant import Tenant
-    from mailguard.core.verdict import Findings, Verdict
+    from mailguard.learning.envelopes import Envelopes
 
-NEEDS_DNS = frozenset({"client", "spf", "dkim", "dmarc", "arc", "dnsbl", "urlbl"})
-NEEDS_CLIENT = frozenset({"client", "spf", "dnsbl"})
-LOOPBACK = "127.0.0.1"
-CHECK_SHARE = 0.8
-"""Share of a file's time that its checks get, so that one that is late is told as such and does not take the file along."""
 PING_SECONDS = 2.0
-
-
-class Report(Protocol):
-    """What the scanner says of one message."""
-
-    @property
-    def findings(self) -> Findings:
-        """What the checks found."""
-        ...
-
-    @property
-    def verdict(self) -> Verdict:
-        """What that means for the tenant."""
-        ...
-
-    @property
-    def decision(self) -> Decision:
-        """What would be done."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """What the message is taken to have come with."""
-
-    client_ip: str
-    helo: str
-    mail_from: str
-    """`<>`: the null sender; empty: whoever the From field names."""
-    recipient: str
-    tenant: Tenant
-
-
-@dataclass(frozen=True, slots=True)
-class Scanned:
-    """One file: its report, or what went wrong with it; and how many seconds that took."""
-
-    path: str
-    report: Report | None = None
-    problem: str = ""
-    seconds: float = 0.0
-
-
-ScanOne = Callable[[bytes], "asyncio.Task[Report]"]
 
 
 def scan(
@@ -101,10 +46,29 @@ def scan(
     ] = None,
     dns: Annotated[
         bool | None,
-        typer.Option("--dns/--no-dns", help="SPF, DKIM, DMARC, ARC and block lists. Default: with --client-ip."),
+        typer.Option(
+            "--dns/--no-dns",
+            help="SPF, DKIM, DMARC, ARC and block lists. Default: with --client-ip, but not with --envelope.",
+        ),
+    ] = None,
+    envelope: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--envelope",
+            metavar="FILE",
+            help="JSON lines with what messages came with: `file` (a path as given here, or relative to FILE's folder), "
+            "`client_ip`, `mail_from`, `rcpt_to`, and the `spf`, `dkim`, `dmarc` results of who received them, which stand "
+            "in where nothing is looked up. Empty: unknown. Messages without a line have no authentication.",
+        ),
     ] = None,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, max=600, help="Seconds for each file.")] = 5.0,
     jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Files at the same time.")] = 2,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Print of each symbol all that it was seen in, and the page of docs/ that explains it."
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, a line for each file.")] = False,
     tsv: Annotated[bool, typer.Option("--tsv", help="Print PATH, a tab and the score, a line for each file.")] = False,
 ) -> None:
@@ -112,17 +76,39 @@ def scan(
 
     Exits 1 when a file could not be read or took too long.
     """
+    from mailguard.cli import scan_shown
+
     cli = cli_of(context)
-    if json and tsv:
-        raise ConfigError([Problem("--tsv", "give either --json or --tsv")])
+    if json + tsv + explain > 1:
+        raise ConfigError([Problem("--tsv", "give only one of --json, --tsv and --explain")])
     _check_client(client_ip)
     profile = _profile(cli, policy)
-    transaction = Transaction(client_ip, helo, mail_from, rcpt, _tenant(cli, tenant, profile))
-    checks = _checks(cli, clamav=clamav, dns=bool(client_ip) if dns is None else dns, client_ip=client_ip)
-    show = _print_tsv if tsv else _print_json if json else _print_report
-    paths = _paths(files)
+    envelopes = _envelopes(envelope or ())
+    if dns is None:
+        dns = bool(client_ip) and envelopes is None
+    transaction = Transaction(
+        client_ip,
+        helo,
+        mail_from,
+        rcpt,
+        _tenant(cli, tenant, profile),
+        envelopes,
+        offline=envelopes is not None and not dns,
+    )
+    checks = _checks(cli, clamav=clamav, dns=dns, client=bool(client_ip) or envelopes is not None)
+    if envelopes is not None and not dns:
+        checks = _with_recorded(cli, checks)
+    show = (
+        scan_shown.print_tsv
+        if tsv
+        else scan_shown.print_as_json
+        if json
+        else scan_shown.print_explanation
+        if explain
+        else scan_shown.print_report
+    )
     failed = asyncio.run(
-        _scan_all(cli.settings, paths, transaction, checks=checks, seconds=timeout, jobs=jobs, show=show)
+        scan_all(cli.settings, _paths(files), transaction, checks=checks, seconds=timeout, jobs=jobs, show=show)
     )
     if failed:
         raise typer.Exit(1)
@@ -165,12 +151,32 @@ def _tenant(cli: Cli, name: str | None, profile: str | None) -> Tenant:
     return replace(found, profile=profile) if profile else found
 
 
-def _checks(cli: Cli, *, clamav: bool | None, dns: bool, client_ip: str) -> list[str]:
-    """The enabled checks that this run can make sense of; what is left out is told on standard error."""
+def _envelopes(files: Sequence[Path]) -> Envelopes | None:
+    if not files:
+        return None
+    from mailguard.learning.envelopes import read_envelopes
+
+    envelopes = read_envelopes(files)
+    for note in envelopes.notes:
+        complain(f"note: {note}")
+    return envelopes
+
+
+def _with_recorded(cli: Cli, checks: Sequence[str]) -> list[str]:
+    """`checks` and those that recorded results stand in for, in the order of the settings."""
+    from mailguard.app.scan import RECORDED
+
+    return [check for check in cli.settings.checks.enabled if check in checks or check in RECORDED]
+
+
+def _checks(cli: Cli, *, clamav: bool | None, dns: bool, client: bool) -> list[str]:
+    """The enabled checks that this run can make sense of; that the scanner is left out is told on standard error."""
+    from mailguard.app.scan import NEEDS_CLIENT, NEEDS_DNS
+
     checks: list[str] = list(cli.settings.checks.enabled)
     if not dns:
         checks = [check for check in checks if check not in NEEDS_DNS]
-    if not client_ip:
+    if not client:
         checks = [check for check in checks if check not in NEEDS_CLIENT]
     if clamav is False:
         checks = [check for check in checks if check != "clamav"]
@@ -201,173 +207,3 @@ def _paths(files: Sequence[str]) -> Iterator[str]:
             path = os.fsdecode(line.rstrip(b"\r\n"))
             if path:
                 yield path
-
-
-# --- work ------------------------------------------------------------------------------------------------------------
-
-
-async def _scan_all(
-    settings: Settings,
-    paths: Iterable[str],
-    transaction: Transaction,
-    *,
-    checks: Sequence[str],
-    seconds: float,
-    jobs: int,
-    show: Callable[[Scanned], None],
-) -> bool:
-    """Scan and show every file in the order given; whether any failed."""
-    from mailguard.app.filter import build_scanner
-
-    failed = False
-    async with build_scanner(
-        settings, checks=checks, tenant=transaction.tenant, budget=seconds * CHECK_SHARE
-    ) as scanner:
-
-        def start(raw: bytes) -> asyncio.Task[Report]:
-            mail_from = (transaction.mail_from or sender_of(raw)).strip("<>")
-            return asyncio.create_task(
-                scanner.scan(
-                    raw,
-                    client_ip=transaction.client_ip or LOOPBACK,
-                    helo=transaction.helo,
-                    mail_from=mail_from,
-                    recipient=transaction.recipient,
-                )
-            )
-
-        async for scanned in scan_each(paths, start, seconds=seconds, jobs=jobs):
-            if scanned.report is None:
-                failed = True
-                complain(f"error: {scanned.path}: {scanned.problem}")
-            else:
-                show(scanned)
-    return failed
-
-
-async def scan_each(paths: Iterable[str], start: ScanOne, *, seconds: float, jobs: int) -> AsyncIterator[Scanned]:
-    """Scan `jobs` files at a time, `seconds` for each, and yield them in the order given."""
-    running: deque[asyncio.Task[Scanned]] = deque()
-    for path in paths:
-        running.append(asyncio.create_task(_scan_one(path, start, seconds)))
-        if len(running) >= jobs:
-            yield await running.popleft()
-    while running:
-        yield await running.popleft()
-
-
-async def _scan_one(path: str, start: ScanOne, seconds: float) -> Scanned:
-    try:
-        raw = await asyncio.to_thread(Path(path).read_bytes)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        return Scanned(path, problem=f"cannot be read: {getattr(error, 'strerror', None) or error}")
-    began = time.perf_counter()
-    task = start(as_sent(raw))
-    done, _ = await asyncio.wait({task}, timeout=seconds)
-    if not done:
-        task.cancel()
-        await asyncio.wait({task}, timeout=1.0)
-        return Scanned(path, problem=f"took longer than {seconds:g} s")
-    bug = task.exception()
-    if bug is not None:  # told with the file that shows it, and the others are still scanned
-        return Scanned(path, problem=f"failed: {type(bug).__name__}: {bug}")
-    return Scanned(path, task.result(), seconds=time.perf_counter() - began)
-
-
-def as_sent(raw: bytes) -> bytes:
-    """A file's content as SMTP would carry it: lines end in CRLF, and the `From ` line of a mailbox file is gone."""
-    from mailguard.smtp.data import normalise
-
-    if raw.startswith(b"From "):
-        raw = raw.partition(b"\n")[2]
-    return normalise(raw)
-
-
-def sender_of(raw: bytes) -> str:
-    """The address of the From field, empty when there is none or more than one: the likeliest envelope sender."""
-    from mailguard.message.parse import parse
-
-    header = raw.partition(b"\r\n\r\n")[0]
-    addresses = parse(header + b"\r\n\r\n").from_addresses
-    return addresses[0] if len(addresses) == 1 else ""
-
-
-# --- output ----------------------------------------------------------------------------------------------------------
-
-
-def _print_tsv(scanned: Scanned) -> None:
-    assert scanned.report is not None
-    path = scanned.path.translate({ord("\t"): "\\t", ord("\n"): "\\n", ord("\r"): "\\r"})
-    print_line(os.fsencode(path) + f"\t{scanned.report.verdict.score:.2f}".encode())
-
-
-def _print_json(scanned: Scanned) -> None:
-    print_json_line(report_json(scanned))
-
-
-def report_json(scanned: Scanned) -> dict[str, object]:
-    """A report for `--json`."""
-    from mailguard.cli.mail import findings_json
-
-    report = scanned.report
-    assert report is not None
-    verdict, decision = report.verdict, report.decision
-    return {
-        "path": scanned.path,
-        "seconds": round(scanned.seconds, 4),
-        "score": round(verdict.score, 4),
-        "action": decision.action,
-        "reason": decision.reason,
-        "explanation": decision.explanation,
-        "policy": decision.policy,
-        "policy_hash": decision.policy_hash,
-        "reply": str(decision.reply),
-        "symbols": [
-            {
-                "name": symbol.name,
-                "points": symbol.points,
-                "description": symbol.description,
-                "evidence": list(symbol.evidence),
-            }
-            for symbol in verdict.symbols
-        ],
-        "malware": list(verdict.malware),
-        "failed_checks": list(verdict.failed_checks),
-        "list_match": verdict.list_match,
-        "findings": findings_json(report.findings),
-    }
-
-
-def _print_report(scanned: Scanned) -> None:
-    from mailguard.cli.mail import auth_text
-
-    report = scanned.report
-    assert report is not None
-    verdict, decision, findings = report.verdict, report.decision, report.findings
-    say(safe(scanned.path), style="bold")
-    print_facts(
-        {
-            "  decision": f"{decision.action} ({decision.reason}): {decision.explanation}",
-            "  reply": str(decision.reply),
-            "  policy": f"{decision.policy} {decision.policy_hash[:12]}",
-            "  malware": ", ".join(verdict.malware),
-            "  lists": f"{verdict.list_match} {verdict.list_entry}" if verdict.list_entry else "",
-            "  failed checks": ", ".join(verdict.failed_checks),
-            "  not allowed": ", ".join(verdict.forbidden_attachments),
-            "  checks": ", ".join(result.check for result in findings.results),
-        }
-    )
-    for result in findings.auth:
-        say(f"  auth       {auth_text(result)}" + (f" ({result.reason})" if result.reason else ""))
-    print_table(
-        ("POINTS", "SYMBOL", "WHAT", "IN"),
-        [
-            *(
-                (f"{symbol.points:+.1f}", symbol.name, symbol.description, safe(", ".join(symbol.evidence), limit=80))
-                for symbol in sorted(verdict.symbols, key=lambda symbol: -abs(symbol.points))
-            ),
-            (Cell(f"{verdict.score:.1f}", "bold"), Cell("score", "bold"), "", ""),
-        ],
-        right=("POINTS",),
-    )
-    say()

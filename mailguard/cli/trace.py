@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mailguard.cli.context import cli_of, tenant_id
+from mailguard.cli.context import Cli, cli_of, tenant_id
 from mailguard.cli.terminal import print_json, say
 from mailguard.cli.when import point
 from mailguard.core.errors import ConfigError, Problem
@@ -68,20 +68,22 @@ def trace(
             [unit_json(row, names) if isinstance(row, store.TracedUnit) else refusal_json(row, names) for row in rows]
         )
         return
-    _print(rows, names)
+    _print(cli, rows, names)
     if len(rows) == limit:
         say(f"these are the newest {limit}; narrow the search or raise --limit for more")
     if unnamed:
         say(f"{unnamed} more refused at that time without their addresses kept; it may be among them")
 
 
-def _print(rows: list[TraceRow], names: dict[int, str]) -> None:
+def _print(cli: Cli, rows: list[TraceRow], names: dict[int, str]) -> None:
+    from mailguard.cli.explanation import Profiles
     from mailguard.cli.mail import print_refusal, print_unit
     from mailguard.store.trace import TracedUnit
 
+    profiles = Profiles(cli)
     for row in rows:
         if isinstance(row, TracedUnit):
-            print_unit(row, names)
+            print_unit(row, names, margins=profiles.margins)
         else:
             print_refusal(row, names)
     if not rows:

@@ -41,6 +41,10 @@ class RecordedEnvelope:
         return self.results.dmarc is AuthOutcome.PASS
 
 
+NOT_RECORDED = RecordedEnvelope()
+"""Nothing is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Envelopes:
     """The lines of several files, by the path of the message: as it is given, or relative to the file's own folder."""

@@ -54,7 +54,14 @@ def test_show_explains_and_escapes(mailguard: Run, world: World) -> None:
     out = mailguard("quarantine", "show", unit[:26]).out
     assert "Pay [2J[bold red]now[/]" in out
     assert "score 8.2 ≥ quarantine at 8.0" in out
-    assert "SPF_FAIL +4.2, SUSPICIOUS_LINK +4.0" in out
+    lines = [line.strip() for line in out.splitlines()]
+    at = lines.index("+4.20  SPF_FAIL")
+    assert lines[at + 1 : at + 5] == [
+        "(what it was seen in is not recorded)",
+        "+4.00  SUSPICIOUS_LINK: a link",
+        "http://evil.test/[31m",
+        "→ docs/checks/rules.md",
+    ]
     assert "invoice.exe (application/x-dosexec" in out
     assert not {"\x1b", "\u202e"} & set(out)
     (shown,) = mailguard("quarantine", "show", unit, "--json").json

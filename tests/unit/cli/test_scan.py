@@ -17,11 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailguard.cli.scan import Report, as_sent, scan_each, sender_of
+from mailguard.app.scan import as_sent, sender_of
+from mailguard.checks.recorded_auth import RecordedResults
+from mailguard.cli.scan_work import Report, scan_each
 from mailguard.core.decision import Action, Decision, Reason
 from mailguard.core.reply import OK
 from mailguard.core.tenant import ListKind, Tenant
 from mailguard.core.verdict import Findings, ScoredSymbol, Verdict
+from mailguard.policy.profile import Policy
 from tests.ledger_of import World, findings
 from tests.unit.cli.conftest import Run
 
@@ -35,6 +38,7 @@ class FakeReport:
 
     verdict: Verdict
     findings: Findings = field(default_factory=findings)
+    policy: Policy = field(default_factory=Policy)
     decision: Decision = DECISION
 
 
@@ -95,6 +99,7 @@ def test_a_report_explains(mailguard: Run, scanner: FakeScanner, mail: Path) -> 
             "helo": "",
             "mail_from": "eve@evil.test",
             "recipient": "recipient@client.test",
+            "recorded": RecordedResults(),
         }
     ]
 
@@ -116,7 +121,13 @@ def test_what_the_message_is_taken_to_have_come_with(mailguard: Run, scanner: Fa
         "--policy", "strict", "--no-clamav",
     )  # fmt: skip
     asked = {name: value for name, value in scanner.scanned[0].items() if name != "raw"}
-    assert asked == {"client_ip": "192.0.2.1", "helo": "mx.test", "mail_from": "", "recipient": "a@b.test"}
+    assert asked == {
+        "client_ip": "192.0.2.1",
+        "helo": "mx.test",
+        "mail_from": "",
+        "recipient": "a@b.test",
+        "recorded": RecordedResults(),
+    }
     assert scanner.built["tenant"] == Tenant(0, "", profile="strict")
 
 
@@ -136,7 +147,18 @@ def test_offline_unless_there_is_a_client_to_ask_about(mailguard: Run, scanner: 
     mailguard("scan", str(mail), "--no-clamav", "--dns")
     assert checks_of(scanner) == {"rules", "attachments", "dkim", "dmarc", "arc", "urlbl"}
     mailguard("scan", str(mail), "--clamav", "--client-ip", "192.0.2.1")
-    assert checks_of(scanner) == {"clamav", "client", "spf", "dkim", "dmarc", "arc", "rules", "attachments", "dnsbl", "urlbl"}
+    assert checks_of(scanner) == {
+        "clamav",
+        "client",
+        "spf",
+        "dkim",
+        "dmarc",
+        "arc",
+        "rules",
+        "attachments",
+        "dnsbl",
+        "urlbl",
+    }
     mailguard("scan", str(mail), "--no-clamav", "--client-ip", "192.0.2.1", "--no-dns")
     assert checks_of(scanner) == {"rules", "attachments"}
 
@@ -215,7 +237,7 @@ async def test_files_are_told_in_the_order_given_however_long_each_takes(tmp_pat
         running -= 1
         return FakeReport(Verdict(0, score=float(raw)))
 
-    found = scan_each(paths, lambda raw: asyncio.create_task(scan_one(raw)), seconds=5, jobs=4)
+    found = scan_each(paths, lambda path, raw: asyncio.create_task(scan_one(raw)), seconds=5, jobs=4)
     scores = [scanned.report.verdict.score async for scanned in found if scanned.report]
     assert scores == list(range(20))
     assert 1 < most <= 4

@@ -74,6 +74,8 @@ class AuditAction(StrEnum):
     PROBE_RECORD = "probe.record"
     REPORT_MAIL = "report.mail"
     REPORT_SEND = "report.send"
+    LESSONS_TEACH = "lessons.teach"
+    LESSONS_UNDO = "lessons.undo"
     PRIVACY_EXPORT = "privacy.export"
     PRIVACY_ERASE = "privacy.erase"
     PRIVACY_RETENTION = "privacy.retention"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mailguard.core.errors import NotFoundError
@@ -84,6 +84,15 @@ class StoredLesson:
     def in_force(self) -> bool:
         """Whether it counts."""
         return self.undone_at is None and self.retired_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """Who taught a lesson, and by how much it moves mail, in logits."""
+
+    id: int
+    teacher: str
+    step: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,17 +212,16 @@ def features_of(connection: Connection, ids: Sequence[int]) -> dict[int, bytes]:
     return found
 
 
-def taught_since(connection: Connection, tenant: int, since: int, *, teacher: str) -> tuple[int, float]:
-    """How many lessons in force a teacher gave from `since` on (ms UTC), and the sum of their steps."""
-    row = connection.execute(
-        select(func.count(), func.coalesce(func.sum(lessons.c.step), 0.0)).where(
-            lessons.c.tenant == tenant,
-            lessons.c.teacher == clean(teacher, 320),
-            lessons.c.at >= since,
-            lessons.c.undone_at.is_(None),
-        )
-    ).one()
-    return int(row[0]), float(row[1])
+def taught_since(connection: Connection, tenant: int, since: int) -> list[Taught]:
+    """The lessons in force that were taught from `since` on (ms UTC), in order."""
+    columns = (lessons.c.id, lessons.c.teacher, lessons.c.step)
+    statement = select(*columns).where(
+        lessons.c.tenant == tenant,
+        lessons.c.at >= since,
+        lessons.c.undone_at.is_(None),
+        lessons.c.retired_at.is_(None),
+    )
+    return [Taught(row.id, row.teacher, row.step) for row in connection.execute(statement.order_by(lessons.c.id))]
 
 
 def set_steps(connection: Connection, steps: Mapping[int, float]) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from mailguard.app.scan import RECORDED, Scanner
 from mailguard.checks.arc import ArcCheck
 from mailguard.checks.attachments import AttachmentsCheck
-from mailguard.checks.base import Check
+from mailguard.checks.base import Check, TenantCheck
 from mailguard.checks.clamav import ClamavCheck
 from mailguard.checks.client import ClientCheck
 from mailguard.checks.dkim import DkimCheck
@@ -75,9 +75,11 @@ def build_filter(
     clock: Clock = system_clock,
     recordings: Recordings | None = None,
     offline: bool = False,
+    tenant_checks: Sequence[TenantCheck] = (),
 ) -> Filter:
     """Profiles, rules and checks from the settings. `checks` names those that run, by default the enabled ones.
 
+    `tenant_checks` look at a mail as each of its tenants sees it: those that need the database, which is not opened here.
     `recordings` stand in for SPF, DKIM and DMARC that cannot be looked up; when `offline`, none of them is.
 
     Raises ConfigError with everything that is wrong with the files.
@@ -137,6 +139,7 @@ def build_filter(
     enabled = settings.checks.enabled if checks is None else checks
     runner = Runner(
         [make() for name, make in every.items() if name in enabled],
+        tenant_checks=tenant_checks,
         budget=settings.checks.budget,
         on_timing=on_timing,
         log=log,

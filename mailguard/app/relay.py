@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 from mailguard.app.audit_head import AuditHeads
 from mailguard.app.filter import build_filter
 from mailguard.app.forgetting import Forgetting
+from mailguard.app.learning import learned_check
 from mailguard.app.policy_record import PolicyRecord
 from mailguard.app.upkeep import Job as UpkeepJob
 from mailguard.app.upkeep import Upkeep
@@ -106,7 +107,14 @@ class Relay:
         blobs = FileBlobStore(settings.storage.path)
         ledger = Ledger(self.db)
         self.ledger = ledger
-        self.filter = build_filter(settings, directory=self._current, metrics=self.metrics, log=self.log, clock=clock)
+        self.filter = build_filter(
+            settings,
+            directory=self._current,
+            metrics=self.metrics,
+            log=self.log,
+            clock=clock,
+            tenant_checks=[learned_check(self.db, clock)] if settings.learning.enabled else [],
+        )
         self.forwarder = forwarder_of(settings, self.filter.resolver, self.metrics)
         outbound = outbound_routes(settings, self.filter.resolver)
         first_rescan = round(settings.queue.first_rescan * SECOND)

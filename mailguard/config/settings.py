@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from mailguard.config.learning_section import LearningSection
 from mailguard.config.network_sections import ArcSection, DnsblSection
 from mailguard.config.section import Section
 from mailguard.config.values import (
@@ -478,6 +479,7 @@ class Settings(Section):
     checks: ChecksSection
     dnsbl: DnsblSection
     arc: ArcSection
+    learning: LearningSection
     outbound: OutboundSection
     queue: QueueSection
     verification: VerificationSection

@@ -16,6 +16,8 @@ from mailguard.core.tenant import Tenant
 from mailguard.learning.envelopes import NOT_RECORDED
 from mailguard.learning.leaks import ALL_LEAKS, LeakyFields
 from mailguard.learning.scanning import CorpusMail, ScanMail, ScannedMail
+from mailguard.learning.traits import traits_of
+from mailguard.message.parse import parse
 
 NOBODY = "recipient@client.test"
 """The recipient when none is recorded."""
@@ -28,7 +30,7 @@ class CorpusScanner:
     """Opens what judges a mail of a collection, for `learning.scanning.scan_corpus`. It can be sent to another process.
 
     `checks` by default are the enabled ones that need no network. `leaks` are dropped from a message before it is judged;
-    None: nothing is. With `features` the classification keeps what the classifier saw.
+    None: nothing is. With `features` the classification keeps what the classifier saw, and the sender's traits are told.
     """
 
     settings: Settings
@@ -88,6 +90,7 @@ class CorpusScanner:
             auth=report.findings.auth,
             malware=report.verdict.malware,
             classification=found,
+            traits=traits_of(parse(raw), report.findings.auth) if self.features else (),
             date=sent_at(raw),
             cpu=cpu,
         )

@@ -17,6 +17,7 @@ from mailguard.core.decision import Action
 from mailguard.core.errors import ConfigError, Problem
 from mailguard.core.verdict import AuthResult, Classification, ScoredSymbol
 from mailguard.learning.envelopes import Envelopes, RecordedEnvelope
+from mailguard.learning.traits import Trait
 
 NOT_MAIL = frozenset({"ABOUT.txt", "README.orig.txt"})
 """Files of a collection that tell about it."""
@@ -50,6 +51,8 @@ class ScannedMail:
     auth: tuple[AuthResult, ...] = ()
     malware: tuple[str, ...] = ()
     classification: Classification | None = None
+    traits: tuple[Trait, ...] = ()
+    """By what the next mail of its sender is known; worked out with the classifier's features."""
     date: int = 0
     """The Date field in seconds since 1970; 0: none."""
     cpu: float = 0.0

@@ -77,6 +77,8 @@ class Reason(StrEnum):
     JOURNAL_REPLAY = "journal_replay"
     RESCANNED = "rescanned"
     DSN_SENT = "dsn_sent"
+    REPORT_SENT = "report_sent"
+    """A report of ours to a client, such as the monthly one: not a client's mail, and judged by no policy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,7 @@ class AttemptPurpose(StrEnum):
     FORWARD = "forward"
     RELEASE = "release"
     DSN = "dsn"
+    REPORT = "report"
 
 
 class VerificationResult(StrEnum):

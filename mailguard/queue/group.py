@@ -14,6 +14,9 @@ RESCAN = "rescan"
 FORWARD = "forward"
 RELEASE = "release"
 DSN = "dsn"
+"""A report to a sender: of a failure, a delay, or that a mail was passed on (RFC 3464)."""
+REPORT = "report"
+"""A report to a client, of a month."""
 
 LaneKey = tuple[int, str]
 """A tenant and a domain; tenant 0 and RESCAN for held mail."""

@@ -14,7 +14,7 @@ from mailguard.delivery.backoff import Backoff
 from mailguard.delivery.outcome import Outcome, OutcomeKind
 from mailguard.ops.metrics import AttemptPurpose, AttemptResult, ErrorKind
 from mailguard.queue.bounce import Bouncer, Failure
-from mailguard.queue.group import DSN, FORWARD, RELEASE, Group, LaneKey
+from mailguard.queue.group import DSN, FORWARD, RELEASE, REPORT, Group, LaneKey
 from mailguard.queue.notices import Delivery, Notices
 from mailguard.queue.reports import Subject
 from mailguard.queue.services import Services
@@ -148,8 +148,9 @@ class Outcomes:
             _attempt(one.claim, one.outcome, now) for one in failures if one.outcome and not one.outcome.postponed
         ]
         purpose = failures[0].claim.purpose
-        if purpose in (RELEASE, DSN):
-            # A failed release goes back to where an admin sees it; a DSN is the end: no bounce of a bounce.
+        if purpose in (RELEASE, DSN, REPORT):
+            # A failed release goes back to where an admin sees it. A DSN is the end: no bounce of a bounce; and nobody
+            # but the provider is to hear that a report of ours did not arrive.
             state = State.QUARANTINED if purpose == RELEASE else State.UNDELIVERABLE
             moves = [
                 Move(

@@ -18,7 +18,7 @@ QUEUED = frozenset({State.SPOOLED, State.HELD})
 
 @dataclass(frozen=True, slots=True)
 class QueueEntry:
-    """A unit's place in the queue. `purpose`: forward, release, dsn or rescan. Times in milliseconds UTC.
+    """A unit's place in the queue. `purpose`: forward, release, dsn, report or rescan. Times in milliseconds UTC.
 
     With `holder` and `lease_until` the one who enqueues it holds it from the start (it still awaits a reply). `reply`: what a
     next hop said before, or why there was none.

@@ -148,7 +148,8 @@ def _note(unit: str, reason: str, at: int, what: str) -> MailEvent:
 def spooled_purpose(connection: Connection, *, unit: str, tenant: int) -> str:
     """What a unit that has no place in the queue was spooled for: its last way there tells."""
     if tenant == SYSTEM_TENANT:
-        return "dsn"
+        is_report = exists().where(events.c.unit == unit, events.c.reason == str(Reason.REPORT_SENT))
+        return "report" if connection.execute(select(is_report)).scalar_one() else "dsn"
     reason = connection.execute(
         select(events.c.reason)
         .where(events.c.unit == unit, events.c.to_state == str(State.SPOOLED))

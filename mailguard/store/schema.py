@@ -257,7 +257,7 @@ queue = Table(
     Column("message", String(26), nullable=False, index=True),
     Column("tenant", _Id, nullable=False),
     Column("domain", String(255), nullable=False),  # names the route
-    Column("purpose", String(16), nullable=False),  # forward, release, dsn, rescan
+    Column("purpose", String(16), nullable=False),  # forward, release, dsn, report, rescan
     Column("queued_at", BigInteger, nullable=False),
     Column("due_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),

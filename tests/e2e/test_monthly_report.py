@@ -79,6 +79,11 @@ def test_it_arrives_by_mail_and_is_none_of_the_clients_mail(busy: Relay, shared_
         assert "reached you" in PdfReader(io.BytesIO(attached.get_content())).pages[0].extract_text()
     (usage,) = busy.json("usage", "--month", MONTH, "--tenant", "acme")["tenants"]
     assert usage["received"]["units"] == 5
+    told = busy.run("trace", "--to", "owner@client.test").stdout
+    assert "report_sent" in told
+    assert "the monthly report of acme" in told
+    counted = 'mailguard_delivery_attempts_total{purpose="report",result="delivered",tenant="system"}'
+    wait_until(lambda: busy.metric(counted) == 2, what="the reports being counted as what they are")
 
 
 def test_what_cannot_be_done_is_told_before_anything_is(busy: Relay) -> None:

@@ -27,7 +27,7 @@ from mailguard.core.ids import new_message_id
 from mailguard.core.reply import OK
 from mailguard.core.tenant import SYSTEM_TENANT
 from mailguard.net.dns import lookup_name
-from mailguard.queue.group import DSN
+from mailguard.queue.group import REPORT
 from mailguard.store.blobs import BlobStore
 from mailguard.store.ledger import NewMessage, NewUnit, QueueEntry, begin_in
 
@@ -76,9 +76,9 @@ def compose(facts: Facts, pdf: bytes, *, to: str, sender: Sender, now: int, rete
         number=1,
         recipient=Recipient(to, SYSTEM_TENANT, lookup_name(domain) or domain.lower()),
         state=State.SPOOLED,
-        reason=Reason.CLEAN,
-        decision=Decision(1, Action.DELIVER, Reason.CLEAN, f"the monthly report of {facts.tenant}", "", "", OK),
-        queue=QueueEntry(DSN, due_at=now, expires_at=now + retention),
+        reason=Reason.REPORT_SENT,
+        decision=Decision(1, Action.DELIVER, Reason.REPORT_SENT, f"the monthly report of {facts.tenant}", "", "", OK),
+        queue=QueueEntry(REPORT, due_at=now, expires_at=now + retention),
         detail={"report": facts.month},
     )
     return Outgoing(content, message, unit)

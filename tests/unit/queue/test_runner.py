@@ -283,10 +283,11 @@ async def test_retries_end_at_the_expiry(queue: Queue) -> None:
         await queue.reached(unit, State.BOUNCED)
 
 
-async def test_bounce_of_a_bounce_does_not_exist(queue: Queue) -> None:
+@pytest.mark.parametrize(("purpose", "mail_from"), [("dsn", ""), ("report", "postmaster@relay.test")])
+async def test_no_report_of_ours_bounces(queue: Queue, purpose: str, mail_from: str) -> None:
     async with SmtpSink(script={"rcpt": "550 5.1.1 Nobody"}) as sink:
         queue.smarthost = sink.hop
-        (unit,) = await queue.spool("alice@remote.test", purpose="dsn", mail_from="", tenant=1)
+        (unit,) = await queue.spool("alice@remote.test", purpose=purpose, mail_from=mail_from, tenant=1)
         await queue.runner().start()
         await queue.reached(unit, State.UNDELIVERABLE)
         assert len(await queue.units_of(1)) == 1

@@ -49,6 +49,15 @@ async def test_waiting_mail_without_a_place_comes_back_into_the_queue(
     assert len(await QueueStore(db).claim("w", limit=9, lease_ms=1000)) == 3
 
 
+async def test_a_report_to_a_client_comes_back_as_one(db: Database, ledger: Ledger, blobs: FileBlobStore) -> None:
+    message = a_message(blob=True)
+    blobs.put(message.id, [b"report"])
+    await ledger.begin(message, [a_unit(State.SPOOLED, reason=Reason.REPORT_SENT, queue=an_entry(purpose="report"))])
+    await db.write(lambda c: c.execute(delete(schema.queue)).rowcount)
+    assert (await of(db, blobs)).requeued == (f"{message.id}-1",)
+    assert await db.read(lambda c: c.execute(select(schema.queue.c.purpose)).scalar_one()) == "report"
+
+
 async def test_mail_that_does_not_wait_leaves_the_queue(db: Database, ledger: Ledger, blobs: FileBlobStore) -> None:
     message = await keep(ledger, blobs, State.SPOOLED, State.SPOOLED)
     row = await db.read(lambda c: c.execute(select(schema.queue).where(schema.queue.c.unit == f"{message}-1")).one())

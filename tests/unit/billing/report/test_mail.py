@@ -105,8 +105,8 @@ def test_all_are_put_into_the_queue_or_none(tmp_path_factory: pytest.TempPathFac
     assert list(world.blobs.ids()) == []
     enqueue(world.db.write_sync, world.blobs, mails)
     units, queue = schema.units, schema.queue
-    query = select(units.c.state, queue.c.purpose).join(queue, queue.c.unit == units.c.id)
+    query = select(units.c.state, queue.c.purpose, units.c.reason).join(queue, queue.c.unit == units.c.id)
     rows = world.db.read_sync(lambda conn: conn.execute(query).all())
-    assert [tuple(row) for row in rows] == [(State.SPOOLED.value, "dsn")] * 2
+    assert [tuple(row) for row in rows] == [(State.SPOOLED.value, "report", "report_sent")] * 2
     assert {world.blobs.get(mail.message.id) for mail in mails} == {mail.content for mail in mails}
     world.close()

@@ -13,7 +13,9 @@ import re2
 
 from mailguard.checks.base import CheckContext
 from mailguard.core.verdict import CheckResult, Symbol
+from mailguard.message.normalise import normalise
 from mailguard.message.parse import Message
+from mailguard.message.urls import Link
 
 TEXT_LIMIT = 512 * 1024
 """Octets of one place that are searched."""
@@ -27,6 +29,7 @@ Place = Literal[
     "from",
     "header",
     "body",
+    "hidden",
     "html",
     "raw",
     "url",
@@ -189,13 +192,25 @@ def _structure(message: Message) -> str:
     return "\n".join(lines)
 
 
+def _body(message: Message) -> str:
+    """What the mail shows, and what its attached pages do."""
+    if not message.pages:
+        return message.visible_text
+    return "\n".join([message.visible_text, *(normalise(page.rendered.visible).text for page in message.pages)])
+
+
+def _links(message: Message) -> Sequence[Link]:
+    return [*message.links, *(link for page in message.pages for link in page.rendered.links)]
+
+
 _TEXTS: Mapping[str, Callable[[Message], str]] = {
-    "subject": lambda message: message.subject,
-    "from": lambda message: "\n".join(message.get_all("from")),
-    "body": lambda message: message.body_text,
+    "subject": lambda message: message.shown_subject.text,
+    "from": lambda message: message.shown_from.text,
+    "body": _body,
+    "hidden": lambda message: message.hidden_text,
     "html": lambda message: message.html,
-    "url": lambda message: "\n".join(link.url for link in message.links),
-    "link_text": lambda message: "\n".join(link.text for link in message.links if link.text),
+    "url": lambda message: "\n".join(link.url for link in _links(message)),
+    "link_text": lambda message: normalise("\n".join(link.text for link in _links(message) if link.text)).text,
     "attachment": lambda message: "\n".join(name for part in message.attachments for name in part.names),
     "structure": _structure,
 }

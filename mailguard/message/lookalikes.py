@@ -22,7 +22,7 @@ _GREEK = _pairs(
 )
 _ARMENIAN = _pairs(("օսհցքոզՏԼՕ", "ouhgpnqSLO"))
 _CHEROKEE = _pairs(("ᎠᎡᎢᎪᎫᎬᎳᎷᎻᏀᏃᎽᏢᏚᏤᏙᏞᏟᏦᏴ", "DRTAJEWMHGZYPSVVLCKB"))
-_LATIN = _pairs(("ıɑɡɩʋ", "iagiu"))
+_LATIN = _pairs(("ɑɡɩʋ", "agiu"))  # not ı: Turkish words are full of it
 
 FOLDED: Mapping[str, str] = _CYRILLIC | _GREEK | _ARMENIAN | _CHEROKEE | _LATIN
 """Letters of other scripts to the Latin letter that they look like."""

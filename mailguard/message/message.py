@@ -22,6 +22,7 @@ from mailguard.message.fields import (
     unfold,
 )
 from mailguard.message.normalise import Normalised, normalise
+from mailguard.message.pages import PAGE_LIMIT, PAGES_LIMIT, Page, kind_of, page_of
 from mailguard.message.text import Link, Rendered, links_of_text, render_html
 
 TEXT_LIMIT = 512 * 1024
@@ -234,6 +235,19 @@ class Message:
     def attachments(self) -> Iterator[Part]:
         """The parts that are files to their reader."""
         return (part for part in self.parts if part.is_attachment)
+
+    @cached_property
+    def pages(self) -> tuple[Page, ...]:
+        """Attached files that open as something to read: HTML, SVG, calendar entries, cards; PAGES_LIMIT at most."""
+        pages: list[Page] = []
+        for part in self.parts:
+            if part.is_attachment or part.content_type == "text/calendar":
+                kind = kind_of(part.content_type, part.names)
+                if kind is not None:
+                    pages.append(page_of(part.filename, kind, part.decoded(PAGE_LIMIT), part.charset))
+                    if len(pages) >= PAGES_LIMIT:
+                        break
+        return tuple(pages)
 
     def _texts(self, *, html: bool) -> str:
         texts: list[str] = []

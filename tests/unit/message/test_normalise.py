@@ -48,6 +48,7 @@ def test_tricks_are_undone(written: str, read: str) -> None:
         "j.smith@example.com a1b2c3 deadb33f 0xffee5a1e",
         "a b c and I a m",
         "VIPклиент",
+        "Toplantıyı sıfırlandı alarmı",
     ],
 )
 def test_ordinary_text_is_left_alone(text: str) -> None:

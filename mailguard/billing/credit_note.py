@@ -14,7 +14,8 @@ from mailguard.billing.document import Seller, with_sums
 from mailguard.billing.draft import PIECES, remaining
 from mailguard.billing.invoice import Invoice, InvoiceKind, Line, LineKind
 from mailguard.billing.money import CURRENCIES, decimals, rounded
-from mailguard.billing.prepare import charges_of, check_rules
+from mailguard.billing.prepare import charges_of
+from mailguard.billing.render import en16931
 from mailguard.billing.render.json import invoice_from_json
 from mailguard.billing.run import frozen_row
 from mailguard.core.errors import ConfigError, ConflictError, NotFoundError, Problem
@@ -131,5 +132,5 @@ def _note(
     )
     exemptions = {(tax.category, tax.rate): tax.exemption for tax in document.taxes}
     summed = with_sums(note, exemptions)
-    check_rules(summed)
+    en16931.check(summed, without=en16931.UNTIL_FROZEN)
     return summed

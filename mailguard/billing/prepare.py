@@ -20,7 +20,6 @@ from mailguard.billing.months import Month, preceding
 from mailguard.billing.plans import ServiceLevels
 from mailguard.billing.render import en16931
 from mailguard.billing.render.json import invoice_from_json
-from mailguard.core.errors import ConfigError
 from mailguard.store import invoices
 from mailguard.store.invoices import ChargeRow
 
@@ -106,24 +105,13 @@ def prepare(
         service_levels=levels,
         previous=_previous(conn, billed.get(preceding(period.name))),
     )
-    check_rules(document)
+    en16931.check(document, without=en16931.UNTIL_FROZEN)
     return Prepared(contract, charged, lines, document, mailboxes)
 
 
 def charges_of(conn: Connection, contract: int) -> tuple[Charge, ...]:
     """All that earlier documents of a contract charged and gave back."""
     return tuple(_charge(row) for row in invoices.charges_of(conn, contract))
-
-
-def check_rules(document: Invoice) -> None:
-    """Raises ConfigError with what an accountant's system would refuse, as far as it can be mended.
-
-    A currency with three decimals has no place in EN 16931; its invoices are made all the same, without UBL.
-    """
-    numbered = en16931.problems(document)
-    problems = [one for one in numbered if not one.where.startswith(("number", "currency"))]
-    if problems:
-        raise ConfigError(problems)
 
 
 def _verdict(contract: Contract, month: date, billed: Mapping[str, str | None], tenant: str) -> Verdict | None:

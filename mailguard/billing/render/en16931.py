@@ -6,12 +6,19 @@ What stands here is checked before an invoice goes out; the tests hold the UBL a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 
 from mailguard.billing.invoice import Invoice, InvoiceKind, Party
 from mailguard.billing.money import CURRENCIES, rounded, total
-from mailguard.core.errors import Problem
+from mailguard.core.errors import ConfigError, Problem
+
+NO_NUMBER = "BR-02"
+TOO_MANY_DECIMALS = "BR-DEC-09"
+UNTIL_FROZEN = frozenset({NO_NUMBER, TOO_MANY_DECIMALS})
+"""Rules that keep no document from being frozen: it gets its number then, and a currency with three decimals has no place in
+EN 16931, so that its documents are made without UBL."""
 
 EXEMPT = ("E", "AE", "O")
 _CATEGORIES = ("S", "Z", *EXEMPT)
@@ -20,10 +27,31 @@ _VAT_PREFIX = {"GR": ("EL", "GR")}
 _DIGITS = 2
 
 
-def problems(invoice: Invoice) -> list[Problem]:
-    """What an accountant's system would refuse, with the rule's name and what to mend; empty when all is well."""
-    found = [*_parties(invoice), *_lines(invoice), *_taxes(invoice), *_sums(invoice)]
-    return [Problem(f"{where} ({rule})", text) for rule, where, text in found]
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that an invoice breaks, by its name in the standard (`BR-09`); `where` names our value, `message` what to mend."""
+
+    rule: str
+    where: str
+    message: str
+
+    @property
+    def problem(self) -> Problem:
+        """As it is shown."""
+        return Problem(f"{self.where} ({self.rule})", self.message)
+
+
+def violations(invoice: Invoice) -> tuple[Violation, ...]:
+    """What an accountant's system would refuse; empty when all is well."""
+    found = (*_parties(invoice), *_lines(invoice), *_taxes(invoice), *_sums(invoice))
+    return tuple(Violation(*one) for one in found)
+
+
+def check(invoice: Invoice, *, without: Collection[str] = ()) -> None:
+    """Raises ConfigError with every rule that an invoice breaks, but for those `without` which it may."""
+    problems = [one.problem for one in violations(invoice) if one.rule not in without]
+    if problems:
+        raise ConfigError(problems)
 
 
 def is_vat_id(party: Party) -> bool:
@@ -37,7 +65,7 @@ _Found = tuple[str, str, str]
 
 def _parties(invoice: Invoice) -> Iterator[_Found]:
     if not invoice.number.strip():
-        yield "BR-02", "number", "an invoice needs a number"
+        yield NO_NUMBER, "number", "an invoice needs a number"
     for where, party, named, country in (
         ("seller", invoice.seller, "BR-06", "BR-09"),
         ("buyer", invoice.buyer, "BR-07", "BR-11"),
@@ -97,7 +125,7 @@ def _sums(invoice: Invoice) -> Iterator[_Found]:
         yield "BR-CL-04", "currency", f"{invoice.currency!r} is no currency such as EUR (ISO 4217)"
     elif CURRENCIES[invoice.currency] > _DIGITS:
         yield (
-            "BR-DEC-09",
+            TOO_MANY_DECIMALS,
             "currency",
             f"{invoice.currency} has amounts of more than two decimals, which EN 16931 does not know",
         )

@@ -13,10 +13,9 @@ from decimal import Decimal
 from mailguard.billing.invoice import Invoice, InvoiceKind, Line, Party, Tax
 from mailguard.billing.money import CURRENCIES, rounded
 from mailguard.billing.render import figures
-from mailguard.billing.render.en16931 import EXEMPT, is_vat_id, problems
+from mailguard.billing.render.en16931 import EXEMPT, check, is_vat_id
 from mailguard.billing.render.pdf import credit_sign
 from mailguard.billing.render.xml import Element, document, text_of
-from mailguard.core.errors import ConfigError
 
 CUSTOMIZATION = "urn:cen.eu:en16931:2017"
 """BT-24: the core, without the rules of a country or a network."""
@@ -30,9 +29,7 @@ _REASONS = {"E": "Exempt from tax", "AE": "Reverse charge", "O": "Not subject to
 
 def invoice_ubl(invoice: Invoice) -> str:
     """The XML document, ended by a line feed. Raises ConfigError with every rule of EN 16931 that the values break."""
-    broken = problems(invoice)
-    if broken:
-        raise ConfigError(broken)
+    check(invoice)
     return ubl_document(invoice)
 
 

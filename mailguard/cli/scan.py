@@ -82,7 +82,7 @@ def scan(
     if json + tsv + explain > 1:
         raise ConfigError([Problem("--tsv", "give only one of --json, --tsv and --explain")])
     _check_client(client_ip)
-    profile = _profile(cli, policy)
+    profile = profile_of(cli, policy)
     envelopes = _envelopes(envelope or ())
     if dns is None:
         dns = bool(client_ip) and envelopes is None
@@ -127,7 +127,8 @@ def _check_client(client_ip: str) -> None:
             raise ConfigError([Problem("--client-ip", f"{client_ip!r} is not an IP address")]) from None
 
 
-def _profile(cli: Cli, name: str | None) -> str | None:
+def profile_of(cli: Cli, name: str | None) -> str | None:
+    """The name of a profile that is there; None for None. Raises ConfigError."""
     from mailguard.cli.tenant import profile_name
 
     wrong = Problems()
@@ -173,7 +174,8 @@ def _checks(cli: Cli, *, clamav: bool | None, dns: bool, client: bool) -> list[s
     """The enabled checks that this run can make sense of; that the scanner is left out is told on standard error."""
     from mailguard.app.scan import NEEDS_CLIENT, NEEDS_DNS
 
-    checks: list[str] = list(cli.settings.checks.enabled)
+    engines = {"rspamd": cli.settings.rspamd.address, "spamd": cli.settings.spamd.address}
+    checks: list[str] = [check for check in cli.settings.checks.enabled if engines.get(check, "built in")]
     if not dns:
         checks = [check for check in checks if check not in NEEDS_DNS]
     if not client:

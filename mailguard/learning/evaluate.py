@@ -112,12 +112,12 @@ def evaluate(
 
 
 def family_of(mail: CorpusMail) -> str:
-    """The folders between its source and it, but for those that only say `ham` or `spam`; empty when there is none."""
+    """The folders between its source and it, without those that only say `ham` or `spam`; empty when there is none."""
     try:
         parts = mail.path.relative_to(mail.source).parent.parts
     except ValueError:
         return ""
-    return "/".join(part for part in parts if part.lower() not in LABEL_FOLDERS)
+    return "/".join([part for part in parts if part.lower() not in LABEL_FOLDERS] or parts)
 
 
 def decided_anew(one: ScannedMail, score: float, thresholds: Iterable[Threshold]) -> ScannedMail:

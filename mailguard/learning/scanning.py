@@ -68,12 +68,10 @@ class WorkerLostError(RuntimeError):
     """A worker process ended before its work was done; what it said is on standard error."""
 
 
-def find_mails(
-    folders: Sequence[Path], *, spam: bool, envelopes: Envelopes | None = None, keep_authentication: bool = True
-) -> list[CorpusMail]:
+def find_mails(folders: Sequence[Path], *, spam: bool, envelopes: Envelopes | None = None) -> list[CorpusMail]:
     """The messages in `folders` and all folders below, in the order of their paths; a folder's name as given is the source.
 
-    Without `keep_authentication` no mail has a recorded envelope. Raises ConfigError for a folder that is not there or empty.
+    Raises ConfigError for a folder that is not there or empty.
     """
     found: list[CorpusMail] = []
     problems: list[Problem] = []
@@ -84,8 +82,7 @@ def find_mails(
         files = sorted(_files(folder))
         if not files:
             problems.append(Problem(str(folder), "holds no message"))
-        recorded = envelopes.of if envelopes is not None and keep_authentication else lambda path: None
-        found += [CorpusMail(path, spam, str(folder), recorded(path)) for path in files]
+        found += [CorpusMail(path, spam, str(folder), envelopes.of(path) if envelopes else None) for path in files]
     if problems:
         raise ConfigError(problems)
     return found

@@ -28,9 +28,11 @@ from mailguard.cli import (
 from mailguard.cli import config as config_commands
 from mailguard.cli.context import Cli
 from mailguard.cli.demo import demo
+from mailguard.cli.evaluate import evaluate
 from mailguard.cli.playground import playground
 from mailguard.cli.scan import scan
 from mailguard.cli.serve import serve
+from mailguard.cli.several import SeveralValues
 from mailguard.cli.sink import sink
 from mailguard.cli.sla import sla
 from mailguard.cli.trace import trace
@@ -81,6 +83,7 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(quarantine.app, name="quarantine")
 app.command("trace")(trace)
 app.command("scan")(scan)
+app.command("evaluate", cls=SeveralValues)(evaluate)
 app.add_typer(scanner.app, name="scanner")
 app.command("usage")(usage)
 app.add_typer(plan.app, name="plan")

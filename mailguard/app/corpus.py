@@ -21,7 +21,7 @@ from mailguard.message.parse import parse
 
 NOBODY = "recipient@client.test"
 """The recipient when none is recorded."""
-NOT_OFFLINE = (NEEDS_DNS - frozenset(RECORDED)) | {"clamav"}
+NOT_OFFLINE = (NEEDS_DNS - frozenset(RECORDED)) | {"clamav", "rspamd", "spamd"}
 """Checks that cannot be done without a network or another daemon."""
 
 

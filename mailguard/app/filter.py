@@ -7,24 +7,21 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from mailguard.app.network_checks import network_checks
 from mailguard.app.scan import RECORDED, Scanner
 from mailguard.checks.arc import ArcCheck
 from mailguard.checks.attachments import AttachmentsCheck
 from mailguard.checks.base import Check, TenantCheck
 from mailguard.checks.clamav import ClamavCheck
-from mailguard.checks.client import ClientCheck
 from mailguard.checks.dkim import DkimCheck
 from mailguard.checks.dmarc import DmarcCheck
-from mailguard.checks.dnsbl import DnsblCheck
-from mailguard.checks.known_lists import KNOWN
-from mailguard.checks.lists import ListKind, ListLookups, ReturnCode, Zone
 from mailguard.checks.recorded_auth import RecordedAuth, Recordings
 from mailguard.checks.rules import RulesCheck
 from mailguard.checks.rules_file import RulesFiles
 from mailguard.checks.runner import Runner
 from mailguard.checks.spf import SpfCheck
-from mailguard.checks.urlbl import UrlblCheck
-from mailguard.config import DnsblZone, Settings
+from mailguard.config import Settings
+from mailguard.config.settings import CHECKS
 from mailguard.core.clock import Clock, system_clock
 from mailguard.core.errors import Problem
 from mailguard.core.tenant import Directory, Tenant
@@ -113,32 +110,22 @@ def build_filter(
     scanner = ClamdClient(
         settings.clamav.address, timeout=settings.clamav.timeout, connections=settings.clamav.connections
     )
-    zones = _zones(settings)
-    lookups = ListLookups(
-        timeout=settings.dnsbl.timeout,
-        on_result=(lambda title, result: metrics.list_lookups.labels(title, result.value).inc())
-        if metrics
-        else lambda title, result: None,
-        on_refusal=lambda title, answer: log.list_refuses_us(title, answer=answer),
-    )
     every: dict[str, Callable[[], Check]] = {
         "clamav": lambda: ClamavCheck(scanner),
-        "client": ClientCheck,
         "spf": SpfCheck,
         "dkim": lambda: DkimCheck(clock=clock),
         "dmarc": DmarcCheck,
         "arc": lambda: ArcCheck(trusted=settings.arc.trusted_sealers, clock=clock),
         "rules": lambda: RulesCheck(lambda: rules.current),
         "attachments": AttachmentsCheck,
-        "dnsbl": lambda: DnsblCheck(zones, lookups),
-        "urlbl": lambda: UrlblCheck(zones, lookups, queries=settings.dnsbl.queries),
+        **network_checks(settings, metrics=metrics, log=log, clock=clock),
     }
     if recordings is not None:
         for name in RECORDED:
             every[name] = partial(_recorded, name, recordings, None if offline else every[name])
     enabled = settings.checks.enabled if checks is None else checks
     runner = Runner(
-        [make() for name, make in every.items() if name in enabled],
+        [every[name]() for name in CHECKS if name in enabled and name in every],
         tenant_checks=tenant_checks,
         budget=settings.checks.budget,
         on_timing=on_timing,
@@ -158,28 +145,6 @@ def build_filter(
 
 def _recorded(name: str, recordings: Recordings, live: Callable[[], Check] | None) -> Check:
     return RecordedAuth(name, recordings, live=live() if live else None)
-
-
-def _zones(settings: Settings) -> list[Zone]:
-    """The lists, each with all that its tables say: a zone is asked once, whatever its answers may mean."""
-    lists = settings.dnsbl
-    tables: dict[tuple[str, str], list[DnsblZone]] = {}
-    for table in lists.zones:
-        tables.setdefault((table.zone, table.kind), []).append(table)
-    return [
-        *(KNOWN[name](lists.spamhaus_key) for name in lists.use),
-        *(
-            Zone(
-                zone,
-                tuple(ReturnCode(one.symbol, one.score, one.codes, one.description, one.bits) for one in same),
-                ipv6=all(one.ipv6 for one in same),
-                kind=ListKind(kind),
-                numeric=any(one.numeric for one in same),
-                refusals=tuple(code for one in same for code in one.refusals),
-            )
-            for (zone, kind), same in tables.items()
-        ),
-    ]
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mailguard.config.section import Section
-from mailguard.config.values import HostName, Points, ReturnCode, Seconds, SymbolName
+from mailguard.config.values import HostName, OptionalPeerOrSocket, Points, ReturnCode, Seconds, SymbolName
 
 KnownList = Literal["spamhaus-zen", "spamhaus-dbl", "surbl", "uribl", "spamcop", "barracuda", "dnswl"]
 """The lists of checks/known_lists.py; a test compares."""
@@ -65,3 +65,40 @@ class DnsblSection(Section):
     queries: int = Field(
         60, ge=1, le=1000, description="Look-ups of one message's domains at most; senders first, then links."
     )
+
+
+class RspamdSection(Section):
+    """rspamd as a further opinion; off until it has an address."""
+
+    address: OptionalPeerOrSocket = Field(
+        "", description="Its normal worker or proxy, as `host:port` (port 11333) or the path of a socket. Empty: not asked."
+    )
+    password: str = Field(
+        "",
+        repr=False,
+        description="Its password, if it wants one (its controller does); better a secret reference.",
+        json_schema_extra={"secret": "whole"},
+    )
+    timeout: Seconds = Field(8, description="Seconds that it may take for one message.")
+    connections: int = Field(10, ge=1, le=256, description="Messages that it is given at a time, per worker.")
+    max_size: int = Field(10_485_760, ge=1, description="Octets of a message above which it is not asked.")
+    scale: float = Field(0.4, gt=0, le=10, description="Our points for one of its own.")
+    limit: float = Field(6.0, ge=0, le=1000, description="Points that it gives at most.")
+    credit: float = Field(1.0, ge=0, le=1000, description="Points that it takes off at most.")
+
+
+class SpamdSection(Section):
+    """SpamAssassin's spamd as a further opinion; off until it has an address."""
+
+    address: OptionalPeerOrSocket = Field(
+        "", description="spamd, as `host:port` (port 783) or the path of its socket. Empty: not asked."
+    )
+    user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._@+-]{0,64}$")] = Field(
+        "", description="Whose preferences count there. Empty: its own."
+    )
+    timeout: Seconds = Field(15, description="Seconds that it may take for one message.")
+    connections: int = Field(5, ge=1, le=256, description="Messages that it is given at a time, per worker.")
+    max_size: int = Field(1_048_576, ge=1, description="Octets of a message above which it is not asked.")
+    scale: float = Field(0.8, gt=0, le=10, description="Our points for one of its own.")
+    limit: float = Field(6.0, ge=0, le=1000, description="Points that it gives at most.")
+    credit: float = Field(1.0, ge=0, le=1000, description="Points that it takes off at most.")

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from mailguard.config.learning_section import LearningSection
-from mailguard.config.network_sections import ArcSection, DnsblSection
+from mailguard.config.network_sections import ArcSection, DnsblSection, RspamdSection, SpamdSection
 from mailguard.config.section import Section
 from mailguard.config.values import (
     ConfigPath,
@@ -33,7 +33,9 @@ from mailguard.config.values import (
     is_host_name,
 )
 
-CheckName = Literal["clamav", "client", "spf", "dkim", "dmarc", "arc", "rules", "attachments", "dnsbl", "urlbl"]
+CheckName = Literal[
+    "clamav", "client", "spf", "dkim", "dmarc", "arc", "rules", "attachments", "dnsbl", "urlbl", "rspamd", "spamd"
+]
 CHECKS: tuple[CheckName, ...] = (
     "clamav",
     "client",
@@ -45,6 +47,8 @@ CHECKS: tuple[CheckName, ...] = (
     "attachments",
     "dnsbl",
     "urlbl",
+    "rspamd",
+    "spamd",
 )
 """All checks, in the order in which their results are shown."""
 
@@ -479,6 +483,8 @@ class Settings(Section):
     checks: ChecksSection
     dnsbl: DnsblSection
     arc: ArcSection
+    rspamd: RspamdSection
+    spamd: SpamdSection
     learning: LearningSection
     outbound: OutboundSection
     queue: QueueSection

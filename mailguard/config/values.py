@@ -133,6 +133,7 @@ Listener = Annotated[str, AfterValidator(_listener)]
 """`address:port` that we listen on; port 0 lets the system choose."""
 OptionalListener = Annotated[str, AfterValidator(lambda text: _listener(text) if text else text)]
 PeerOrSocket = Annotated[str, AfterValidator(_peer_or_socket)]
+OptionalPeerOrSocket = Annotated[str, AfterValidator(lambda text: _peer_or_socket(text) if text else text)]
 Nameserver = Annotated[str, AfterValidator(_nameserver)]
 Network = Annotated[str, AfterValidator(_network)]
 HostName = Annotated[str, AfterValidator(_host_name)]

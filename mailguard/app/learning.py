@@ -1,13 +1,31 @@
-"""What people teach, joined with what judges mail: the check that recalls it."""
+"""What people teach, joined with what judges mail: the check that recalls it, and what mail is read with to be learned."""
 
 from __future__ import annotations
 
+from mailguard.config import Settings
 from mailguard.core.clock import Clock
+from mailguard.learning.reading import Reader
 from mailguard.learning.recall import LearnedCheck, Memories
 from mailguard.learning.scale import Scale
+from mailguard.net.dns import StaticResolver
 from mailguard.store.db import Database
+
+
+def scale() -> Scale:
+    """What a logit is in points."""
+    return Scale()
 
 
 def learned_check(db: Database, clock: Clock) -> LearnedCheck:
     """The check "learned" of one process."""
-    return LearnedCheck(Memories(db), scale=Scale(), clock=clock)
+    return LearnedCheck(Memories(db), scale=scale(), clock=clock)
+
+
+def reader(settings: Settings) -> Reader:
+    """Reads mail as the relay's classifier does; it looks nothing up."""
+    return Reader(
+        None,
+        resolver=StaticResolver({}),
+        hostname=settings.server.hostname,
+        authserv_id=settings.server.authserv_id,
+    )

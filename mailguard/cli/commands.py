@@ -13,6 +13,7 @@ from mailguard.cli import (
     contract,
     db,
     ledger,
+    lessons,
     maintenance,
     plan,
     policy,
@@ -81,6 +82,7 @@ app.add_typer(tenant.app, name="tenant")
 app.add_typer(recipient.app, name="recipient")
 app.add_typer(policy.app, name="policy")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(lessons.app, name="lessons")
 app.command("trace")(trace)
 app.command("scan")(scan)
 app.command("evaluate", cls=SeveralValues)(evaluate)

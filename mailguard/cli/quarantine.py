@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mailguard.cli.context import Cli, actor_name, cli_of, tenant_id
+from mailguard.cli.quarantine_learn import learn as learn_command
 from mailguard.cli.report_mail import request
+from mailguard.cli.teaching import Learn, lesson_json, sentence, teach_units
 from mailguard.cli.terminal import Cell, print_json, print_raw, print_table, say
 from mailguard.cli.when import point
 from mailguard.core.clock import DAY
@@ -22,6 +24,7 @@ from mailguard.core.events import State
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+    from mailguard.learning.lessons import Result
     from mailguard.quarantine.hold import HoldQuery
     from mailguard.quarantine.release import Release
     from mailguard.store.trace import TracedUnit
@@ -62,6 +65,7 @@ SENTENCES = {
 
 
 app.command("request")(request)
+app.command("learn")(learn_command)
 
 
 @app.command("list")
@@ -152,18 +156,20 @@ def release(
     false_positive: Annotated[
         bool, typer.Option("--false-positive", help="Record that it should not have been kept: the SLA counts it.")
     ] = False,
+    learn: Learn = True,
     why: Explain = "",
     actor: Actor = "",
     json: Json = False,
 ) -> None:
     """Deliver kept mail to its recipient: the original message, with its original sender, once.
 
-    However often and from wherever it is called, each mail is delivered once, unless --again says otherwise.
-    Exits 1 when any of the mails was left alone.
+    However often and from wherever it is called, each mail is delivered once, unless --again says otherwise. Its tenant
+    learns from it that mail like it is wanted. Exits 1 when any of the mails was left alone.
     """
     from mailguard.quarantine import hold
     from mailguard.quarantine.release import RELEASABLE
     from mailguard.quarantine.release import release as release_units
+    from mailguard.store.lessons import Source
 
     cli = cli_of(context)
     states = RELEASABLE | ({State.RELEASED} if again else frozenset())
@@ -191,7 +197,12 @@ def release(
             )
 
         results += cli.write_persistently(work)
-    _report(results, json=json)
+    wanted = [result.unit for result in results if learn and result.outcome == "releasing" and not result.malware]
+    lessons: dict[str, Result] = {}
+    try:
+        lessons = teach_units(cli, wanted, spam=False, source=Source.RELEASE, actor=who, why=why)
+    finally:
+        _report(results, lessons, json=json)  # what is released is so, whatever came of teaching
     if not all(result.outcome.is_done for result in results):
         raise typer.Exit(1)
 
@@ -286,7 +297,7 @@ def _batches(units: Sequence[TracedUnit]) -> Iterator[Sequence[TracedUnit]]:
 # --- work and output -------------------------------------------------------------------------------------------------
 
 
-def _report(results: Sequence[Release], *, json: bool) -> None:
+def _report(results: Sequence[Release], lessons: Mapping[str, Result], *, json: bool) -> None:
     if json:
         print_json(
             [
@@ -297,6 +308,7 @@ def _report(results: Sequence[Release], *, json: bool) -> None:
                     "done": result.outcome.is_done,
                     "malware": list(result.malware),
                     "state_before": result.unit.state,
+                    "lesson": lesson_json(lessons.get(result.unit.id)),
                 }
                 for result in results
             ]
@@ -309,7 +321,10 @@ def _report(results: Sequence[Release], *, json: bool) -> None:
                 result.unit.id,
                 result.unit.recipient,
                 result.unit.subject,
-                Cell(_sentence(result), "green" if result.outcome.is_done else "red"),
+                Cell(
+                    "; ".join(filter(None, (_sentence(result), sentence(lessons.get(result.unit.id), asked=False)))),
+                    "green" if result.outcome.is_done else "red",
+                ),
             )
             for result in results
         ),

@@ -18,6 +18,8 @@ from mailguard.learning.traits import Trait, TraitKind
 
 MARGIN = 3.0
 """Logits by which a lesson's mail shall be on the right side afterwards."""
+LEAST_STEP = 0.01
+"""Logits below which a lesson moves nothing: what lacks so little is right."""
 HALF_LIFE = 365 * DAY
 """Milliseconds in which a lesson loses half its weight."""
 MOST_WEIGHTS = 20_000
@@ -113,7 +115,7 @@ class Delta:
         before = self.shift(lesson.example, at=lesson.at)
         lacking = MARGIN - sign * (lesson.base + before)
         step = max(0.0, min(lesson.bounds.step, lacking, room))
-        if not step or lesson.example.is_empty:
+        if step < LEAST_STEP or lesson.example.is_empty:
             return Moved(before, before, 0.0)
         squared = math.fsum(value * value for _, value in _vector(lesson.example))
         scale = sign * step / squared * _growth(lesson.at)

@@ -160,13 +160,11 @@ class _Class:
         refusal = self._refusal(one, bounds)
         if refusal is not None:
             return Result(one.unit, refusal, one.score, one.score)
-        earlier = store.find_lessons(self._conn, LessonQuery(tenant=self._tenant, units=[one.unit], in_force=True))
-        if any(lesson.spam is one.spam for lesson in earlier):
-            return Result(one.unit, Outcome.KNOWN, one.score, one.score)
-        if any(lesson.source is not Source.USER for lesson in earlier) and self._source is Source.USER:
-            return Result(one.unit, Outcome.OVERRULED, one.score, one.score)
-        if earlier:
-            self._take_back(earlier)
+        other = self._earlier(one)
+        if isinstance(other, Outcome):
+            return Result(one.unit, other, one.score, one.score)
+        if other:
+            self._take_back(other)
         room = bounds.influence
         for taught in self._today:
             if taught.teacher == self._teacher:
@@ -220,6 +218,25 @@ class _Class:
             return Outcome.NOTHING
         mine = sum(taught.teacher == self._teacher for taught in self._today)
         return Outcome.LIMIT if mine >= bounds.lessons or len(self._today) >= TENANT_DAY else None
+
+    def _earlier(self, one: Teaching) -> Outcome | list[StoredLesson]:
+        """Why it is not to be taught again, or the lessons of the same message that say otherwise and do not count any more.
+
+        An admin speaks for all recipients of a message, and a user for himself.
+        """
+        message, _, _ = one.unit.partition("-")
+        query = LessonQuery(tenant=self._tenant, message=message, in_force=True)
+        found = store.find_lessons(self._conn, query)
+        by_admin = [lesson for lesson in found if lesson.source is not Source.USER]
+        if self._source is Source.USER:
+            mine = [lesson for lesson in found if lesson.unit == one.unit]
+            if any(lesson.spam is not one.spam for lesson in by_admin):
+                return Outcome.OVERRULED
+        else:
+            mine = by_admin
+        if any(lesson.spam is one.spam for lesson in mine):
+            return Outcome.KNOWN
+        return [lesson for lesson in (mine if self._source is Source.USER else found) if lesson.spam is not one.spam]
 
     def _take_back(self, earlier: Sequence[StoredLesson]) -> None:
         store.mark_undone(self._conn, [lesson.id for lesson in earlier], by=self._teacher, now=self._now)

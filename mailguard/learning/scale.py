@@ -27,6 +27,10 @@ class Scale:
         """How far on the side of spam a score is, in logits."""
         return (score - self.boundary) / self.points_per_logit
 
+    def score(self, margin: float) -> float:
+        """The score that has a margin."""
+        return self.boundary + margin * self.points_per_logit
+
 
 def without_learned(score: float, symbols: Iterable[tuple[str, float]]) -> float:
     """What a recorded score is without what had been learned by then. `symbols` are its names and points."""

@@ -110,7 +110,8 @@ class LessonQuery:
 
     tenant: int | None = None
     ids: Sequence[int] | None = None
-    units: Sequence[str] | None = None
+    message: str = ""
+    """All units of it."""
     teacher: str = ""
     in_force: bool = False
     since: int = 0
@@ -172,8 +173,8 @@ def find_lessons(connection: Connection, query: LessonQuery) -> list[StoredLesso
         conditions.append(lessons.c.tenant == query.tenant)
     if query.ids is not None:
         conditions.append(lessons.c.id.in_(query.ids))
-    if query.units is not None:
-        conditions.append(lessons.c.unit.in_(query.units))
+    if query.message:
+        conditions.append(lessons.c.unit.startswith(f"{query.message}-", autoescape=True))
     if query.teacher:
         conditions.append(lessons.c.teacher == query.teacher)
     if query.in_force:

@@ -166,6 +166,38 @@ def measure(conn: Connection, tenant: int, period: Month, *, rules: SlaRules) ->
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Unprobed:
+    """Slots that count as down only since nobody probed in them, of all that count.
+
+    `percent` of the fee is credited for availability, `probed_percent` would be if only the probed slots counted.
+    """
+
+    missing: int
+    counted: int
+    percent: Decimal
+    probed_percent: Decimal
+
+
+def unprobed(door: Availability, levels: ServiceLevels) -> Unprobed | None:
+    """What missing probes cost where availability is promised; None when it is not, or none is missing. Pure."""
+    promised = next((one for one in levels.commitments if one.name is CommitmentName.AVAILABILITY), None)
+    if promised is None or not door.missing:
+        return None
+    probed = Availability(door.up, door.down - door.missing)
+    with_all, with_probed = (
+        Decimal(0) if percent is None else min(levels.max_credit_percent, promised.credit_percent(percent))
+        for percent in (door.percent, probed.percent)
+    )
+    return Unprobed(door.missing, door.up + door.down, with_all, with_probed)
+
+
+def door_of(conn: Connection, tenant: int, period: Month, *, rules: SlaRules) -> Availability:
+    """The door's part of `measure` alone."""
+    start, end = _covered(conn, tenant, period, rules.zone)
+    return _door(conn, tenant, (start, max(start, min(end, now(conn)))), rules, grid=period.start)
+
+
 def figure_text(name: CommitmentName, value: Decimal | None) -> str:
     """A figure with its unit, as it is shown."""
     return NOTHING if value is None else f"{value.normalize():f} {_UNITS.get(name, '%')}"

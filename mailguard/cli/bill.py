@@ -19,7 +19,9 @@ from mailguard.cli.bill_shown import (
 from mailguard.cli.billing_values import amount, seller_of, sources_of, zone_of
 from mailguard.cli.context import Cli, actor_name, cli_of, tenant_id
 from mailguard.cli.recorded import Actor
+from mailguard.cli.sla import rules_of
 from mailguard.cli.terminal import complain, print_json, print_plain, print_raw, say
+from mailguard.cli.unprobed import bill_notes
 from mailguard.core.errors import ConfigError, MailGuardError, Problem
 
 if TYPE_CHECKING:
@@ -71,10 +73,12 @@ def run(
         outcomes = billing.run(cli, period, sources_of(cli), by=actor_name(actor), tenant=only, why=why)
         if pdf:
             _set(cli, outcomes)
+    rules = rules_of(cli)
+    notes = cli.read(lambda conn: bill_notes(conn, outcomes, period, rules))
     if json:
-        print_json(run_json(period.name, outcomes, cli.settings.billing.time_zone))
+        print_json(run_json(period.name, outcomes, cli.settings.billing.time_zone, notes))
     else:
-        print_outcomes(period.name, outcomes)
+        print_outcomes(period.name, outcomes, notes)
     if any(outcome.state is State.REFUSED for outcome in outcomes):
         raise typer.Exit(1)
 

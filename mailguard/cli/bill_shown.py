@@ -25,8 +25,8 @@ _ONE_DAY = timedelta(days=1)
 _STYLES = {"refused": "red", "no_contract": "yellow", "made": "green"}
 
 
-def print_outcomes(month: str, outcomes: Sequence[Outcome]) -> None:
-    """Print what a run came to."""
+def print_outcomes(month: str, outcomes: Sequence[Outcome], notes: Mapping[int, Sequence[str]]) -> None:
+    """Print what a run came to. `notes`: more to know, by contract."""
     print_table(
         ("TENANT", "CONTRACT", "RESULT", "INVOICE", "TOTAL", "NOTE"),
         (
@@ -44,6 +44,9 @@ def print_outcomes(month: str, outcomes: Sequence[Outcome]) -> None:
         title=f"Bill of {month}",
         empty=f"no tenant in {month}",
     )
+    for one in outcomes:
+        for note in notes.get(one.contract, ()):
+            say(f"note: {one.tenant}: {note}", style="yellow")
 
 
 def _total(outcome: Outcome) -> str:
@@ -58,12 +61,16 @@ def _note(outcome: Outcome) -> str:
     return f"{used}{outcome.reason}"
 
 
-def run_json(month: str, outcomes: Sequence[Outcome], zone: str) -> dict[str, object]:
-    """A run as `--json` prints it. Money as text, exact."""
+def run_json(
+    month: str, outcomes: Sequence[Outcome], zone: str, notes: Mapping[int, Sequence[str]]
+) -> dict[str, object]:
+    """A run as `--json` prints it. Money as text, exact. `notes`: more to know, by contract."""
     return {
         "month": month,
         "time_zone": zone,
-        "invoices": [_outcome_json(one) for one in outcomes if one.contract],
+        "invoices": [
+            {**_outcome_json(one), "notes": list(notes.get(one.contract, ()))} for one in outcomes if one.contract
+        ],
         "without_contract": [
             {
                 "tenant": one.tenant,

@@ -12,7 +12,8 @@ from mailguard.cli.billing_values import amount, day, number, plans_of, zone_of
 from mailguard.cli.context import Cli, actor_name, cli_of, tenant_id
 from mailguard.cli.contract_shown import contract_json, print_contract, print_contracts
 from mailguard.cli.recorded import Actor, Why
-from mailguard.cli.terminal import print_json, say
+from mailguard.cli.terminal import complain, print_json, say
+from mailguard.cli.unprobed import contract_notes
 from mailguard.core.errors import ConfigError, NotFoundError, Problem
 
 if TYPE_CHECKING:
@@ -358,11 +359,17 @@ def _show(cli: Cli, name: str, contract: Contract, done: str, *, json: bool) -> 
     from mailguard.billing.agreements import day_of
     from mailguard.store import invoices
 
-    today = cli.read(lambda conn: day_of(cli.now(conn), zone_of(cli)))
-    billed = cli.read(lambda conn: invoices.billed(conn, contract.id))
+    def work(conn: Connection) -> tuple[date, Mapping[str, str | None], list[str]]:
+        now = cli.now(conn)
+        today = day_of(now, zone_of(cli))
+        return today, invoices.billed(conn, contract.id), contract_notes(conn, name, contract, today=today, now=now)
+
+    today, billed, notes = cli.read(work)
     if json:
-        print_json(contract_json(name, contract, today=today, billed=billed))
-        return
-    if done:
-        say(done)
-    print_contract(name, contract, today=today, billed=billed)
+        print_json(contract_json(name, contract, today=today, billed=billed) | {"notes": notes})
+    else:
+        if done:
+            say(done)
+        print_contract(name, contract, today=today, billed=billed)
+    for note in notes:
+        complain(f"note: {note}")

@@ -10,6 +10,7 @@ import typer
 
 from mailguard.cli.context import Cli, cli_of, tenant_id
 from mailguard.cli.terminal import Cell, print_facts, print_json, print_table, say
+from mailguard.cli.unprobed import level_notes
 from mailguard.core.clock import to_iso
 from mailguard.core.errors import UnavailableError
 
@@ -32,6 +33,7 @@ class Measured:
     plan: str
     measurement: SlaMeasurement
     levels: tuple[ServiceLevel, ...]
+    notes: tuple[str, ...] = ()
 
 
 def sla(
@@ -87,7 +89,8 @@ def _measured(conn: Connection, period: Month, tenant: int | None, rules: SlaRul
         terms = next((one for one in reversed(held) if one is not None), None)
         measurement = sla.measure(conn, record.tenant.id, period, rules=rules)
         levels = sla.credits(measurement, terms.plan.sla) if terms else ()
-        found.append(Measured(record.tenant.name, terms.plan.name if terms else "", measurement, levels))
+        notes = tuple(level_notes(measurement.door, terms.plan.sla, rules)) if terms else ()
+        found.append(Measured(record.tenant.name, terms.plan.name if terms else "", measurement, levels, notes))
     return found
 
 
@@ -108,6 +111,8 @@ def _print(one: Measured) -> None:
                 for level in one.levels
             ),
         )
+    for note in one.notes:
+        say(f"note: {note}", style="yellow")
 
 
 def _facts(one: SlaMeasurement) -> dict[str, str]:
@@ -169,4 +174,5 @@ def _as_json(one: Measured) -> dict[str, object]:
             }
             for level in one.levels
         ],
+        "notes": list(one.notes),
     }

@@ -223,6 +223,28 @@ def test_what_could_not_be_measured_for_want_of_mail_counts_as_kept() -> None:
     assert {one.credit_percent for one in found} == {Decimal(0)}
 
 
+@pytest.mark.parametrize(
+    ("door", "most", "missing", "percent", "probed_percent"),
+    [
+        (Availability(up=90, down=10, missing=10), 100, 10, 50, 0),
+        (Availability(up=90, down=10, missing=9), 100, 9, 50, 10),  # 1 of 91 was down by what was seen
+        (Availability(up=0, down=12, missing=12), 100, 12, 50, 0),
+        (Availability(up=9_999, down=1, missing=1), 100, 1, 0, 0),
+        (Availability(up=90, down=10, missing=9), 5, 9, 5, 5),
+    ],
+)
+def test_what_missing_probes_alone_give_back(
+    door: Availability, most: int, missing: int, percent: int, probed_percent: int
+) -> None:
+    steps = (CreditStep(Decimal("99.9"), Decimal(10)), CreditStep(Decimal(95), Decimal(50)))
+    promised = Commitment(CommitmentName.AVAILABILITY, Decimal("99.9"), steps)
+    levels = ServiceLevels((promised,), Decimal(most))
+    counted = door.up + door.down
+    assert sla.unprobed(door, levels) == sla.Unprobed(missing, counted, Decimal(percent), Decimal(probed_percent))
+    assert sla.unprobed(replace(door, missing=0), levels) is None
+    assert sla.unprobed(door, ServiceLevels()) is None
+
+
 def test_a_hair_below_the_target_is_shown_and_counts_as_below() -> None:
     door = Availability(up=99_899, down=101)  # 99.899 %
     levels = ServiceLevels(

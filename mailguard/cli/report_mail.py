@@ -156,7 +156,7 @@ def _print(
                     "id": unit.id,
                     "recipient": unit.recipient,
                     "changed": unit.id in changed,
-                    "lesson": lesson_json(taught.get(unit.id)),
+                    **({"lesson": lesson_json(taught[unit.id])} if unit.id in taught else {}),
                 }
                 for unit in units
             ]

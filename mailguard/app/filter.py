@@ -15,6 +15,7 @@ from mailguard.checks.base import Check, TenantCheck
 from mailguard.checks.clamav import ClamavCheck
 from mailguard.checks.dkim import DkimCheck
 from mailguard.checks.dmarc import DmarcCheck
+from mailguard.checks.identity import IdentityCheck
 from mailguard.checks.recorded_auth import RecordedAuth, Recordings
 from mailguard.checks.rules import RulesCheck
 from mailguard.checks.rules_file import RulesFiles
@@ -116,6 +117,7 @@ def build_filter(
         "dkim": lambda: DkimCheck(clock=clock),
         "dmarc": DmarcCheck,
         "arc": lambda: ArcCheck(trusted=settings.arc.trusted_sealers, clock=clock),
+        "identity": IdentityCheck,
         "rules": lambda: RulesCheck(lambda: rules.current),
         "attachments": AttachmentsCheck,
         **network_checks(settings, metrics=metrics, log=log, clock=clock),

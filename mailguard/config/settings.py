@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from mailguard.config.history_section import HistorySection
 from mailguard.config.learning_section import LearningSection
 from mailguard.config.network_sections import ArcSection, DnsblSection, RspamdSection, SpamdSection
 from mailguard.config.section import Section
@@ -34,7 +35,19 @@ from mailguard.config.values import (
 )
 
 CheckName = Literal[
-    "clamav", "client", "spf", "dkim", "dmarc", "arc", "rules", "attachments", "dnsbl", "urlbl", "rspamd", "spamd"
+    "clamav",
+    "client",
+    "spf",
+    "dkim",
+    "dmarc",
+    "arc",
+    "identity",
+    "rules",
+    "attachments",
+    "dnsbl",
+    "urlbl",
+    "rspamd",
+    "spamd",
 ]
 CHECKS: tuple[CheckName, ...] = (
     "clamav",
@@ -43,6 +56,7 @@ CHECKS: tuple[CheckName, ...] = (
     "dkim",
     "dmarc",
     "arc",
+    "identity",
     "rules",
     "attachments",
     "dnsbl",
@@ -486,6 +500,7 @@ class Settings(Section):
     rspamd: RspamdSection
     spamd: SpamdSection
     learning: LearningSection
+    history: HistorySection
     outbound: OutboundSection
     queue: QueueSection
     verification: VerificationSection

@@ -35,7 +35,7 @@ def mailboxes_of(conn: Connection, contract: Contract, period: Month, *, zone: t
     if first == end:
         return ()
     metered = billed_mailboxes(conn, period, contract.tenant)
-    if (first, end) == (month, month_after(month)):
+    if (first, end) == (month, month_after(month)) and not _has_mail_before(conn, contract, period, zone):
         return metered
     names = {address: one.mailbox for one in metered for address in one.addresses}
     found: dict[str, BilledMailbox] = {}
@@ -57,7 +57,8 @@ def mailboxes_of(conn: Connection, contract: Contract, period: Month, *, zone: t
 def units_of(conn: Connection, contract: Contract, period: Month, *, zone: tzinfo) -> list[BilledUnit]:
     """The mails that count on the covered days of a month, in the order of their times.
 
-    Mail that was recorded after its own month had been closed counts in this one, if the contract covers its first day.
+    Mail that was recorded after its own month had been closed counts in this one, if the contract had begun when it came and
+    covers the month's first day.
     """
     month = first_of(period.name)
     first, end = contract.days_within(month, month_after(month))
@@ -79,13 +80,24 @@ def units_of(conn: Connection, contract: Contract, period: Month, *, zone: tzinf
         .group_by(events.c.unit, addresses.c.address)
         .order_by(at, events.c.unit)
     )
-    since = None if first == month else midnight(first, zone)
+    since = midnight(contract.start, zone)
     until = None if end == month_after(month) else midnight(end, zone)
     return [
         BilledUnit(row.unit, row.at, row.address, row.size)
         for row in conn.execute(query)
-        if (since is None or row.at >= since) and (until is None or row.at < until)
+        if row.at >= since and (until is None or row.at < until)
     ]
+
+
+def _has_mail_before(conn: Connection, contract: Contract, period: Month, zone: tzinfo) -> bool:
+    """Whether the month has mail from before the contract, recorded when its own month was closed: the meter counts it."""
+    events = schema.events
+    query = select(events.c.id).where(
+        events_of(conn, period),
+        events.c.tenant == contract.tenant,
+        events.c.at < midnight(contract.start, zone),
+    )
+    return conn.execute(query.limit(1)).first() is not None
 
 
 def used_by(mailboxes: Sequence[BilledMailbox]) -> Used:

@@ -168,6 +168,17 @@ def test_usage_counts_on_the_days_that_the_contract_covers(provider: Provider) -
     assert [unit.recipient for unit in found.mails] == ["late@acme.test", "ann@acme.test"]
 
 
+def test_mail_from_before_the_contract_counts_never_however_late_it_is_recorded(provider: Provider) -> None:
+    provider.sign(a_plan(included_mailboxes=9), date(2027, 1, 31))
+    provider.bill("2027-01")
+    for day in (20, 31):
+        provider.mail(at(2027, 1, day), f"late{day}@acme.test")
+    provider.mail(at(2027, 2, 10))
+    usage = provider.bill("2027-02").usage
+    assert usage is not None
+    assert (usage.mailboxes, usage.messages) == (2, 2)
+
+
 def test_a_whole_month_is_counted_the_same_from_the_meter_and_from_the_events(provider: Provider) -> None:
     provider.sign(BY_MAILBOX, date(2027, 1, 1))
     for day in (1, 5, 31):

@@ -143,9 +143,9 @@ def test_a_tenants_lists_and_profile_count(mailguard: Run, scanner: FakeScanner,
 
 def test_offline_unless_there_is_a_client_to_ask_about(mailguard: Run, scanner: FakeScanner, mail: Path) -> None:
     mailguard("scan", str(mail), "--no-clamav")
-    assert checks_of(scanner) == {"rules", "attachments"}
+    assert checks_of(scanner) == {"identity", "rules", "attachments"}
     mailguard("scan", str(mail), "--no-clamav", "--dns")
-    assert checks_of(scanner) == {"rules", "attachments", "dkim", "dmarc", "arc", "urlbl"}
+    assert checks_of(scanner) == {"identity", "rules", "attachments", "dkim", "dmarc", "arc", "urlbl"}
     mailguard("scan", str(mail), "--clamav", "--client-ip", "192.0.2.1")
     assert checks_of(scanner) == {
         "clamav",
@@ -154,13 +154,14 @@ def test_offline_unless_there_is_a_client_to_ask_about(mailguard: Run, scanner: 
         "dkim",
         "dmarc",
         "arc",
+        "identity",
         "rules",
         "attachments",
         "dnsbl",
         "urlbl",
     }
     mailguard("scan", str(mail), "--no-clamav", "--client-ip", "192.0.2.1", "--no-dns")
-    assert checks_of(scanner) == {"rules", "attachments"}
+    assert checks_of(scanner) == {"identity", "rules", "attachments"}
 
 
 def test_without_a_scanner_that_answers_it_is_said(

@@ -18,7 +18,7 @@ from mailguard.watch.probe_mails import probe_mail
 from mailguard.watch.probe_mark import Kind, Mark
 from mailguard.watch.probe_result import line_of, read
 from tests.dns_server import DnsServer
-from tests.servers.clamd import Clamd
+from tests.servers.clamd import Clamd, private_clamd
 from tests.servers.ports import free_port, wait_until
 from tests.servers.relay import Relay
 from tests.servers.sink_thread import SinkThread, running_sink
@@ -183,6 +183,25 @@ def test_a_scanner_that_is_switched_off_is_found_out(new_relay: Callable[..., Re
     assert fates(result) == (True, True, False, True)
     assert "EICAR was not stopped, it is delivered" in result["detail"]
     assert "the virus scanner is switched off" in result["detail"]
+
+
+def test_a_scanner_that_lacks_the_signature_is_found_out(
+    tmp_path: Path, new_relay: Callable[..., Relay], new_sink: Any
+) -> None:
+    """It answers, and says of each mail that it is clean: only EICAR tells."""
+    with private_clamd(tmp_path / "clamd") as scanner:
+        scanner.stop()
+        (scanner.root / "db" / "eicar.ndb").write_text("Another-Test:0:*:6e6f626f64792073656e64732074686973\n")
+        scanner.start()
+        relay = new_relay(clamd=scanner.address, more=SECTION)
+        relay.add_tenant("acme", "client.test", new_sink().port)
+        relay.start()
+        done = relay.run("probe", "--tenant", "acme", "--record", check=False)
+        assert done.returncode == 1
+        assert "EICAR was not stopped, it is delivered" in done.stdout + done.stderr
+        assert "has no signatures" in done.stdout + done.stderr
+        assert fates(probed(relay, "--tenant", "acme")[1]) == (True, True, False, True)
+        assert 'mailguard_probe_well{tenant="acme"} 0.0' in relay.get("/metrics")[1]
 
 
 def test_what_was_not_probed_counts_as_down(relay: Relay, tmp_path: Path) -> None:

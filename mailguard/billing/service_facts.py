@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, distinct, func, select
 from sqlalchemy.engine import Connection
 
 from mailguard.billing.latency import Latency, latency
-from mailguard.billing.meter import usage_of_month
 from mailguard.billing.months import Month, bounds, events_of
+from mailguard.billing.tally import BILLED
 from mailguard.core.decision import Action, Reason
 from mailguard.core.events import EventKind, State
 from mailguard.store import billing_months, schema
@@ -56,34 +56,56 @@ def life_of(conn: Connection, tenant: int) -> Life:
     return Life(row.created_at, row.removed_at or 0)
 
 
-def facts_of(conn: Connection, tenant: int, period: Month) -> Facts:
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A tenant's month, of which only what happened from `since` up to but not including `until` (ms UTC) counts.
+
+    Mail of earlier months that was recorded late is of the month too: `since` is when the service began, not the month.
+    """
+
+    tenant: int
+    period: Month
+    since: int
+    until: int
+
+
+def facts_of(conn: Connection, scope: Scope) -> Facts:
     """The facts of a tenant's month. Mail of the probe is no part of them."""
     return Facts(
-        latency(_latencies(conn, tenant, period)),
-        _stopped(conn, tenant, period, (Reason.MALWARE,), STOPPED),
-        _reported(conn, tenant, period, Kind.VIRUS),
-        _stopped(conn, tenant, period, SPAM, (*STOPPED, *MARKED)),
-        _reported(conn, tenant, period, Kind.SPAM, schema.units.c.action != Action.TAG.value),
-        usage_of_month(conn, period, tenant).messages,
-        _reported(conn, tenant, period, Kind.FALSE_POSITIVE),
+        latency(_latencies(conn, scope)),
+        _stopped(conn, scope, (Reason.MALWARE,), STOPPED),
+        _reported(conn, scope, Kind.VIRUS),
+        _stopped(conn, scope, SPAM, (*STOPPED, *MARKED)),
+        _reported(conn, scope, Kind.SPAM, schema.units.c.action != Action.TAG.value),
+        _good(conn, scope),
+        _reported(conn, scope, Kind.FALSE_POSITIVE),
     )
 
 
-def _latencies(conn: Connection, tenant: int, period: Month) -> list[int]:
+def _latencies(conn: Connection, scope: Scope) -> list[int]:
     """Milliseconds from the end of DATA to the reply of the client's server, of mail that it took when it was first asked."""
     events, units = schema.events, schema.units
     query = (
         select(events.c.detail)
         .join(units, units.c.id == events.c.unit)
-        .where(*_states(conn, tenant, period), events.c.to_state == State.DELIVERED.value)
+        .where(*_states(conn, scope), events.c.to_state == State.DELIVERED.value)
     )
     rows = conn.execute(query.execution_options(yield_per=_AT_ONCE)).scalars()
     return [int(match[1]) for detail in rows if (match := _LATENCY.search(detail))]
 
 
-def _stopped(
-    conn: Connection, tenant: int, period: Month, reasons: Collection[Reason], states: Collection[State]
-) -> int:
+def _good(conn: Connection, scope: Scope) -> int:
+    """Mails that were delivered or released, each once."""
+    events, units = schema.events, schema.units
+    query = (
+        select(func.count(distinct(events.c.unit)))
+        .join(units, units.c.id == events.c.unit)
+        .where(*_states(conn, scope), events.c.to_state.in_([state.value for state in BILLED]))
+    )
+    return int(conn.execute(query).scalar_one())
+
+
+def _stopped(conn: Connection, scope: Scope, reasons: Collection[Reason], states: Collection[State]) -> int:
     """Mails that were stopped for one of these reasons, without those that should not have been."""
     events, units = schema.events, schema.units
     wrongly = select(complaints.c.id).where(
@@ -93,7 +115,7 @@ def _stopped(
         select(func.count(distinct(events.c.unit)))
         .join(units, units.c.id == events.c.unit)
         .where(
-            *_states(conn, tenant, period),
+            *_states(conn, scope),
             events.c.reason.in_([reason.value for reason in reasons]),
             events.c.to_state.in_([state.value for state in states]),
             ~wrongly.exists(),
@@ -102,29 +124,31 @@ def _stopped(
     return int(conn.execute(query).scalar_one())
 
 
-def _states(conn: Connection, tenant: int, period: Month) -> tuple[ColumnElement[bool], ...]:
+def _states(conn: Connection, scope: Scope) -> tuple[ColumnElement[bool], ...]:
     events, units = schema.events, schema.units
     return (
-        events_of(conn, period),
-        events.c.tenant == tenant,
+        events_of(conn, scope.period),
+        events.c.tenant == scope.tenant,
+        events.c.at >= scope.since,
+        events.c.at < scope.until,
         events.c.kind == EventKind.STATE.value,
         units.c.probe.is_(False),
     )
 
 
-def _reported(conn: Connection, tenant: int, period: Month, kind: Kind, *conditions: ColumnElement[bool]) -> int:
+def _reported(conn: Connection, scope: Scope, kind: Kind, *conditions: ColumnElement[bool]) -> int:
     """Mails that were reported so within the month, whenever they came."""
-    limits = bounds(billing_months.closings(conn), period)
+    limits = bounds(billing_months.closings(conn), scope.period)
     units = schema.units
     query = (
         select(func.count())
         .select_from(complaints)
         .join(units, units.c.id == complaints.c.unit)
         .where(
-            complaints.c.tenant == tenant,
+            complaints.c.tenant == scope.tenant,
             complaints.c.kind == kind.value,
-            complaints.c.at >= (limits.start or period.start),
-            complaints.c.at < limits.end,
+            complaints.c.at >= max(limits.start or scope.period.start, scope.since),
+            complaints.c.at < min(limits.end, scope.until),
             units.c.probe.is_(False),
             *conditions,
         )

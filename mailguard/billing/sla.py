@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import date, datetime, tzinfo
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from types import MappingProxyType
 
@@ -122,6 +122,7 @@ TITLES: Mapping[CommitmentName, str] = MappingProxyType(
 """What commitments are called on invoices and reports."""
 _UNITS = {CommitmentName.DELAY_P95: "s", CommitmentName.RELEASE_RESPONSE: "h"}
 NOTHING = "nothing to measure"
+_FOREVER = 1 << 62
 
 
 def credits_of(
@@ -146,9 +147,10 @@ def credits(measurement: SlaMeasurement, levels: ServiceLevels) -> tuple[Service
 def measure(conn: Connection, tenant: int, period: Month, *, rules: SlaRules) -> SlaMeasurement:
     """Measure a tenant's month, up to now if it is not over."""
     as_of = now(conn)
-    start, end = _covered(conn, tenant, period, rules.zone)
+    start, end, since = _covered(conn, tenant, period, rules.zone)
+    scope = service_facts.Scope(tenant, period, since, end if end < period.end else _FOREVER)
     end = max(start, min(end, as_of))
-    facts = service_facts.facts_of(conn, tenant, period)
+    facts = service_facts.facts_of(conn, scope)
     requests = list_requests(conn, tenant=tenant, start=start, end=end)
     return SlaMeasurement(
         tenant,
@@ -194,7 +196,7 @@ def unprobed(door: Availability, levels: ServiceLevels) -> Unprobed | None:
 
 def door_of(conn: Connection, tenant: int, period: Month, *, rules: SlaRules) -> Availability:
     """The door's part of `measure` alone."""
-    start, end = _covered(conn, tenant, period, rules.zone)
+    start, end, _ = _covered(conn, tenant, period, rules.zone)
     return _door(conn, tenant, (start, max(start, min(end, now(conn)))), rules, grid=period.start)
 
 
@@ -227,20 +229,21 @@ def _door(conn: Connection, tenant: int, span: Span, rules: SlaRules, *, grid: i
     return availability(probes, excluded, grid=grid, start=start, end=end, length=rules.probe_minutes * MINUTE)
 
 
-def _covered(conn: Connection, tenant: int, period: Month, zone: tzinfo) -> tuple[int, int]:
-    """The time of a month in which a tenant is served: by its contracts, or without one while it is there."""
+def _covered(conn: Connection, tenant: int, period: Month, zone: tzinfo) -> tuple[int, int, int]:
+    """The time of a month in which a tenant is served, and since when: by its contracts, or without one while it is there."""
     there = service_facts.life_of(conn, tenant)
     month = first_of(period.name)
-    spans = [one.days_within(month, month_after(month)) for one in contracts_of(conn, tenant)]
-    days = [(first, end) for first, end in spans if first < end]
-    start, end = period.start, period.end
+    contracts = [(*one.days_within(month, month_after(month)), one.start) for one in contracts_of(conn, tenant)]
+    days = [(first, end) for first, end, _ in contracts if first < end]
+    start, end, since = period.start, period.end, 0
     if days:
+        since = _midnight(min(began for first, end, began in contracts if first < end), zone)
         first, last = min(days)[0], max(end for _, end in days)
-        start = start if first == month else _midnight(first.year, first.month, first.day, zone)
-        end = end if last == month_after(month) else _midnight(last.year, last.month, last.day, zone)
+        start = start if first == month else _midnight(first, zone)
+        end = end if last == month_after(month) else _midnight(last, zone)
     start = max(start, there.created_at)
-    return start, max(start, min(end, there.removed_at or end))
+    return start, max(start, min(end, there.removed_at or end)), since
 
 
-def _midnight(year: int, month: int, day: int, zone: tzinfo) -> int:
-    return int(datetime(year, month, day, tzinfo=zone).timestamp() * 1000)
+def _midnight(day: date, zone: tzinfo) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() * 1000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, date
 from decimal import Decimal
 
 import pytest
@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, insert, update
 
-from mailguard.billing import months, sla
+from mailguard.billing import agreements, months, sla
+from mailguard.billing.agreements import Conditions
 from mailguard.billing.availability import Availability, availability, maintenance
 from mailguard.billing.latency import Latency, latency, percentile
 from mailguard.billing.plans import Commitment, CommitmentName, CreditStep, ServiceLevels
@@ -23,6 +24,7 @@ from mailguard.store import complaints, probes, schema, schema_service, trace
 from mailguard.store.complaints import Kind
 from mailguard.store.maintenance import Window, add_window
 from mailguard.store.probes import ProbeResult
+from tests.unit.billing.bill_world import BUYER, a_plan
 from tests.unit.billing.conftest import SetClock
 from tests.unit.billing.walks import MESSAGES, Walk, add, clear, event_rows
 
@@ -329,6 +331,49 @@ def test_a_month_is_measured_from_probes_events_and_complaints(service: Engine) 
     assert (found.good, found.false_positives) == (4, 1)
     assert found.false_positive_rate == 25
     assert found.figure(CommitmentName.DELAY_P95) == Decimal("2.6")
+
+
+def test_mail_of_days_without_contract_is_in_no_figure(service: Engine) -> None:
+    """A contract from the 11th to the 20th, and the same mail and reports on its first and last day and on those beside."""
+    found = []
+    for days in ((11, 20), (10, 21), (10, 11, 20, 21)):
+        times = [NOVEMBER.start + (day - 1) * 24 * HOUR for day in days]
+        walks = [
+            Walk(MESSAGES[number % 3], number, 1, 2, ((at, State.FORWARDING), (at, state)))
+            for number, (at, state) in enumerate(
+                [(at, state) for at in times for state in (State.DELIVERED, State.REJECTED)], start=1
+            )
+        ]
+        rows = [row for walk in walks for move in walk.moves for row in event_rows(walk, *move)]
+        rows = [row | {"reason": "malware", "detail": '{"latency_ms":700}'} for row in rows]
+        with service.connect() as conn:  # never committed
+            add(conn, walks, rows)
+            for at, walk in zip(times, walks[::2], strict=True):
+                complaints.complain(conn, trace.look_up(conn, [walk.unit]), Kind.VIRUS, actor="ann", now=at)
+            contract = agreements.sign(
+                conn,
+                tenant=2,
+                name="acme",
+                plan=a_plan(),
+                start=date(2026, 11, 11),
+                conditions=Conditions(buyer=BUYER),
+                zone=UTC,
+                now=0,
+            )
+            agreements.cancel(
+                conn,
+                contract,
+                name="acme",
+                notice_on=contract.start,
+                now=0,
+                last_day=date(2026, 11, 20),
+                waive_notice=True,
+            )
+            found.append(sla.measure(conn, 2, NOVEMBER, rules=RULES))
+    covered, beside, both = found
+    assert (covered.good, covered.virus, covered.delay) == (2, Caught(2, 2), Latency(2, 700, 700, 700))
+    assert (beside.good, beside.virus, beside.delay) == (0, Caught(), None)
+    assert both == covered
 
 
 def test_a_request_is_answered_by_the_release_or_deletion_that_comes_after_it(

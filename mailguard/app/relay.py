@@ -32,6 +32,7 @@ from mailguard.app.wiring import (
 from mailguard.billing.closing import advance
 from mailguard.billing.months import time_zone
 from mailguard.billing.plan_files import PlanFiles
+from mailguard.checks.history import HistoryCheck
 from mailguard.config import Settings
 from mailguard.core.clock import DAY, MINUTE, SECOND, system_clock
 from mailguard.core.envelope import MailOptions
@@ -61,6 +62,7 @@ from mailguard.store.buckets import SharedBuckets
 from mailguard.store.clock_step import draw_near_in
 from mailguard.store.db import Database
 from mailguard.store.greylist import Greylist
+from mailguard.store.history import History
 from mailguard.store.journal import Journal, settle_left_behind
 from mailguard.store.leases import Leases
 from mailguard.store.ledger import Ledger
@@ -107,13 +109,17 @@ class Relay:
         blobs = FileBlobStore(settings.storage.path)
         ledger = Ledger(self.db)
         self.ledger = ledger
+        self.history = History(self.db, days=settings.history.days)
         self.filter = build_filter(
             settings,
             directory=self._current,
             metrics=self.metrics,
             log=self.log,
             clock=clock,
-            tenant_checks=[learned_check(self.db, clock)] if settings.learning.enabled else [],
+            tenant_checks=[
+                *([learned_check(self.db, clock)] if settings.learning.enabled else []),
+                *([HistoryCheck(self.history, clock=clock)] if settings.history.enabled else []),
+            ],
         )
         self.forwarder = forwarder_of(settings, self.filter.resolver, self.metrics)
         outbound = outbound_routes(settings, self.filter.resolver)
@@ -288,6 +294,8 @@ class Relay:
                 "temporary", 3600.0, partial(asyncio.to_thread, blobs.clean_up), single=True, error=ErrorKind.STORAGE
             ),
             UpkeepJob("greylist", 60.0, self.greylist.forget, single=True, error=ErrorKind.DATABASE),
+            UpkeepJob("history", 5.0, self.history.record, single=True, error=ErrorKind.DATABASE),
+            UpkeepJob("history_end", 60.0, self.history.forget, single=True, error=ErrorKind.DATABASE),
             UpkeepJob("meter", 60.0, self._meter, single=True, error=ErrorKind.DATABASE),
             UpkeepJob("workers", 3600.0, partial(self.leases.forget_workers, older_ms=DAY), single=True),
         ]

@@ -27,6 +27,7 @@ class Likeness(StrEnum):
     """One word is an initial, or a letter away."""
 
 
+_INVISIBLE = re.compile("[\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
 _BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]|<[^<>]*>|\b(?:via|on behalf of|c/o)\b.*", re.IGNORECASE)
 _ADDRESS = re.compile(r"\S*@\S*")
 _WORDS = re.compile(r"[^\W_]+(?:['’ʼ´`][^\W_]+)*")
@@ -53,7 +54,7 @@ def name_words(name: str) -> tuple[str, ...]:
 
     Folded words are for comparison alone, and never shown.
     """
-    plain = _ADDRESS.sub(" ", _BRACKETS.sub(" ", name[:NAME_LIMIT]))
+    plain = _ADDRESS.sub(" ", _BRACKETS.sub(" ", _INVISIBLE.sub("", name)[:NAME_LIMIT]))
     words = [_APOSTROPHES.sub("", word) for word in _WORDS.findall(plain)]
     folded = [skeleton(word) for word in words if _LETTER.search(word)]
     named = [word for word in folded if word not in _TITLES]

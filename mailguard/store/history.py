@@ -31,9 +31,13 @@ _OWN, _NAMESAKE, _DOMAIN = 0, 1, 2
 class History:
     """Implements checks.history.Correspondents. One a worker; `record` and `forget` are one worker's work for all."""
 
-    def __init__(self, db: Database, *, ttl: float = 60.0, most: int = 10_000) -> None:
-        """What was read counts for `ttl` seconds, of `most` domains at most; what this worker records counts at once."""
+    def __init__(self, db: Database, *, days: float = 180.0, ttl: float = 60.0, most: int = 10_000) -> None:
+        """`days`: after an author's last mail it is forgotten.
+
+        What was read counts for `ttl` seconds, of `most` domains at most; what this worker records counts at once.
+        """
         self._db = db
+        self._days = days
         self._ttl = ttl
         self._most = most
         self._read: dict[tuple[int, str], dict[tuple[str, str], tuple[float, Acquaintance]]] = {}
@@ -99,9 +103,9 @@ class History:
             if not batch.full:
                 return total
 
-    async def forget(self, *, days: float) -> int:
-        """Remove some of whom nothing came for so many days; how many rows. Raises UnavailableError."""
-        return await self._db.write(lambda connection: forget_in(connection, days=days))
+    async def forget(self) -> int:
+        """Remove some of whom nothing came for long; how many rows. Raises UnavailableError."""
+        return await self._db.write(partial(forget_in, days=self._days))
 
 
 def _query(tenant: int, address: str, domain: str, name: str) -> Select[Any]:

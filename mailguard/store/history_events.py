@@ -158,8 +158,9 @@ def _count_event(batch: Batch, row: Any) -> None:
             tally = batch.proven.setdefault((row.tenant, author.domain, address), Tally())
             tally.add(outcome, row.at, author.name if address else "")
     elif outcome == "delivered":
-        key = row.tenant, author.domain, author.address
-        batch.unproven[key] = batch.unproven.get(key, 0) + 1
+        for address in (author.address, ""):
+            key = row.tenant, author.domain, address
+            batch.unproven[key] = batch.unproven.get(key, 0) + 1
 
 
 def _author(found: str) -> _Author | None:

@@ -27,6 +27,7 @@ FULL_NAME = st.lists(WORD, min_size=2, max_size=3, unique=True).map(" ".join).fi
         ("Joan Miller joan@northwind.example", "Joan Miller", Likeness.SAME),
         ("Jоаn Мillеr", "Joan Miller", Likeness.SAME),  # Cyrillic among Latin
         ("J0an Mi11er", "Joan Miller", Likeness.SAME),
+        ("Jo\u200ban M\u00adiller", "Joan Miller", Likeness.SAME),
         ("Renée Müller", "Renee Muller", Likeness.SAME),
         ("Sean O’Brien", "Sean O'Brien", Likeness.SAME),
         ("王小明", "王小明", Likeness.SAME),

@@ -161,13 +161,13 @@ async def test_whoever_is_gone_for_long_is_forgotten(db: Database, clock: Manual
     mail(db, clock)
     mail(db, clock, State.QUARANTINED, seen=found("spam@evil.example"))
     assert (await known(history, clock, address="spam@evil.example")).author is not None
-    assert await history.forget(days=180.0) == 0
+    assert await history.forget() == 0
     clock.advance(31 * DAY)
-    assert await history.forget(days=180.0) == 2
+    assert await history.forget() == 2
     assert (await known(history, clock, address="spam@evil.example")).author is None
     assert (await known(history, clock)).author is not None
     clock.advance(150 * DAY)
-    await history.forget(days=180.0)
+    await history.forget()
     assert await known(history, clock) == Acquaintance(remembered_since=(await known(history, clock)).remembered_since)
 
 

@@ -74,16 +74,15 @@ def margins(score: float, thresholds: Sequence[Threshold]) -> str:
     parts = []
     if reached:
         highest = max(reached, key=lambda threshold: threshold.score)
-        parts.append(f"{_points(score - highest.score)} over {highest.action} ({highest.score:g})")
+        parts.append(f"{_plain(score - highest.score)} over {highest.action} ({highest.score:g})")
     if missed:
         following = min(missed, key=lambda threshold: threshold.score)
-        parts.append(f"{_points(following.score - score)} under {following.action} ({following.score:g})")
-    return f"{score:.1f}" + (f": {', '.join(parts)}" if parts else "")
+        parts.append(f"{_plain(following.score - score)} under {following.action} ({following.score:g})")
+    return _plain(score) + (f": {', '.join(parts)}" if parts else "")
 
 
-def _points(distance: float) -> str:
-    """A distance that is not nothing never reads as 0.0."""
-    return f"{distance:.1f}" if distance >= 0.05 or not distance else f"{distance:.3f}"
+def _plain(points: float) -> str:
+    return f"{round(points, 3):g}"
 
 
 def recorded_symbols(unit: TracedUnit) -> tuple[list[ScoredSymbol], frozenset[str]]:
@@ -129,7 +128,7 @@ class Profiles:
         changed = (
             f" (profile {unit.policy} has changed since; its thresholds of then are not kept)" if unit.policy else ""
         )
-        return f"{unit.score:.1f}{changed}"
+        return f"{_plain(unit.score)}{changed}"
 
     def _read(self) -> dict[str, tuple[Threshold, ...]]:
         from mailguard.core.errors import ConfigError

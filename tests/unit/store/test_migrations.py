@@ -15,7 +15,15 @@ from sqlalchemy import text
 
 from mailguard.core.errors import ConfigError
 from mailguard.core.tenant import SYSTEM_TENANT
-from mailguard.store import migrations, schema_audit, schema_bill, schema_history, schema_learning, schema_service
+from mailguard.store import (
+    migrations,
+    schema_audit,
+    schema_bill,
+    schema_history,
+    schema_learning,
+    schema_reputation,
+    schema_service,
+)
 from mailguard.store.db import Database
 from mailguard.store.engine import make_engine, parse_url
 from mailguard.store.schema import metadata
@@ -38,7 +46,7 @@ def test_the_schema_is_what_the_migrations_make(url: str) -> None:
     engine = make_engine(parse_url(url), connections=1)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        rooms = (schema_audit, schema_bill, schema_history, schema_learning, schema_service)
+        rooms = (schema_audit, schema_bill, schema_history, schema_learning, schema_reputation, schema_service)
         assert {one.metadata for one in rooms} == {metadata}
         assert compare_metadata(context, metadata) == []
     engine.dispose()

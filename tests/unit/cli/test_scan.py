@@ -23,7 +23,7 @@ from mailguard.cli.scan_work import Report, scan_each
 from mailguard.core.decision import Action, Decision, Reason
 from mailguard.core.reply import OK
 from mailguard.core.tenant import ListKind, Tenant
-from mailguard.core.verdict import Findings, ScoredSymbol, Verdict
+from mailguard.core.verdict import AuthOutcome, Findings, ScoredSymbol, Verdict
 from mailguard.policy.profile import Policy
 from tests.ledger_of import World, findings
 from tests.unit.cli.conftest import Run
@@ -142,26 +142,69 @@ def test_a_tenants_lists_and_profile_count(mailguard: Run, scanner: FakeScanner,
 
 
 def test_offline_unless_there_is_a_client_to_ask_about(mailguard: Run, scanner: FakeScanner, mail: Path) -> None:
+    of_domains, of_clients = {"dkim", "dmarc", "arc", "urlbl"}, {"client", "spf", "dnsbl"}
     mailguard("scan", str(mail), "--no-clamav")
-    assert checks_of(scanner) == {"identity", "rules", "attachments"}
+    offline = checks_of(scanner)
+    assert {"rules", "attachments"} <= offline
+    assert not offline & {"clamav", "rspamd", "spamd", *of_domains, *of_clients}
     mailguard("scan", str(mail), "--no-clamav", "--dns")
-    assert checks_of(scanner) == {"identity", "rules", "attachments", "dkim", "dmarc", "arc", "urlbl"}
+    assert checks_of(scanner) == offline | of_domains
     mailguard("scan", str(mail), "--clamav", "--client-ip", "192.0.2.1")
-    assert checks_of(scanner) == {
-        "clamav",
-        "client",
-        "spf",
-        "dkim",
-        "dmarc",
-        "arc",
-        "identity",
-        "rules",
-        "attachments",
-        "dnsbl",
-        "urlbl",
-    }
+    assert checks_of(scanner) == offline | of_domains | of_clients | {"clamav"}
     mailguard("scan", str(mail), "--no-clamav", "--client-ip", "192.0.2.1", "--no-dns")
-    assert checks_of(scanner) == {"identity", "rules", "attachments"}
+    assert checks_of(scanner) == offline
+
+
+def test_recorded_envelopes_stand_in_for_look_ups(mailguard: Run, scanner: FakeScanner, mail: Path) -> None:
+    other = mail.with_name("other.eml")
+    other.write_bytes(MAIL)
+    envelope = mail.with_name("envelope.jsonl")
+    line = {
+        "file": "mail.eml",
+        "client_ip": "192.0.2.7",
+        "mail_from": "b@esp.test",
+        "rcpt_to": "c@d.test",
+        "dkim": "pass",
+    }
+    envelope.write_text(json.dumps(line) + "\n" + json.dumps({"file": "x", "spf": "perhaps"}) + "\n")
+    done = mailguard("scan", str(mail), str(other), "--no-clamav", "--envelope", str(envelope), "--rcpt", "a@b.test")
+    assert done.code == 0
+    assert "envelope.jsonl:2: spf 'perhaps' means nothing" in done.err
+    assert {"spf", "dkim", "dmarc"} <= checks_of(scanner)
+    assert not {"arc", "dnsbl", "urlbl"} & checks_of(scanner)
+    assert (scanner.built["recorded"], scanner.built["offline"]) == (True, True)
+    known, unknown = ({name: one[name] for name in ("client_ip", "mail_from", "recipient")} for one in scanner.scanned)
+    assert known == {"client_ip": "192.0.2.7", "mail_from": "b@esp.test", "recipient": "c@d.test"}
+    assert unknown == {"client_ip": "127.0.0.1", "mail_from": "eve@evil.test", "recipient": "a@b.test"}
+    assert scanner.scanned[0]["recorded"] == RecordedResults(
+        dkim=AuthOutcome.PASS, mail_from="b@esp.test", spf_domain="esp.test"
+    )
+    assert scanner.scanned[1]["recorded"] == RecordedResults()
+    mailguard("scan", str(mail), "--no-clamav", "--envelope", str(envelope), "--dns")
+    assert {"spf", "dkim", "dmarc", "arc", "dnsbl"} <= checks_of(scanner)
+    assert (scanner.built["recorded"], scanner.built["offline"]) == (True, False)
+
+
+def test_a_wrong_envelope_file_scans_nothing(mailguard: Run, scanner: FakeScanner, mail: Path) -> None:
+    envelope = mail.with_name("envelope.jsonl")
+    envelope.write_text("nonsense\n")
+    done = mailguard("scan", str(mail), "--no-clamav", "--envelope", str(envelope))
+    assert done.code == 2
+    assert f"{envelope}:1" in done.err
+    assert not scanner.scanned
+
+
+def test_an_explanation_has_all_evidence_and_the_distance_to_the_next_action(
+    mailguard: Run, scanner: FakeScanner, mail: Path
+) -> None:
+    done = mailguard("scan", str(mail), "--no-clamav", "--explain")
+    lines = [line.strip() for line in done.out.splitlines()]
+    assert "score          5: 0 over tag (5), 3 under quarantine (8)" in lines
+    at = lines.index("+5.00  LONG: it is [31mlong")
+    assert lines[at + 1] == "x" * 200
+    (symbol,) = json.loads(mailguard("scan", str(mail), "--no-clamav", "--json").out)["symbols"]
+    assert symbol["evidence"] == ["x" * 200]
+    assert (symbol["check"], symbol["page"]) == ("", "")
 
 
 def test_without_a_scanner_that_answers_it_is_said(
@@ -190,7 +233,14 @@ def test_no_file_ends_the_run(mailguard: Run, scanner: FakeScanner, mail: Path, 
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--json", "--tsv"), ("--client-ip", "nowhere"), ("--policy", "missing"), ("--timeout", "0")]
+    "arguments",
+    [
+        ("--json", "--tsv"),
+        ("--explain", "--json"),
+        ("--client-ip", "nowhere"),
+        ("--policy", "missing"),
+        ("--timeout", "0"),
+    ],
 )
 def test_wrong_arguments(mailguard: Run, scanner: FakeScanner, mail: Path, arguments: Sequence[str]) -> None:
     assert mailguard("scan", str(mail), *arguments).code == 2

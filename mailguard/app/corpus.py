@@ -38,6 +38,8 @@ class CorpusScanner:
     checks: tuple[str, ...] | None = None
     leaks: LeakyFields | None = ALL_LEAKS
     features: bool = False
+    fitted: bool = True
+    """Whether symbols have their fitted points, or those that fitting begins with."""
 
     @contextmanager
     def __call__(self) -> Iterator[ScanMail]:
@@ -51,6 +53,7 @@ class CorpusScanner:
             budget=self.settings.checks.budget,
             recorded=True,
             offline=True,
+            fitted=self.fitted,
         )
         with asyncio.Runner() as runner:
             scanner = runner.run(opening.__aenter__())

@@ -13,9 +13,11 @@ from mailguard.checks.arc import ArcCheck
 from mailguard.checks.attachments import AttachmentsCheck
 from mailguard.checks.base import Check, TenantCheck
 from mailguard.checks.clamav import ClamavCheck
+from mailguard.checks.classifier import ClassifierCheck
 from mailguard.checks.dkim import DkimCheck
 from mailguard.checks.dmarc import DmarcCheck
 from mailguard.checks.identity import IdentityCheck
+from mailguard.checks.points import fitted_points
 from mailguard.checks.recorded_auth import RecordedAuth, Recordings
 from mailguard.checks.rules import RulesCheck
 from mailguard.checks.rules_file import RulesFiles
@@ -74,10 +76,12 @@ def build_filter(
     recordings: Recordings | None = None,
     offline: bool = False,
     tenant_checks: Sequence[TenantCheck] = (),
+    fitted: bool = True,
 ) -> Filter:
     """Profiles, rules and checks from the settings. `checks` names those that run, by default the enabled ones.
 
     `tenant_checks` look at a mail as each of its tenants sees it: those that need the database, which is not opened here.
+    Without `fitted` symbols have the points that the code suggests, which fitting begins with.
     `recordings` stand in for SPF, DKIM and DMARC that cannot be looked up; when `offline`, none of them is.
 
     Raises ConfigError with everything that is wrong with the files.
@@ -118,6 +122,7 @@ def build_filter(
         "dmarc": DmarcCheck,
         "arc": lambda: ArcCheck(trusted=settings.arc.trusted_sealers, clock=clock),
         "identity": IdentityCheck,
+        "classifier": ClassifierCheck,
         "rules": lambda: RulesCheck(lambda: rules.current),
         "attachments": AttachmentsCheck,
         **network_checks(settings, metrics=metrics, log=log, clock=clock),
@@ -129,6 +134,7 @@ def build_filter(
     runner = Runner(
         [every[name]() for name in CHECKS if name in enabled and name in every],
         tenant_checks=tenant_checks,
+        points=fitted_points() if fitted else {},
         budget=settings.checks.budget,
         on_timing=on_timing,
         log=log,
@@ -158,6 +164,7 @@ async def build_scanner(
     budget: float,
     recorded: bool = False,
     offline: bool = False,
+    fitted: bool = True,
 ) -> AsyncIterator[Scanner]:
     """What `mailguard scan` judges with; no database. `budget` in seconds is what the checks of one message may take.
 
@@ -175,6 +182,7 @@ async def build_scanner(
         directory=lambda: directory,
         resolver=StaticResolver(offline=True) if offline else None,
         checks=checks,
+        fitted=fitted,
         recordings=recordings,
         offline=offline,
     )

@@ -59,6 +59,8 @@ class Rule:
     all_of: tuple[str, ...] = ()
     any_of: tuple[str, ...] = ()
     none_of: tuple[str, ...] = ()
+    prior: float | None = None
+    """The points that were set by hand, from which `score` was fitted; None: `score` was."""
 
     @property
     def hidden(self) -> bool:

@@ -31,6 +31,7 @@ class RuleTable(BaseModel):
     name: Name
     description: str = ""
     score: Annotated[float, Field(ge=-SCORE_LIMIT, le=SCORE_LIMIT)] = 0.0
+    prior: Annotated[float, Field(ge=-SCORE_LIMIT, le=SCORE_LIMIT)] | None = None
     where: list[Place] = []
     header: str = ""
     patterns: list[str] = []
@@ -123,6 +124,7 @@ class _Reader:
                 tuple(table.all_of),
                 tuple(table.any_of),
                 tuple(table.none_of),
+                table.prior,
             )
         )
 

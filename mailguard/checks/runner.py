@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
+from types import MappingProxyType
 
 from mailguard.checks.base import Check, CheckContext, TenantCheck
 from mailguard.core.address import normalise
@@ -31,6 +32,8 @@ OnTiming = Callable[[str, CheckStatus, float], None]
 class Runner:
     """`checks` in the order of their results; `budget` in seconds for all of them together.
 
+    `points` are what symbols weigh, for those whose own points are not to count.
+
     Raises ValueError when two checks have one name or `needs` go in a circle. A need that is not configured is not waited for.
     """
 
@@ -39,12 +42,14 @@ class Runner:
         checks: Sequence[Check],
         *,
         tenant_checks: Sequence[TenantCheck] = (),
+        points: Mapping[str, float] = MappingProxyType({}),
         budget: float = 30.0,
         on_timing: OnTiming | None = None,
         log: MailLog | None = None,
     ) -> None:
         self._checks = tuple(checks)
         self._tenant_checks = tuple(tenant_checks)
+        self._points = points
         self._budget = budget
         self._on_timing = on_timing
         self._log = log or MailLog()
@@ -127,6 +132,9 @@ class Runner:
             self._log.unforeseen(f"check {name}", message=context.envelope.message_id, error=error)
             result = failed(name, f"unforeseen {type(error).__name__}")
         elapsed = time.perf_counter() - started
+        if any(symbol.name in self._points for symbol in result.symbols):
+            symbols = [replace(one, score=self._points.get(one.name, one.score)) for one in result.symbols]
+            result = replace(result, symbols=tuple(symbols))
         if result.status is CheckStatus.TEMPERROR:
             result = with_temperror_symbol(result)
         return replace(result, elapsed=elapsed)

@@ -37,6 +37,7 @@ from mailguard.cli.several import SeveralValues
 from mailguard.cli.sink import sink
 from mailguard.cli.sla import sla
 from mailguard.cli.trace import trace
+from mailguard.cli.train import train
 from mailguard.cli.usage import usage
 
 app = typer.Typer(
@@ -86,6 +87,7 @@ app.add_typer(lessons.app, name="lessons")
 app.command("trace")(trace)
 app.command("scan")(scan)
 app.command("evaluate", cls=SeveralValues)(evaluate)
+app.command("train")(train)
 app.add_typer(scanner.app, name="scanner")
 app.command("usage")(usage)
 app.add_typer(plan.app, name="plan")

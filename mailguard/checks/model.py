@@ -1,0 +1,171 @@
+"""The classifier's weights as they are shipped: a linear model over hashed features, a few hundred kilobytes, read once a process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.resources import files
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mailguard.checks import features
+from mailguard.checks.features import Features, Kind
+
+SHIPPED = "classifier.npz"
+"""The model's file in the package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """From a logit to points: a straight line within bounds, fitted with the points of all symbols."""
+
+    slope: float = 1.0
+    offset: float = 0.0
+    least: float = -4.0
+    most: float = 8.0
+
+    def points(self, logit: float) -> float:
+        """What a logit adds to the score."""
+        return round(max(self.least, min(self.most, self.offset + self.slope * logit)), 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word or pair of words that counted: where it stood, and its share of the logit."""
+
+    place: str
+    text: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Model:
+    """Weights per feature id: `weights` times the `scales` of its kind, and the `bias`. `about` says what it was trained on.
+
+    A kind's features together have the length that `lengths` says, however many they are.
+    """
+
+    weights: NDArray[np.int8]
+    scales: tuple[float, ...]
+    lengths: tuple[float, ...]
+    bias: float
+    calibration: Calibration = Calibration()
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def name(self) -> str:
+        """What identifies it: the beginning of a hash of all that it computes with, but the calibration."""
+        digest = hashlib.sha256(self.weights.tobytes())
+        digest.update(json.dumps([features.VERSION, self.scales, self.lengths, self.bias]).encode())
+        return digest.hexdigest()[:16]
+
+    def logit(self, found: Features) -> float:
+        """The log-odds (natural) that a mail with these features is spam."""
+        bounds = features.spans(found.ids)
+        weights = self.weights[found.ids].astype(np.float32)
+        total = self.bias
+        for kind in Kind:
+            start, end = bounds[kind], bounds[kind + 1]
+            if end > start:
+                total += float(weights[start:end].sum()) * self._factor(kind, int(end - start))
+        return total
+
+    def _factor(self, kind: Kind, count: int) -> float:
+        return self.scales[kind] * self.lengths[kind] / math.sqrt(count)
+
+    def words(self, found: Features, *, most: int = 4) -> tuple[Word, ...]:
+        """The words and pairs that moved the logit most, each at its first place; those on the side of the outcome."""
+        side = 1.0 if self.logit(found) >= 0 else -1.0
+        bounds = features.spans(found.ids)
+        counts = np.diff(bounds)
+        candidates: list[tuple[float, str, str]] = []
+        for place, words, kinds in (
+            ("subject", found.subject, (Kind.SUBJECT, Kind.SUBJECT)),
+            ("text", found.body, (Kind.WORD, Kind.PAIR)),
+        ):
+            for kind, hashes, width in zip(
+                kinds, (features.word_hashes(words), features.pair_hashes(words)), (1, 2), strict=True
+            ):
+                if hashes.size == 0:
+                    continue
+                shares = self.weights[features.ids_of(kind, hashes)].astype(np.float32) * side
+                best = np.argsort(shares)[::-1][: 4 * most]
+                factor = self._factor(kind, int(counts[kind]))
+                candidates += [
+                    (float(shares[at]) * factor, place, " ".join(words.word(at + step) for step in range(width)))
+                    for at in map(int, best)
+                    if shares[at] > 0
+                ]
+        return _distinct(sorted(candidates, reverse=True), side, most)
+
+    def to_bytes(self) -> bytes:
+        """As a file that `from_bytes` reads: NumPy's archive, without pickled objects."""
+        about = {
+            "version": features.VERSION,
+            "scales": self.scales,
+            "lengths": self.lengths,
+            "bias": self.bias,
+            "calibration": [getattr(self.calibration, name) for name in ("slope", "offset", "least", "most")],
+            "about": dict(self.about),
+        }
+        out = BytesIO()
+        text = np.frombuffer(json.dumps(about, sort_keys=True).encode(), dtype=np.uint8)
+        np.savez_compressed(out, weights=self.weights, about=text)
+        return out.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Model:
+        """The model in a file's content. Raises ValueError when it is none, or for another version of the features."""
+        try:
+            with np.load(BytesIO(content), allow_pickle=False) as archive:
+                weights = archive["weights"]
+                about = json.loads(archive["about"].tobytes())
+            made = cls(
+                weights,
+                tuple(about["scales"]),
+                tuple(about["lengths"]),
+                float(about["bias"]),
+                Calibration(*about["calibration"]),
+                about["about"],
+            )
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"this is no classifier's model: {error}") from error
+        if about["version"] != features.VERSION or weights.shape != (features.SIZE,) or weights.dtype != np.int8:
+            raise ValueError("the model is for another version of the features: train it again (mailguard train)")
+        return made
+
+
+def shipped() -> Model:
+    """The model in the package."""
+    return Model.from_bytes((files("mailguard.checks") / "data" / SHIPPED).read_bytes())
+
+
+def quantised(weights: NDArray[np.float64]) -> tuple[NDArray[np.int8], tuple[float, ...]]:
+    """Weights as whole numbers of -127 to 127 and the scale of each kind. Of a thousand the largest one is cut off."""
+    whole = np.zeros(features.SIZE, dtype=np.int8)
+    scales = []
+    for start, end in features.SPANS:
+        part = weights[start:end]
+        used = np.abs(part[part != 0])
+        scale = float(np.quantile(used, 0.999)) / 127 if used.size else 1.0
+        whole[start:end] = np.clip(np.rint(part / (scale or 1.0)), -127, 127).astype(np.int8)
+        scales.append(scale or 1.0)
+    return whole, tuple(scales)
+
+
+def _distinct(candidates: Sequence[tuple[float, str, str]], side: float, most: int) -> tuple[Word, ...]:
+    """The strongest, without words that stand in a pair that was taken."""
+    taken: list[Word] = []
+    for share, place, text in candidates:
+        if not any(place == word.place and (text in word.text or word.text in text) for word in taken):
+            taken.append(Word(place, text, side * share))
+            if len(taken) == most:
+                break
+    return tuple(taken)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mailguard.config import Settings
 from mailguard.core.clock import Clock
+from mailguard.core.tenant import Directory
 from mailguard.learning.reading import Reader
 from mailguard.learning.recall import LearnedCheck, Memories
 from mailguard.learning.scale import Scale
 from mailguard.net.dns import StaticResolver
+from mailguard.ops.log import MailLog
+from mailguard.ops.metrics import Metrics
+from mailguard.pipeline.feedback import Feedback
+from mailguard.pipeline.judge import Judge
 from mailguard.store.db import Database
 
 
@@ -28,4 +35,27 @@ def reader(settings: Settings) -> Reader:
         resolver=StaticResolver({}),
         hostname=settings.server.hostname,
         authserv_id=settings.server.authserv_id,
+    )
+
+
+def feedback_of(
+    settings: Settings,
+    *,
+    judge: Judge,
+    db: Database,
+    directory: Callable[[], Directory],
+    log: MailLog,
+    metrics: Metrics,
+) -> Feedback:
+    """What takes the mail that users report."""
+    return Feedback(
+        judge=judge,
+        reader=reader(settings),
+        db=db,
+        directory=directory,
+        scale=scale(),
+        spam_address=settings.learning.spam_address,
+        ham_address=settings.learning.ham_address,
+        log=log,
+        metrics=metrics,
     )

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from mailguard.app.audit_head import AuditHeads
 from mailguard.app.filter import build_filter
 from mailguard.app.forgetting import Forgetting
-from mailguard.app.learning import learned_check
+from mailguard.app.learning import feedback_of, learned_check
 from mailguard.app.policy_record import PolicyRecord
 from mailguard.app.upkeep import Job as UpkeepJob
 from mailguard.app.upkeep import Upkeep
@@ -177,6 +177,14 @@ class Relay:
             metrics=self.metrics,
             clock=clock,
         )
+        feedback = feedback_of(
+            settings,
+            judge=self.filter.judge,
+            db=self.db,
+            directory=self._current,
+            log=self.log,
+            metrics=self.metrics,
+        )
         pipeline = Pipeline(
             PipelineSettings(
                 hostname=settings.server.hostname,
@@ -194,6 +202,7 @@ class Relay:
             metrics=self.metrics,
             clock=clock,
             marks=MarkReader(settings.probe.key),
+            feedback=feedback,
         )
         self.refusals = Refusals(self.db, clock)
         self.verifications = Verifications(self.db)
@@ -229,6 +238,7 @@ class Relay:
             refusals=self.refusals,
             log=self.log,
             metrics=self.metrics,
+            feedback=feedback.meant_by,
         )
         self.server = SmtpServer(
             door,

@@ -12,6 +12,8 @@ from mailguard.cli.context import Cli, Problems, actor_name, cli_of
 from mailguard.cli.domain_security import domain_set
 from mailguard.cli.lists import allow_app, deny_app
 from mailguard.cli.recorded import Actor, Why, tenant_entry
+from mailguard.cli.tenant_feedback import HamAddress, SpamAddress
+from mailguard.cli.tenant_feedback import set_in as set_feedback
 from mailguard.cli.tenant_keep import KeepEvents
 from mailguard.cli.tenant_keep import days as keep_days_of
 from mailguard.cli.tenant_keep import set_in as set_keep_days
@@ -186,6 +188,8 @@ def set_(
     separators: SeparatorsOption = None,
     queue_days: QueueDays = None,
     keep_events: KeepEvents = None,
+    spam_address: SpamAddress = None,
+    ham_address: HamAddress = None,
     next_hop: Hops = None,
     domain: Annotated[
         list[str] | None,
@@ -214,12 +218,12 @@ def set_(
             Problem("--domain", "goes with --next-hop or --verify; domains are added by `mailguard tenant domain add`")
         )
     changes = (policy, plan, soft_bounce, greylist, verify, separators, queue_days, keep_events, next_hop, domain)
-    if all(change is None for change in changes):
+    if all(change is None for change in (*changes, spam_address, ham_address)):
         wrong.add(
             Problem(
                 "tenant set",
                 "give --policy, --plan, --soft-bounce, --no-soft-bounce, --greylist, --verify, --separators, --queue-days, "
-                "--keep-events or --next-hop",
+                "--keep-events, --spam-address, --ham-address or --next-hop",
             )
         )
     wrong.raise_any()
@@ -241,6 +245,7 @@ def set_(
             set_queue_days(conn, cli, tenant=names[0], value=days[0])
         if keep:
             set_keep_days(conn, tenant=names[0], value=keep[0])
+        set_feedback(conn, tenant=names[0], spam=spam_address, ham=ham_address)
         if hops:
             tenants.set_next_hops(conn, tenant=names[0], next_hops=hops, domains=domains or None)
         after = tenants.tenant_by_name(conn, names[0])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mailguard.cli.domain_security import security_json, security_text
 from mailguard.cli.lists import entry_json
+from mailguard.cli.tenant_feedback import feedback_text
 from mailguard.cli.tenant_keep import keep_text
 from mailguard.cli.tenant_queue import days_text
 from mailguard.cli.terminal import print_facts, print_json, print_table, say
@@ -43,6 +44,7 @@ def print_record(record: TenantRecord, any_seen: dict[str, int] | None = None) -
             "separators": tenant.separators or "none",
             "queue": days_text(tenant.queue_days),
             "events kept": keep_text(tenant.keep_days),
+            "users report": feedback_text(tenant),
             "added": shown(record.created_at),
             "removed": shown(record.removed_at),
         }
@@ -99,6 +101,8 @@ def record_json(record: TenantRecord, any_seen: dict[str, int] | None = None) ->
         "separators": tenant.separators,
         "queue_days": tenant.queue_days,
         "keep_days": tenant.keep_days,
+        "spam_address": tenant.spam_address,
+        "ham_address": tenant.ham_address,
         "created_at": to_iso(record.created_at),
         "removed_at": to_iso(record.removed_at) if record.removed_at else None,
         "domains": [

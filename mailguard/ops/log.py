@@ -340,6 +340,20 @@ class MailLog:
         """Outcomes could not be committed; they are in the journal."""
         self._log.error("journalled", units=units, error=error)
 
+    def feedback(self, message: str, *, mail_from: str, tenant: str, label: str, results: Mapping[str, int]) -> None:
+        """A user's mail to a feedback address: what came of the copies in it, by how many."""
+        self._log.info(
+            "feedback", message=message, mail_from=mail_from, tenant=tenant, label=label, results=dict(results)
+        )
+
+    def taught(
+        self, unit: str, *, tenant: str, teacher: str, label: str, result: str, before: float, after: float
+    ) -> None:
+        """A user taught something of one mail, or it was not taken; mail like it went from one score to the other."""
+        self._log.info(
+            "taught", unit=unit, tenant=tenant, teacher=teacher, label=label, result=result, score=[before, after]
+        )
+
     def unforeseen(self, where: str, *, message: str = "", error: BaseException) -> None:
         """Something we did not foresee, with its traceback: 451 at the door, TEMPERROR in a check."""
         self._log.error("unforeseen", where=where, message=message, exc_info=error)

@@ -18,6 +18,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from mailguard import __version__
 from mailguard.core.decision import Action
 from mailguard.core.events import State
+from mailguard.core.feedback import FeedbackResult
 from mailguard.core.verdict import AuthMethod, AuthOutcome, CheckStatus
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -256,6 +257,15 @@ class Metrics:
             ["list", "result"],
             registry=registry,
         )
+        self.feedback = Counter(
+            "mailguard_feedback",
+            "Copies of mail that users sent to a feedback address, by what it was said to be and what came of it.",
+            ["label", "result"],
+            registry=registry,
+        )
+        for label in ("spam", "ham"):
+            for result in FeedbackResult:
+                self.feedback.labels(label, result.value)
 
     def _delivery(self) -> None:
         registry = self.registry

@@ -26,6 +26,7 @@ from mailguard.message.stamps import RECEIVED_LIMIT, count_received, own_stamp
 from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import ErrorKind, Metrics
 from mailguard.pipeline.carry_out import CarryOut
+from mailguard.pipeline.feedback import Feedback
 from mailguard.pipeline.judge import Judge, Judgement
 from mailguard.pipeline.units import headers_block, new_message, new_unit
 from mailguard.policy.decide import settle
@@ -68,8 +69,9 @@ class Pipeline:
         metrics: Metrics,
         clock: Clock,
         marks: MarkReader | None = None,
+        feedback: Feedback | None = None,
     ) -> None:
-        """`marks` recognises mail of `mailguard probe`; without it none is."""
+        """`marks` recognises mail of `mailguard probe`; without it none is. `feedback` takes what users report."""
         self._settings = settings
         self._judge = judge
         self._carry_out = carry_out
@@ -80,6 +82,7 @@ class Pipeline:
         self._metrics = metrics
         self._clock = clock
         self._marks = marks or MarkReader("")
+        self._feedback = feedback
 
     async def process(self, session: Session, envelope: Envelope, content: bytes) -> Reply:
         """The one reply to the message's data. Never raises: the unforeseen is 451, and a traceback in the log."""
@@ -109,6 +112,9 @@ class Pipeline:
         message = parse(content)
         self._received(session, envelope, message)
         stage.ended("parse")
+        meant = self._feedback.meant_by(envelope.recipients[0].address) if self._feedback else None
+        if self._feedback is not None and meant is not None:
+            return await self._feedback.take(session, envelope, message, meant)
 
         findings = await self._judge.find(session, envelope, message)
         self._found(findings)

@@ -13,6 +13,7 @@ from mailguard.core.clock import SECOND
 from mailguard.core.decision import Reason
 from mailguard.core.envelope import Envelope, MailOptions, RcptOptions, Recipient, Session
 from mailguard.core.errors import UnavailableError
+from mailguard.core.feedback import FeedbackAddress
 from mailguard.core.mailbox import moved, original_recipient
 from mailguard.core.reply import Reply
 from mailguard.core.tenant import SYSTEM_TENANT, Directory, Domain
@@ -26,6 +27,8 @@ from mailguard.store.forms import lookup_form
 from mailguard.store.greylist import Greylist
 from mailguard.store.refusals import Refusals
 
+REPORT_ALONE = Reply(452, "4.5.3", "Mail to a feedback address goes by itself: send it to this recipient again")
+"""RFC 5321 §4.5.3.1.10: the client then sends the message to the others by itself, and to this one later."""
 SENDER_OK = Reply(250, "2.1.0", "Sender ok")
 RECIPIENT_OK = Reply(250, "2.1.5", "Recipient ok")
 NO_RELAYING = Reply(550, "5.7.1", "Relaying denied: this domain is not served here")
@@ -35,11 +38,15 @@ Verify = Callable[[str, Domain], Awaitable[Refusal | None]]
 CapabilityRefusal = Callable[[Domain, MailOptions], Reply | None]
 """Whether a domain's next hop is known to be unable to take such a message: asked at RCPT rather than bounced later."""
 
+MeantBy = Callable[[str], FeedbackAddress | None]
+"""What mail to an address means to the filter, if it is one that users report to."""
+
 
 class RelayDoor:
     """Implements smtp.door.Door.
 
     `has_room` says whether the storage may take another message; `postmaster` is the provider's own address, or empty.
+    `feedback` tells the addresses that users report to.
     """
 
     def __init__(
@@ -56,7 +63,9 @@ class RelayDoor:
         refusals: Refusals,
         log: MailLog,
         metrics: Metrics,
+        feedback: MeantBy = lambda address: None,
     ) -> None:
+        self._feedback = feedback
         self._pipeline = pipeline
         self._directory = directory
         self._unsupported = unsupported
@@ -94,6 +103,12 @@ class RelayDoor:
             self.refused(session, envelope, address, too_fast, Reason.RATE_LIMIT)
             return too_fast, None
         number = len(envelope.recipients) + 1
+        meant = self._feedback(address)
+        if envelope.recipients and (meant or self._feedback(envelope.recipients[0].address)):
+            self.refused(session, envelope, address, REPORT_ALONE, Reason.TOO_MANY_RECIPIENTS)
+            return REPORT_ALONE, None
+        if meant is not None:
+            return RECIPIENT_OK, Recipient(address, meant.tenant or SYSTEM_TENANT, domain_of(address), options, number)
         if "@" not in address:
             # Without a configured address it is kept in quarantine under the system tenant: never refused.
             return RECIPIENT_OK, Recipient(

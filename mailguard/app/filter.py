@@ -16,6 +16,7 @@ from mailguard.checks.clamav import ClamavCheck
 from mailguard.checks.classifier import ClassifierCheck
 from mailguard.checks.dkim import DkimCheck
 from mailguard.checks.dmarc import DmarcCheck
+from mailguard.checks.html import HtmlCheck
 from mailguard.checks.identity import IdentityCheck
 from mailguard.checks.points import fitted_points
 from mailguard.checks.recorded_auth import RecordedAuth, Recordings
@@ -124,6 +125,7 @@ def build_filter(
         "identity": IdentityCheck,
         "classifier": ClassifierCheck,
         "rules": lambda: RulesCheck(lambda: rules.current),
+        "html": HtmlCheck,
         "attachments": AttachmentsCheck,
         **network_checks(settings, metrics=metrics, log=log, clock=clock),
     }

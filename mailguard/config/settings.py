@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 
 from mailguard.config.history_section import HistorySection
 from mailguard.config.learning_section import LearningSection
-from mailguard.config.network_sections import ArcSection, DnsblSection, RspamdSection, SpamdSection
+from mailguard.config.network_sections import ArcSection, DnsblSection, ReputationSection, RspamdSection, SpamdSection
 from mailguard.config.section import Section
 from mailguard.config.values import (
     ConfigPath,
@@ -44,6 +44,7 @@ CheckName = Literal[
     "identity",
     "classifier",
     "rules",
+    "html",
     "attachments",
     "dnsbl",
     "urlbl",
@@ -60,6 +61,7 @@ CHECKS: tuple[CheckName, ...] = (
     "identity",
     "classifier",
     "rules",
+    "html",
     "attachments",
     "dnsbl",
     "urlbl",
@@ -499,6 +501,7 @@ class Settings(Section):
     checks: ChecksSection
     dnsbl: DnsblSection
     arc: ArcSection
+    reputation: ReputationSection
     rspamd: RspamdSection
     spamd: SpamdSection
     learning: LearningSection

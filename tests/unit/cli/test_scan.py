@@ -145,7 +145,7 @@ def test_offline_unless_there_is_a_client_to_ask_about(mailguard: Run, scanner: 
     of_domains, of_clients = {"dkim", "dmarc", "arc", "urlbl"}, {"client", "spf", "dnsbl"}
     mailguard("scan", str(mail), "--no-clamav")
     offline = checks_of(scanner)
-    assert {"rules", "attachments"} <= offline
+    assert {"rules", "html", "attachments"} <= offline
     assert not offline & {"clamav", "rspamd", "spamd", *of_domains, *of_clients}
     mailguard("scan", str(mail), "--no-clamav", "--dns")
     assert checks_of(scanner) == offline | of_domains

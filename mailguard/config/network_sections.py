@@ -67,6 +67,12 @@ class DnsblSection(Section):
     )
 
 
+class ReputationSection(Section):
+    """How senders stand with each client: docs/checks/reputation.md."""
+
+    enabled: bool = Field(True, description="Count what becomes of the mail of networks and authenticated domains.")
+
+
 class RspamdSection(Section):
     """rspamd as a further opinion; off until it has an address."""
 

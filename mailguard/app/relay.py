@@ -33,6 +33,7 @@ from mailguard.billing.closing import advance
 from mailguard.billing.months import time_zone
 from mailguard.billing.plan_files import PlanFiles
 from mailguard.checks.history import HistoryCheck
+from mailguard.checks.reputation import ReputationCheck
 from mailguard.config import Settings
 from mailguard.core.clock import DAY, MINUTE, SECOND, system_clock
 from mailguard.core.envelope import MailOptions
@@ -69,6 +70,7 @@ from mailguard.store.ledger import Ledger
 from mailguard.store.queue import QueueStore
 from mailguard.store.reconcile import reconcile
 from mailguard.store.refusals import Refusals
+from mailguard.store.reputation import Reputations
 from mailguard.store.tenants import DirectoryCache
 from mailguard.store.verifications import Verifications
 from mailguard.watch.probe_mark import MarkReader
@@ -110,6 +112,7 @@ class Relay:
         ledger = Ledger(self.db)
         self.ledger = ledger
         self.history = History(self.db, days=settings.history.days)
+        self.reputations = Reputations(self.db)
         self.filter = build_filter(
             settings,
             directory=self._current,
@@ -119,6 +122,7 @@ class Relay:
             tenant_checks=[
                 *([learned_check(self.db, clock)] if settings.learning.enabled else []),
                 *([HistoryCheck(self.history, clock=clock)] if settings.history.enabled else []),
+                *([ReputationCheck(self.reputations, clock=clock)] if settings.reputation.enabled else []),
             ],
         )
         self.forwarder = forwarder_of(settings, self.filter.resolver, self.metrics)
@@ -306,6 +310,8 @@ class Relay:
             UpkeepJob("greylist", 60.0, self.greylist.forget, single=True, error=ErrorKind.DATABASE),
             UpkeepJob("history", 5.0, self.history.record, single=True, error=ErrorKind.DATABASE),
             UpkeepJob("history_end", 60.0, self.history.forget, single=True, error=ErrorKind.DATABASE),
+            UpkeepJob("reputation", 5.0, self.reputations.record, single=True, error=ErrorKind.DATABASE),
+            UpkeepJob("reputation_end", 3600.0, self.reputations.forget, single=True, error=ErrorKind.DATABASE),
             UpkeepJob("meter", 60.0, self._meter, single=True, error=ErrorKind.DATABASE),
             UpkeepJob("workers", 3600.0, partial(self.leases.forget_workers, older_ms=DAY), single=True),
         ]

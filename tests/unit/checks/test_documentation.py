@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mailguard.checks import attachments, clamav, client
+from mailguard.checks import attachments, clamav, client, reputation
 from mailguard.checks.known_lists import KNOWN
 from mailguard.checks.lists import ListKind
 from mailguard.checks.rules import PLACES
@@ -26,6 +26,12 @@ def test_symbols_of_clamav() -> None:
 def test_symbols_of_client() -> None:
     text = page("client")
     for name, (points, says) in client.SYMBOLS.items():
+        assert f"| `{name}` | {points:g} | {says} |" in text
+
+
+def test_symbols_of_reputation() -> None:
+    text = page("reputation")
+    for name, (points, says) in reputation.SYMBOLS.items():
         assert f"| `{name}` | {points:g} | {says} |" in text
 
 

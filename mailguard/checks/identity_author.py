@@ -38,6 +38,8 @@ _ROLES_WORDS = """
 """
 _ROLES = frozenset(_ROLES_WORDS.split())
 _HOST_OF_ID = re.compile(r"@\[?([^>\]\s]{1,255})")
+_STATES = {Known.PASS: "AUTHENTIC", Known.FAIL: "FORGED", Known.UNKNOWN: "UNVERIFIED"}
+_AUTHOR = {Known.PASS: "AUTHOR_AUTHENTIC", Known.FAIL: "AUTHOR_UNAUTHENTIC", Known.UNKNOWN: "AUTHOR_UNVERIFIED"}
 _ADDED_ID = "@mx.google.com"
 """What a receiver puts where there was no usable Message-ID."""
 
@@ -48,38 +50,21 @@ def author_facts(view: View) -> Iterator[Fact]:
         yield "AUTHOR_WITHOUT_DOMAIN", ()
         return
     seen = (view.domain,)
-    state = view.auth.author
-    yield (
-        {Known.PASS: "AUTHOR_AUTHENTIC", Known.FAIL: "AUTHOR_UNAUTHENTIC", Known.UNKNOWN: "AUTHOR_UNVERIFIED"}[state],
-        seen,
-    )
+    yield _AUTHOR[view.auth.author], seen
     if view.auth.author_signed:
         yield "AUTHOR_SIGNED", seen
+    if view.via_list:
+        yield "AUTHOR_VIA_LIST", (view.via_list,)
     yield from _signatures(view)
+    # A list breaks what its members' domains vouch for, without their being forged.
+    state = "UNVERIFIED" if view.via_list else _STATES[view.auth.author]
     if view.freemail:
-        yield (
-            {Known.PASS: "FREEMAIL_AUTHENTIC", Known.FAIL: "FREEMAIL_FORGED", Known.UNKNOWN: "FREEMAIL_UNVERIFIED"}[
-                state
-            ],
-            seen,
-        )
+        yield f"FREEMAIL_{state}", seen
         return
     if view.senders.is_well_known(view.domain):
-        yield (
-            {
-                Known.PASS: "WELL_KNOWN_AUTHENTIC",
-                Known.FAIL: "WELL_KNOWN_FORGED",
-                Known.UNKNOWN: "WELL_KNOWN_UNVERIFIED",
-            }[state],
-            seen,
-        )
+        yield f"WELL_KNOWN_{state}", seen
     if is_official(view.domain):
-        yield (
-            {Known.PASS: "OFFICIAL_AUTHENTIC", Known.FAIL: "OFFICIAL_FORGED", Known.UNKNOWN: "OFFICIAL_UNVERIFIED"}[
-                state
-            ],
-            seen,
-        )
+        yield f"OFFICIAL_{state}", seen
     yield from _domain_shape(view)
     found = imitation(view.domain)
     if found is not None:
@@ -231,19 +216,20 @@ def _reply(view: View, replies: list[str]) -> Iterator[Fact]:
     if all(view.is_own(domain) for _, domain in domains if domain):
         yield "REPLY_TO_OWN", ()
         return
+    # Who writes by a service's own domain has no other way to be answered.
+    by_service = bool(view.senders.service_of(view.domain)) and not name_fits_domain(view)
     for reply, domain in domains:
-        if not domain or domain == view.domain:
+        if not domain or domain == view.domain or view.is_own(domain):
             continue
-        if domain in view.senders.freemail:
+        if by_service or view.senders.service_of(domain):
+            yield "REPLY_TO_SERVICE", (reply,)
+        elif domain in view.senders.freemail:
             yield ("REPLY_TO_OTHER_FREEMAIL" if view.freemail else "REPLY_TO_FREEMAIL"), (reply, view.address)
-        elif not view.is_own(domain):
-            if view.senders.service_of(domain):
-                yield "REPLY_TO_SERVICE", (reply,)
-            else:
-                yield "REPLY_TO_FOREIGN", (reply, view.address)
-            found = imitation(domain)
-            if found is not None and found.brand is not view.brand:
-                yield "LOOKALIKE_REPLY_TO", (domain, found.brand.name)
+        else:
+            yield "REPLY_TO_FOREIGN", (reply, view.address)
+        found = imitation(domain)
+        if found is not None and found.brand is not view.brand:
+            yield "LOOKALIKE_REPLY_TO", (domain, found.brand.name)
 
 
 def path_facts(view: View) -> Iterator[Fact]:

@@ -26,11 +26,13 @@ def brand_facts(view: View, links: list[Led], display: Named, images: list[str])
     html = message.html
     subject = named_in_subject(message.shown_subject.text)
     head = named_in_text(message.visible_text[:HEAD_LIMIT])
+    # Networks and shops of apps are named where they are linked, in the footer.
+    linked = [one.link.host for one in links if one.kind is Kind.NEUTRAL]
     places = {
         "NAME": display.brands,
         "SUBJECT": subject.brands,
-        "BODY": tuple({brand.name: brand for brand in (*named_in_title(html), *head)}.values()),
-        "LOGO": named_in_logo(html) if html else (),
+        "BODY": _without(linked, (*named_in_title(html), *head)),
+        "LOGO": _without(linked, named_in_logo(html)) if html else (),
     }
     named = {brand.name: brand for brands in places.values() for brand in brands}
     if view.brand is not None:
@@ -46,6 +48,11 @@ def brand_facts(view: View, links: list[Led], display: Named, images: list[str])
     strangers = [brand for brand in named.values() if not _is_of(view, brand)]
     if strangers and view.brand is None:
         yield from _all_together(view, strangers, places["NAME"], links, images)
+
+
+def _without(hosts: list[str], brands: tuple[Brand, ...]) -> tuple[Brand, ...]:
+    """`brands` each once, without those that a host belongs to."""
+    return tuple({brand.name: brand for brand in brands if not any(brand.owns(host) for host in hosts)}.values())
 
 
 def _own_brand(view: View, brand: Brand, named: dict[str, Brand]) -> Iterator[Fact]:

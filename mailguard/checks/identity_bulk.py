@@ -7,14 +7,21 @@ from collections.abc import Generator, Iterator
 
 from mailguard.checks.identity_auth import Known
 from mailguard.checks.identity_links import Kind, Led, kind_of, unsubscribe_links
-from mailguard.checks.identity_view import Fact, View
+from mailguard.checks.identity_view import Fact, View, list_id
 from mailguard.core.address import domain_of
 from mailguard.message.urls import link_of
 from mailguard.net.dns import lookup_name
 
 _TARGET = re.compile(r"<\s*([^<>]{1,2000}?)\s*>")
 _ONE_CLICK = re.compile(r"list-?unsubscribe\s*=\s*one-click", re.IGNORECASE)
-_LIST_ID = re.compile(r"<\s*([^<>\s]{1,255})\s*>")
+_FEEDBACK = {
+    "amazonses": "Amazon SES",
+    "mc": "Mailchimp",
+    "sg": "SendGrid",
+    "sendinblue": "Brevo",
+    "klaviyo": "Klaviyo",
+}
+"""What services write last in Feedback-ID, to their names in services.txt."""
 _AT_HOME = frozenset({Kind.OWN, Kind.SERVICE, Kind.OTHER_SERVICE})
 MARKETING_LINKS = 5
 """Links of HTML from which a mail looks like bulk mail."""
@@ -33,7 +40,7 @@ def bulk_facts(view: View, links: list[Led]) -> Iterator[Fact]:
     yield from _lists(view)
     feedback = message.get("feedback-id")
     if feedback:
-        yield ("FEEDBACK_ID" if feedback.count(":") >= 2 else "FEEDBACK_ID_ODD"), (feedback[:60],)
+        yield from _feedback(view, feedback)
     offered = unsubscribe_links(links)
     at_home = [one for one in offered if one.kind in _AT_HOME]
     if at_home:
@@ -47,7 +54,7 @@ def bulk_facts(view: View, links: list[Led]) -> Iterator[Fact]:
         yield "BULK_COMPLETE", ()
     if (header or offered) and not view.auth.claimed:
         yield "BULK_UNSIGNED", ()
-    if header and view.auth.author is Known.FAIL:
+    if header and view.fails and not view.via_list:
         yield "BULK_UNAUTHENTIC", ()
 
 
@@ -88,12 +95,25 @@ def _unsubscribe(view: View, header: str, post: str) -> Generator[Fact, None, bo
     return one_click and home and not plain
 
 
+def _feedback(view: View, feedback: str) -> Iterator[Fact]:
+    """Feedback-ID: four fields, the last of which names who sends; Amazon SES has two."""
+    seen = (feedback[:80],)
+    sender = feedback.rpartition(":")[2].strip()
+    service = _FEEDBACK.get(sender.lower())
+    if service and view.auth.dkim is not Known.UNKNOWN and service not in view.services and view.fails:
+        yield "FEEDBACK_ID_FALSE", seen
+    elif service or feedback.count(":") >= 2:
+        yield "FEEDBACK_ID", seen
+    else:
+        yield "FEEDBACK_ID_ODD", seen
+
+
 def _lists(view: View) -> Iterator[Fact]:
-    match = _LIST_ID.search(view.message.get("list-id"))
-    if match:
-        domain = lookup_name(match[1]) or ""
+    named = list_id(view.message)
+    if named:
+        domain = lookup_name(named) or ""
         home = view.is_own(domain) or bool(view.senders.service_of(domain))
-        yield ("LIST_ID_OWN" if home else "LIST_ID_OTHER"), (match[1][:80],)
+        yield ("LIST_ID_OWN" if home else "LIST_ID_OTHER"), (named[:80],)
     precedence = view.message.get("precedence").lower()
     if precedence in {"bulk", "list"}:
         yield "PRECEDENCE_BULK", (precedence,)

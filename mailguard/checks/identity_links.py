@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from mailguard.checks.identity_data import organisation
 from mailguard.checks.identity_lookalike import Trick, imitation
-from mailguard.checks.identity_shape import has_cheap_suffix, is_random
+from mailguard.checks.identity_shape import has_cheap_suffix, is_official, is_random
 from mailguard.checks.identity_view import Fact, View
 from mailguard.message.urls import Link, link_of
 
@@ -81,7 +81,7 @@ def kind_of(view: View, host: str) -> Kind:
             return kind
     if service:
         return Kind.OTHER_SERVICE
-    return Kind.KNOWN if known.is_well_known(host) else Kind.FOREIGN
+    return Kind.KNOWN if known.is_well_known(host) or is_official(host) else Kind.FOREIGN
 
 
 def led(view: View) -> list[Led]:

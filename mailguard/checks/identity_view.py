@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ Fact = tuple[str, tuple[str, ...]]
 
 NAME_LIMIT = 300
 """Characters of a display name that are looked at."""
+_LIST_ID = re.compile(r"<\s*([^<>\s]{1,255})\s*>")
 LABEL_LEAST = 4
 """Letters from which a firm's label counts as its own below another suffix: `acme.example` and `acme.test`."""
 
@@ -44,6 +46,8 @@ class View:
     own_label: str
     services: frozenset[str]
     """The services that took part in sending it."""
+    via_list: str
+    """The domain of the mailing list that surely sent it on, as its List-Id and the envelope or a signature say; or empty."""
 
     def is_own(self, host: str) -> bool:
         """Whether a host is the sender's: of its domains, of its brand, or of the same name below another suffix."""
@@ -99,7 +103,23 @@ def view_of(context: CheckContext, results: Mapping[str, CheckResult]) -> View:
         own=frozenset(own),
         own_label=label if len(label) >= LABEL_LEAST else "",
         services=frozenset(services),
+        via_list=_list_of(message, auth) if auth.author is Known.FAIL else "",
     )
+
+
+def list_id(message: Message) -> str:
+    """What stands in the angle brackets of List-Id (RFC 2919), in lower case; empty when there is none."""
+    match = _LIST_ID.search(message.get("list-id"))
+    return match[1].lower() if match else ""
+
+
+def _list_of(message: Message, auth: Authentication) -> str:
+    domain = lookup_name(list_id(message)) or ""
+    if not domain:
+        return ""
+    proven = (*auth.signers, *((auth.envelope,) if auth.spf is Known.PASS else ()))
+    name = organisation(domain)
+    return name if any(organisation(sender) == name for sender in proven) else ""
 
 
 def name_fits_domain(view: View) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mailguard.core.clock import DAY
+from mailguard.core.correspondent import AUTHENTICATED
 from mailguard.core.decision import Action, Decision, Reason
 from mailguard.core.envelope import MailOptions, NextHop, Recipient, Session
 from mailguard.core.events import State
@@ -57,6 +58,12 @@ def findings(*, malware: Sequence[str] = ()) -> Findings:
         link_hosts=("evil.test",),
         from_address="eve@evil.test",
     )
+
+
+def seen_by_tenant(author: str) -> CheckResult:
+    """What a check that looks with the tenant's eyes found, of an author who was authenticated."""
+    evidence = (author, author.rpartition("@")[2], "Eve Evil")
+    return CheckResult("history", symbols=(Symbol(AUTHENTICATED, evidence=evidence),))
 
 
 @functools.cache
@@ -139,6 +146,7 @@ class World:
                 headers="X-MailGuard-Id: x\r\n",
                 queue=queue,
                 probe=probe,
+                found=(seen_by_tenant(mail_from.lower()),),
             )
             for number, address in enumerate(recipients, 1)
         ]

@@ -29,18 +29,22 @@ class Forgetting:
         return total
 
     async def _run(self, one: Keeping, now: int) -> int:
-        erased = refusals = recipients = 0
+        erased = refusals = recipients = authors = 0
         while count := await self._db.write(lambda conn: retention.erase_old_mail_in(conn, one, now=now)):
             erased += count
             if count < BATCH:
                 break
         while count := await self._db.write(lambda conn: retention.erase_old_refusals_in(conn, one)):
             refusals += count
+        while count := await self._db.write(lambda conn: retention.forget_authors_in(conn, one)):
+            authors += count
         while await self._db.write(lambda conn: retention.erase_old_audit_texts_in(conn, one, now=now)):
             pass
         while count := await self._db.write(lambda conn: replace_recipients_in(conn, one, zone=self._zone)):
             recipients += count
         await self._db.write(
-            lambda conn: retention.finish_in(conn, one, erased=erased, refusals=refusals, recipients=recipients)
+            lambda conn: retention.finish_in(
+                conn, one, erased=erased, refusals=refusals, recipients=recipients, authors=authors
+            )
         )
         return erased

@@ -93,8 +93,11 @@ def export(
             "list_entries": [_row(row, names) for row in rest.lists],
             "recipients": [_row(row, names) for row in rest.recipients],
             "verifications": [_row(row, names) for row in rest.verifications],
+            "correspondents": [_row(row, names) for row in rest.correspondents],
+            "vips": [_row(row, names) for row in rest.vips],
             "usage": [_row(row, names) for row in rest.usage],
             "invoices": [_row(row, names) for row in rest.invoices],
+            "lessons": [_row(row, names) for row in rest.lessons],
             "audit": [_audit(record, names, who) for record in rest.audit],
         }
     )
@@ -202,6 +205,8 @@ def _erase(cli: Cli, address: str, *, force: bool, actor: str, why: str) -> Done
         "list_entries": finished.list_entries,
         "recipients": finished.recipients,
         "answers": finished.verifications,
+        "correspondents": finished.correspondents,
+        "vips": finished.vips,
         "refusals": finished.refusals,
         "audit_texts": finished.audit_texts,
     }

@@ -54,14 +54,14 @@ def tenant_entry(
 
 
 def _facts(record: TenantRecord) -> Iterator[tuple[str, object]]:
-    """What is set for a tenant, by name: `policy`, `domain acme.test next_hops`. Lists have entries of their own."""
+    """What is set for a tenant, by name: `policy`, `domain acme.test next_hops`. Lists, VIPs, brands have entries of their own."""
     from mailguard.cli.tenant_shown import record_json
 
     for name, value in record_json(record).items():
         if name == "domains" and isinstance(value, list):
             for domain in value:
                 yield from _domain_facts(domain)
-        elif name not in ("lists", "id", "created_at"):
+        elif name not in ("lists", "vips", "brands", "id", "created_at"):
             yield name, value
     lookup = record.tenant.ldap
     if lookup is not None:

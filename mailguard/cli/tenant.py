@@ -18,6 +18,7 @@ from mailguard.cli.tenant_keep import KeepEvents
 from mailguard.cli.tenant_keep import days as keep_days_of
 from mailguard.cli.tenant_keep import set_in as set_keep_days
 from mailguard.cli.tenant_ldap import ldap
+from mailguard.cli.tenant_people import brand_app, vip_app
 from mailguard.cli.tenant_queue import QueueDays
 from mailguard.cli.tenant_queue import days as queue_days_of
 from mailguard.cli.tenant_queue import set_in as set_queue_days
@@ -46,6 +47,8 @@ domain_app = typer.Typer(no_args_is_help=True, help="Recipient domains of a tena
 app.add_typer(domain_app, name="domain")
 app.add_typer(allow_app, name="allow")
 app.add_typer(deny_app, name="deny")
+app.add_typer(vip_app, name="vip")
+app.add_typer(brand_app, name="brand")
 
 Name = Annotated[str, typer.Argument(help="The tenant's name.", show_default=False)]
 

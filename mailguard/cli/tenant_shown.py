@@ -45,6 +45,8 @@ def print_record(record: TenantRecord, any_seen: dict[str, int] | None = None) -
             "queue": days_text(tenant.queue_days),
             "events kept": keep_text(tenant.keep_days),
             "users report": feedback_text(tenant),
+            "VIPs": ", ".join(one.name for one in tenant.vips),
+            "brands": ", ".join(map(forms.display_form, tenant.brands)),
             "added": shown(record.created_at),
             "removed": shown(record.removed_at),
         }
@@ -118,4 +120,6 @@ def record_json(record: TenantRecord, any_seen: dict[str, int] | None = None) ->
             for domain in record.domains
         ],
         "lists": [entry_json(entry) for entry in tenant.lists],
+        "vips": [{"name": one.name, "addresses": list(one.addresses)} for one in tenant.vips],
+        "brands": list(tenant.brands),
     }

@@ -26,6 +26,8 @@ from mailguard.store.privacy import audit_texts_of
 from mailguard.store.redact import ERASED, Redaction, bare, bare_results
 from mailguard.store.schema_audit import audit, audit_head, audit_subjects
 from mailguard.store.schema_bill import contract_terms, contracts, invoices
+from mailguard.store.schema_history import correspondents, vips
+from mailguard.store.schema_learning import deltas
 from mailguard.store.tenants import bump
 from mailguard.store.texts import clean, mail_options_from_json, rcpt_options_from_json, to_json
 from mailguard.store.trace import TracedUnit, find_units
@@ -49,10 +51,17 @@ _LEFT_ALONE: frozenset[Table] = frozenset(
         contracts,
         contract_terms,
         invoices,
+        deltas,
     }
 )
 _BY_FINISH: frozenset[ColumnElement[Any]] = frozenset(
-    {schema.list_entries.c.pattern, schema.recipients.c.mailbox, schema.verifications.c.mailbox}
+    {
+        schema.list_entries.c.pattern,
+        schema.recipients.c.mailbox,
+        schema.verifications.c.mailbox,
+        correspondents.c.address,
+        vips.c.address,
+    }
 )
 """Columns that are no free text: `finish_in` sees to their rows."""
 
@@ -67,11 +76,14 @@ class StandIns:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What the last step took out: rows of lists, recipients and answers; mentions in other texts; texts of the audit log."""
+    """What the last step took out: rows of lists, recipients and answers; what tenants knew of the person as an author or VIP;
+    mentions in other texts; texts of the audit log."""
 
     list_entries: int
     recipients: int
     verifications: int
+    correspondents: int
+    vips: int
     refusals: int
     audit_texts: int
 
@@ -248,6 +260,8 @@ def finish_in(
         for text in who.texts:
             named = update(table).where(table.c.mailbox == text)
             connection.execute(named.values(mailbox=instead.by_text[text]))
+    authors = delete(correspondents).where(correspondents.c.address.in_(who.texts))
+    known = connection.execute(authors).rowcount, _erase_vips(connection, who)
     bump(connection)  # by which the relay's processes notice, and look the address up anew
     refusals = schema.refusals
     of_person = or_(refusals.c.recipient.in_(ids), refusals.c.mail_from.in_(ids))
@@ -258,7 +272,15 @@ def finish_in(
     lock_head(connection)  # last of all locks, as for every entry; from here on nobody adds a text with the address
     texts = audit_texts_of(connection, who)
     erase_audit_texts(connection, texts, now=now)
-    facts = {**detail, "list_entries": entries, "recipients": gone[0], "answers": gone[1], "refusals": refused}
+    facts = {
+        **detail,
+        "list_entries": entries,
+        "recipients": gone[0],
+        "answers": gone[1],
+        "correspondents": known[0],
+        "vips": known[1],
+        "refusals": refused,
+    }
     redaction = Redaction(who.texts)
     record_erasure(
         connection,
@@ -271,7 +293,18 @@ def finish_in(
         ),
         texts,
     )
-    return Finished(entries, gone[0], gone[1], refused, len(texts))
+    return Finished(entries, gone[0], gone[1], known[0], known[1], refused, len(texts))
+
+
+def _erase_vips(connection: Connection, who: Person) -> int:
+    """Remove the VIPs who have the person's address, with their names and other addresses; how many rows."""
+    theirs = connection.execute(
+        select(vips.c.tenant, vips.c.name).where(vips.c.address.in_(who.texts)).distinct()
+    ).all()
+    return sum(
+        connection.execute(delete(vips).where(vips.c.tenant == row.tenant, vips.c.name == row.name)).rowcount
+        for row in theirs
+    )
 
 
 def _mail_left(connection: Connection, who: Person) -> bool:

@@ -1,4 +1,4 @@
-"""The normal forms of what admins type about tenants: names, domains, next hops and list patterns. Pure; no queries.
+"""The normal forms of what admins type about tenants: names, domains, next hops, list patterns, VIPs, brands. Pure; no queries.
 
 A wrong one raises ConfigError that says what is allowed. Whoever looks a domain up uses `lookup_form`, so that it meets what
 is stored here.
@@ -14,10 +14,12 @@ import idna
 from mailguard.core.address import is_mailbox, normalise
 from mailguard.core.envelope import NextHop
 from mailguard.core.errors import ConfigError, Problem
+from mailguard.core.names import is_full_name
 
 _TENANT_NAME = re.compile(r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")
 _LABEL = re.compile(r"^(?!-)[a-z0-9_-]{1,63}(?<!-)$")
 _DOMAIN_LIMIT = 253
+_NAME_LIMIT = 128
 _SOCKET = re.compile(r"^lmtp:(?P<path>/(?!/)[^\s@]{1,100})(?:@(?P<priority>\d{1,5}))?$")
 LMTP_PORT = 24
 """Where LMTP is found unless it is said (RFC 2033 §5 forbids 25)."""
@@ -150,6 +152,35 @@ def list_pattern(text: str) -> str:
             )
         ]
     )
+
+
+def vip_name(text: str) -> str:
+    """The full name of a person as it is kept and shown. Raises ConfigError for what is no full name."""
+    name = " ".join(text.split())
+    if len(name) > _NAME_LIMIT or not is_full_name(name):
+        what = f"{text!r} is no full name, such as 'Joan Miller', of at most {_NAME_LIMIT} characters"
+        raise ConfigError([Problem("VIP", f"{what}; one word alone is in too many honest names")])
+    return name
+
+
+def mailbox(text: str) -> str:
+    """An address in normal form, its domain in A-labels. Raises ConfigError when it is none."""
+    local, at, domain = text.strip().strip("<>").rpartition("@")
+    address = normalise(f"{local}@{lookup_form(domain) or ''}")
+    if not (at and local and is_mailbox(address)):
+        raise ConfigError([Problem("--address", f"{text!r} is not a mail address such as joan@example.org")])
+    return address
+
+
+def brand(text: str) -> str:
+    """What a tenant owns: a domain in look-up form, or a name as it is written. Raises ConfigError."""
+    name = " ".join(text.split())
+    if "." in name and " " not in name:
+        return domain_name(name)
+    if sum(map(str.isalnum, name)) < 3 or len(name) > _NAME_LIMIT:
+        what = f"{text!r} is neither a domain (acme-group.example) nor a name of 3 to {_NAME_LIMIT} characters (Acme Group)"
+        raise ConfigError([Problem("brand", what)])
+    return name
 
 
 def _address_text(text: str) -> str | None:

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, exists, func, or_, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, or_, select, update
 
 from mailguard.core.address import domain_of
 from mailguard.core.clock import DAY, to_iso
@@ -27,9 +27,11 @@ from mailguard.store.erasure import (
     erase_units,
     record_erasure,
 )
+from mailguard.store.lessons import forget_said_in
 from mailguard.store.redact import ERASED, Redaction
 from mailguard.store.schema_audit import audit, audit_subjects
 from mailguard.store.schema_bill import invoice_evidence
+from mailguard.store.schema_history import correspondents
 from mailguard.store.schema_service import complaints, release_requests
 from mailguard.store.tenants import bump, tenant_by_name
 
@@ -40,7 +42,7 @@ BATCH = 200
 _KEPT = sorted(state.value for state in KEPT)
 _BILLED = (State.DELIVERED.value, State.RELEASED.value)
 _NOBODY = re.compile(r"erased[0-9a-f]{16}[^@]*@")
-_ABOUT_MAIL = ("quarantine.", "queue.", "report.")
+_ABOUT_MAIL = ("quarantine.", "queue.", "report.", "lessons.")
 """Audit entries whose texts end with the mail that they are about, all but who acted."""
 
 
@@ -149,6 +151,7 @@ def _erase_said(connection: Connection, ids: Sequence[str], redaction: Redaction
         for row in connection.execute(select(table).where(table.c.unit.in_(ids))).all():
             said = {"actor": redaction.text(row.actor)[:128], "why": redaction.text(row.why)}
             connection.execute(update(table).where(table.c.id == row.id).values(**said))
+    forget_said_in(connection, ids, redaction)
 
 
 def _erase_whole(connection: Connection, ids: Sequence[str], redaction: Redaction, *, now: int) -> set[int]:
@@ -199,6 +202,15 @@ def erase_old_refusals_in(connection: Connection, one: Keeping, *, limit: int = 
     return len(ids)
 
 
+def forget_authors_in(connection: Connection, one: Keeping, *, limit: int = BATCH) -> int:
+    """Forget the authors from whom nothing came since; how many."""
+    due = select(correspondents.c.id).where(
+        correspondents.c.tenant == one.tenant, correspondents.c.last_at < one.before
+    )
+    ids = connection.scalars(due.limit(limit)).all()
+    return connection.execute(delete(correspondents).where(correspondents.c.id.in_(ids))).rowcount
+
+
 def erase_old_audit_texts_in(connection: Connection, one: Keeping, *, now: int, limit: int = 500) -> int:
     """Addresses and reasons in audit entries about old mail; who acted stays. Recorded. How many texts."""
     lock_head(connection)
@@ -223,7 +235,9 @@ def erase_old_audit_texts_in(connection: Connection, one: Keeping, *, now: int, 
     return len(texts)
 
 
-def finish_in(connection: Connection, one: Keeping, *, erased: int, refusals: int, recipients: int) -> None:
+def finish_in(
+    connection: Connection, one: Keeping, *, erased: int, refusals: int, recipients: int, authors: int = 0
+) -> None:
     """Note how far it has come, and on the record what was erased, if anything was."""
     units, tenants = schema.units, schema.tenants
     left = select(func.min(units.c.received_at)).where(
@@ -232,8 +246,8 @@ def finish_in(connection: Connection, one: Keeping, *, erased: int, refusals: in
     until = min(int(connection.scalar(left) or one.before), one.before)
     mine = update(tenants).where(tenants.c.id == one.tenant, tenants.c.keep_days.is_not(None))
     connection.execute(mine.values(erased_until=until))
-    if erased or refusals or recipients:
-        counts = {"mails": erased, "refusals": refusals, "recipients": recipients}
+    counts = {"mails": erased, "refusals": refusals, "recipients": recipients, "correspondents": authors}
+    if any(counts.values()):
         record_erasure(connection, _entry(one, counts), [])
 
 

@@ -14,14 +14,16 @@ from sqlalchemy import String, Text, select
 from mailguard.app.forgetting import Forgetting
 from mailguard.billing import closing, meter
 from mailguard.billing.months import Month
-from mailguard.core.decision import Reason
+from mailguard.core.decision import Action, Reason
 from mailguard.core.envelope import NextHop
 from mailguard.core.events import State
 from mailguard.core.reply import Reply
 from mailguard.quarantine import hold
 from mailguard.store import retention, schema, tenants, trace
+from mailguard.store.audit import AuditQuery, search
 from mailguard.store.audit_check import verify_in
 from mailguard.store.consistency import check_in
+from mailguard.store.history import History
 from mailguard.store.refusals import Refusals
 from mailguard.store.schema_audit import metadata
 from tests.ledger_of import Clock, World
@@ -137,6 +139,24 @@ async def test_old_mail_is_erased_month_by_month_and_counts_stay(world: World) -
     report = world.db.read_sync(verify_in)
     assert report.holds
     assert report.entries == 3  # one for each run that erased something
+
+
+async def test_authors_are_forgotten_as_their_mail_is(world: World) -> None:
+    keep(world, 30)
+    deliver(world, JOE, action=Action.DELIVER, mail_from="old@friend.test")
+    at(world, 1, 30)
+    deliver(world, JOE, action=Action.DELIVER, mail_from="new@friend.test")
+    history = History(world.db)
+    at(world, 1, 31)
+    await history.record()
+    assert "old@friend.test" in texts(world)
+    at(world, 2, 20)
+    await forgetting(world).run()
+    left = texts(world)
+    assert "old@friend.test" not in left
+    assert "new@friend.test" in left
+    (entry,) = world.db.read_sync(lambda conn: search(conn, AuditQuery()))
+    assert entry.detail["correspondents"] == 1
 
 
 async def test_mail_that_was_billed_in_two_months_ties_them_together(world: World) -> None:

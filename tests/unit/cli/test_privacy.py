@@ -12,10 +12,11 @@ import pytest
 from sqlalchemy import select, update
 
 from mailguard.core.clock import DAY
-from mailguard.core.decision import Reason
+from mailguard.core.decision import Action, Reason
 from mailguard.core.events import State
 from mailguard.core.reply import Reply
 from mailguard.store import schema
+from mailguard.store.history import History
 from mailguard.store.ledger import Move, move_in
 from mailguard.store.refusals import Refusals
 from mailguard.store.verifications import Said, ServerAnswer, keep
@@ -62,7 +63,13 @@ async def full(world: World, mailguard: Run) -> World:
     units = [
         *world.mail(State.SPOOLED, recipients=["Joe@Acme.test", "ann@acme.test"], subject="For Joe and Ann"),
         *world.mail(State.SPOOLED, recipients=["joe+news@acme.test"], subject="For Joe alone"),
-        *world.mail(State.SPOOLED, recipients=["ann@acme.test"], mail_from="JOE@acme.test", subject="From Joe"),
+        *world.mail(
+            State.SPOOLED,
+            recipients=["ann@acme.test"],
+            mail_from="JOE@acme.test",
+            subject="From Joe",
+            action=Action.DELIVER,
+        ),
         *world.mail(State.SPOOLED, recipients=["billjoe@acme.test"], subject="For another"),
     ]
     for unit in units:
@@ -76,6 +83,9 @@ async def full(world: World, mailguard: Run) -> World:
     ok(mailguard, "tenant", "deny", "add", "acme", "friend.test", "--reason", f"says Joe, {JOE.upper()}")
     answer = ServerAnswer(Said.KNOWN, NOW, NOW + DAY, NOW + DAY, f"250 {JOE} ok")
     world.db.write_sync(lambda conn: keep(conn, {(world.tenant, JOE): answer}))
+    ok(mailguard, "tenant", "vip", "add", "acme", "Joe Doe", "--address", JOE, "--address", "joe@home.test")
+    ok(mailguard, "tenant", "vip", "add", "acme", "Ann Lee", "--address", "ann@acme.test")
+    assert await History(world.db).record() > 0
     await refuse(world)
     return world
 
@@ -94,8 +104,10 @@ async def test_export_has_all_that_is_stored(full: World, mailguard: Run) -> Non
     assert [row["pattern"] for row in data["list_entries"]] == [JOE]
     assert [row["address"] for row in data["recipients"]] == [JOE]
     assert [row["reply"] for row in data["verifications"]] == [f"250 {JOE} ok"]
+    assert [(row["address"], row["quarantined"]) for row in data["correspondents"]] == [(JOE, 0)]
+    assert [(row["name"], row["tenant"]) for row in data["vips"]] == [("Joe Doe", "acme")]
     actions = [entry["action"] for entry in data["audit"]]
-    assert actions == ["quarantine.release", "recipient.add", "list.add", "list.add"]
+    assert actions == ["quarantine.release", "recipient.add", "list.add", "list.add", "vip.add"]
     assert data["audit"][0]["texts"] == {"actor": JOE, "why": f"{JOE} asked for it"}
     again = json.loads(ok(mailguard, "privacy", "export", JOE).out)
     assert [entry["action"] for entry in again["audit"]][-1] == "privacy.export"  # the first one is on the record
@@ -118,6 +130,9 @@ async def test_erasure_leaves_nothing_and_keeps_every_count(full: World, mailgua
     for subject in ("for joe and ann", "for joe alone", "from joe"):
         assert subject not in left
     assert "for another" in left
+    assert "joe doe" not in left.replace(f"{JOE}", "")
+    assert "joe@home.test" not in left
+    assert (done["erased"]["correspondents"], done["erased"]["vips"]) == (1, 2)
     assert "ann@acme.test" in left
     assert (
         full.db.read_sync(lambda conn: conn.execute(select(schema.units.c.id, schema.units.c.state)).all()) == received

@@ -125,7 +125,7 @@ class ListLookups:
         now = self._monotonic()
         if now < health.until:
             self._on_result(zone.title, LookupResult.SKIPPED)
-            raise ListUnavailableError("not asked for a while, since it failed")
+            raise ListUnavailableError("not asked for a while, since it failed or refused")
         probing = health.until > 0
         if probing:
             health.until = now + health.pause  # one asks whether it is back; the others go on without it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from contextlib import closing
@@ -75,7 +76,8 @@ async def full(world: World, mailguard: Run) -> World:
     for unit in units:
         deliver(world, unit)
     (kept,) = world.mail(recipients=["ann@acme.test"], mail_from="eve@evil.test", subject="Kept for Ann")
-    ok(mailguard, "quarantine", "release", kept, "--why", f"{JOE} asked for it", "--actor", JOE)
+    released = ("quarantine", "release", kept, "--why", f"{JOE} asked for it", "--actor", JOE)
+    await asyncio.to_thread(ok, mailguard, *released)  # it has a loop of its own, to teach
     world.move(kept, State.RELEASED)
     ok(mailguard, "quarantine", "delete", kept)
     ok(mailguard, "recipient", "add", "acme", JOE, "ann@acme.test")

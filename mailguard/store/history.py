@@ -11,7 +11,7 @@ from dataclasses import fields
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Select, literal, select, union_all
+from sqlalchemy import Connection, Select, String, bindparam, literal, or_, select, union_all
 
 from mailguard.core.correspondent import Acquaintance, Correspondent
 from mailguard.core.errors import ConflictError
@@ -62,7 +62,8 @@ class History:
         whole: Correspondent | None = None
         namesakes: list[Correspondent] = []
         since = 0
-        for row in connection.execute(_query(tenant, address, domain, name)):
+        asked = {"tenant": tenant, "domain": domain, "address": address, "name": name}
+        for row in connection.execute(_WITH_NAMESAKES if name else _BY_ADDRESS, asked):
             kind, one = row[0], Correspondent(*row[1:])
             if kind == _DOMAIN:
                 since = one.first_at
@@ -108,13 +109,15 @@ class History:
         return await self._db.write(partial(forget_in, days=self._days))
 
 
-def _query(tenant: int, address: str, domain: str, name: str) -> Select[Any]:
+def _query(*, namesakes: bool) -> Select[Any]:
     """The rows about the author, its domain and its namesakes, in one question of indexed parts."""
     table = correspondents.c
     columns = [table[column] for column in _COLUMNS]
+    tenant = table.tenant == bindparam("tenant")
+    address = bindparam("address", type_=String)
     parts = [
         select(literal(_OWN), *columns).where(
-            table.tenant == tenant, table.domain == domain, table.address.in_(["", address])
+            tenant, table.domain == bindparam("domain"), or_(table.address == "", table.address == address)
         ),
         select(
             literal(_DOMAIN),
@@ -123,15 +126,18 @@ def _query(tenant: int, address: str, domain: str, name: str) -> Select[Any]:
             literal(""),
             sender_domains.c.first_at,
             *(literal(0) for _ in _COLUMNS[4:]),
-        ).where(sender_domains.c.domain == domain),
+        ).where(sender_domains.c.domain == bindparam("domain")),
     ]
-    if name:
+    if namesakes:
         others = (
             select(literal(_NAMESAKE), *columns)
-            .where(table.tenant == tenant, table.name == name, table.address != address)
+            .where(tenant, table.name == bindparam("name"), table.address != address)
             .order_by(table.last_at.desc())
             .limit(NAMESAKES)
             .subquery()
         )
         parts.append(select(*others.c))
     return select(*union_all(*parts).subquery().c)
+
+
+_BY_ADDRESS, _WITH_NAMESAKES = _query(namesakes=False), _query(namesakes=True)

@@ -30,7 +30,7 @@ correspondents = Table(
     Column("reported", Integer, nullable=False, server_default="0"),  # delivered, and then reported as spam or worse
     Column("unproven", Integer, nullable=False, server_default="0"),  # delivered without authentication
     UniqueConstraint("tenant", "domain", "address"),
-    Index("ix_correspondents_tenant_name", "tenant", "name"),
+    Index("ix_correspondents_tenant_name", "tenant", "name", "last_at"),
     Index("ix_correspondents_last_at", "last_at"),
     sqlite_autoincrement=True,
 )

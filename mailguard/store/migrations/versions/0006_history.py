@@ -36,7 +36,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant", "domain", "address", name=op.f("uq_correspondents_tenant_domain_address")),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_correspondents_tenant_name", "correspondents", ["tenant", "name"])
+    op.create_index("ix_correspondents_tenant_name", "correspondents", ["tenant", "name", "last_at"])
     op.create_index("ix_correspondents_last_at", "correspondents", ["last_at"])
     op.create_table(
         "sender_domains",

@@ -207,7 +207,11 @@ def address_facts(view: View) -> Iterator[Fact]:
     to = message.get("to")
     if not to.strip() or _UNDISCLOSED.search(to[:200]):
         yield "RECIPIENT_UNDISCLOSED", ()
-    elif view.address and [box.address.lower() for box in message.mailboxes("to")[:2]] == [view.address.lower()]:
+    elif (
+        view.address
+        and len(to) < 400
+        and [box.address.lower() for box in message.mailboxes("to")[:2]] == [view.address.lower()]
+    ):
         yield "RECIPIENT_IS_AUTHOR", (view.address,)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mailguard.checks.identity_auth import Known
 from mailguard.checks.identity_data import Brand
-from mailguard.checks.identity_links import Kind, Led
+from mailguard.checks.identity_links import ANYBODY, Kind, Led
 from mailguard.checks.identity_names import (
     HEAD_LIMIT,
     Named,
@@ -86,8 +86,12 @@ def _all_together(
 ) -> Iterator[Fact]:
     leading = [one for one in links if one.kind not in _NOT_LEADING]
     names = tuple(brand.name for brand in strangers[:3])
-    reached = [one for one in leading if any(brand.owns(one.link.host) for brand in strangers)]
-    elsewhere = [one for one in leading if not any(brand.owns(one.link.host) for brand in strangers)]
+    reached: list[Led] = []
+    elsewhere: list[Led] = []
+    for one in leading:
+        # A form or file that anybody can have at the brand does not lead to the brand.
+        theirs = one.kind not in ANYBODY and any(brand.owns(one.link.host) for brand in strangers)
+        (reached if theirs else elsewhere).append(one)
     if links and not reached:
         yield "BRAND_NOT_LINKED", names
     elif reached and elsewhere:

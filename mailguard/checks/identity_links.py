@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+import re2
+
 from mailguard.checks.identity_data import organisation
 from mailguard.checks.identity_lookalike import Trick, imitation
 from mailguard.checks.identity_shape import has_cheap_suffix, is_official, is_random
@@ -31,11 +33,11 @@ _VIEW = re.compile(
     r"privacy|datenschutz|impressum|terms|skip to",
     re.IGNORECASE,
 )
-_UNSUBSCRIBE = re.compile(
+_UNSUBSCRIBE = re2.compile(
+    r"(?i)"
     r"unsubscri|opt.?out|abmeld|abbestell|austrag|désabonn|desabonn|désinscri|se désins|cancelar (?:a |la )?(?:inscri|suscri)|"
     r"descadastr|baja|disiscri|annulla (?:l')?iscrizione|afmeld|uitschrijv|avregistrer|avsluta|afmeld|wypisz|rezygn|отписа|"
     r"配信停止|退订|取消订阅|수신거부",
-    re.IGNORECASE,
 )
 
 
@@ -55,7 +57,8 @@ class Kind(StrEnum):
 
 
 _AT_HOME = frozenset({Kind.OWN, Kind.SERVICE})
-_ANYBODY = frozenset({Kind.SHORT, Kind.PAGES, Kind.FILES})
+ANYBODY = frozenset({Kind.SHORT, Kind.PAGES, Kind.FILES})
+"""Hosts that say nothing of whose page it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,7 @@ def _not_at_home(view: View, counted: list[Led], foreign: tuple[str, ...]) -> It
         yield "LINKS_ONE_FOREIGN", foreign[:1]
         if len({one.link.url for one in counted}) == 1:
             yield "LINKS_ONE_FOREIGN_URL", foreign[:1]
-    if all(one.kind in _ANYBODY for one in counted):
+    if all(one.kind in ANYBODY for one in counted):
         yield "LINKS_ALL_ANYBODY", foreign[:3]
 
 
@@ -166,7 +169,7 @@ def call_facts(view: View, links: list[Led]) -> Iterator[Fact]:
             continue
         if one.kind in _AT_HOME:
             yield "CALL_OWN", (one.link.host,)
-        elif one.kind in _ANYBODY:
+        elif one.kind in ANYBODY:
             yield "CALL_ANYBODY", (one.link.host, text)
         elif one.kind is Kind.FOREIGN and not view.freemail:
             yield "CALL_FOREIGN", (one.link.host, text)
@@ -250,5 +253,8 @@ def image_facts(view: View, hosts: list[str]) -> Iterator[Fact]:
 
 
 def unsubscribe_links(links: list[Led]) -> list[Led]:
-    """Links whose text or URL takes back a subscription."""
-    return [one for one in links if _UNSUBSCRIBE.search(one.link.text) or _UNSUBSCRIBE.search(one.link.url[:300])]
+    """Links whose text or path takes back a subscription."""
+    looked = [f"{one.link.text} {one.link.url.partition('?')[0][:150]}".encode("utf-8", "replace") for one in links]
+    if not _UNSUBSCRIBE.search(b"\n".join(looked)):
+        return []
+    return [one for one, text in zip(links, looked, strict=True) if _UNSUBSCRIBE.search(text)]

@@ -14,14 +14,18 @@ WORDS_LIMIT = 80
 """Words of one place that are looked at."""
 HEAD_LIMIT = 400
 """Characters at the top of the text that say whose mail it is."""
+SUBJECT_LIMIT = 500
+"""Characters of a subject that are looked at."""
 HTML_LIMIT = 64 * 1024
 """Characters of HTML in which title and logo are looked for."""
+PICTURES = 2
+"""Pictures with a text that are taken for logos."""
 NAME_LEAST = 5
 """Letters from which a word that only looks like a name counts."""
 
 _ADDRESSES = re.compile(r"\S{1,200}@\S+|[a-zA-Z]{2,8}://\S+|\bwww\.\S+")
 _TITLE = re.compile(r"<title[^>]{0,100}>([^<]{1,200})<", re.IGNORECASE)
-_ALT = re.compile(r"\b[aA][lL][tT]=(?:\"([^\"<>]{2,60})\"|'([^'<>]{2,60})')")
+_ALT = re.compile(r"(?:\"([^\"<>]{2,60})\"|'([^'<>]{2,60})')")
 _NOT_LETTERS = re.compile(r"[0-9$@|!]")
 _LETTERS_WITHOUT_BLANKS = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 _CONTEXT_WORDS = """
@@ -71,6 +75,7 @@ def named_in_display(name: str) -> Named:
 
 def named_in_subject(text: str) -> Named:
     """The brands that a subject names, those apart that only carry, pay or tell."""
+    text = text[:SUBJECT_LIMIT]
     return Named(named_in_text(text), tuple(_imitations(text)))
 
 
@@ -93,15 +98,24 @@ def named_in_title(html: str) -> tuple[Brand, ...]:
 def named_in_logo(html: str) -> tuple[Brand, ...]:
     """The brands that the first two pictures' texts name as a whole; badges of networks and of cards apart."""
     found: dict[str, Brand] = {}
-    for number, match in enumerate(_ALT.finditer(html, 0, HTML_LIMIT)):
-        if number >= 2:
-            break
-        words = words_of(match[1] or match[2])
+    for text in _picture_texts(html[:HTML_LIMIT]):
+        words = words_of(text)
         if len(words) <= 4:
             brands = [brand for brand, _ in _mentions(words)]
             first = _loose_at_start(words)
             found.update((brand.name, brand) for brand in (*brands, *((first,) if first else ())))
     return tuple(brand for brand in found.values() if brand.name not in _SOCIAL)
+
+
+def _picture_texts(html: str) -> Iterator[str]:
+    """The first two texts of pictures that say something."""
+    at, count = html.find("alt="), 0
+    while at >= 0 and count < PICTURES:
+        match = _ALT.match(html, at + 4)
+        if match:
+            count += 1
+            yield match[1] or match[2]
+        at = html.find("alt=", at + 4)
 
 
 def _mentions(words: list[str]) -> Iterator[tuple[Brand, int]]:

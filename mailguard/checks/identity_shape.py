@@ -14,6 +14,7 @@ _OFFICIAL = re.compile(
     r"|(?:gov|gob|gouv|go|gub|govt|mil|gv|overheid)\.[a-z]{2})$"
 )
 _RESERVED = frozenset({"example", "test", "invalid", "localhost", "local"})
+_DIGITS = re.compile(r"\d+")
 _ODD_PAIRS = re.compile(
     r"[jqxz][bcdfghjkmnpqrtvwxz]|[bcdfghjklmnpqrtvwxz]q|[vwfhkgc][xjqz]|vb|bk|kx|pv|wq|mx|bx|cx|fv|gx|hx|lx|px|rx|sx|tx|vx|wx|zx"
 )
@@ -36,6 +37,7 @@ def is_random(label: str) -> bool:
         + (odd >= 3)
         + bool(_RUNS.search(lowered))
         + bool(_MIXED.search(lowered))
+        + (len(_DIGITS.findall(lowered)) >= 3)
     )
     return signs >= 2
 

@@ -9,6 +9,7 @@ import pytest
 from mailguard.checks.identity import IdentityCheck
 from mailguard.checks.identity_symbols import SYMBOLS
 from tests.unit.checks.identities import FAILED, PASSED, mail, names
+from tests.unit.checks.identity_cases import CASES
 
 ROOT = Path(__file__).parents[3]
 
@@ -49,3 +50,14 @@ async def test_a_brand_in_the_name_of_a_stranger() -> None:
 async def test_whoever_only_carries_or_pays_is_no_claim(text: str) -> None:
     found = await names(mail("Shop <shop@shop.test>", text, text), PASSED("shop.test"))
     assert not any(name.startswith("BRAND_") for name in found)
+
+
+def test_every_symbol_has_its_cases() -> None:
+    assert set(CASES) == set(SYMBOLS)
+
+
+@pytest.mark.parametrize("symbol", CASES)
+async def test_a_mail_that_has_it_and_one_that_has_not(symbol: str) -> None:
+    hit, miss = CASES[symbol].hit, CASES[symbol].miss
+    assert symbol in await names(hit.raw, hit.known, mail_from=hit.mail_from)
+    assert symbol not in await names(miss.raw, miss.known, mail_from=miss.mail_from)

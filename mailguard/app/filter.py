@@ -16,6 +16,7 @@ from mailguard.checks.clamav import ClamavCheck
 from mailguard.checks.classifier import ClassifierCheck
 from mailguard.checks.dkim import DkimCheck
 from mailguard.checks.dmarc import DmarcCheck
+from mailguard.checks.history import HistoryCheck
 from mailguard.checks.html import HtmlCheck
 from mailguard.checks.identity import IdentityCheck
 from mailguard.checks.points import fitted_points
@@ -187,6 +188,8 @@ async def build_scanner(
         fitted=fitted,
         recordings=recordings,
         offline=offline,
+        # Without the database nobody is a correspondent; a tenant's VIPs and own names came with the tenant.
+        tenant_checks=[HistoryCheck(None, clock=system_clock)] if tenant.name and settings.history.enabled else [],
     )
     try:
         yield Scanner(made.judge, tenant=tenant, recordings=recordings)

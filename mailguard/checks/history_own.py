@@ -76,7 +76,7 @@ def own_facts(own: OwnNames, author: Author, message: Message, *, known: bool) -
     if weak:
         yield "OWN_DOMAIN_SIMILAR", tuple(dict.fromkeys(weak))[:EVIDENCE_LIMIT]
     if author.name and not known and not (author.proven and author.well_known):
-        brand = _brand_in(own, author.name)
+        brand = _brand_in(own, author)
         if brand:
             yield "OWN_BRAND_FOREIGN", (author.name, f"{brand} is the recipient's own", author.address)
 
@@ -112,10 +112,15 @@ def _imitation(own: OwnNames, host: str) -> tuple[str, str, bool] | None:
     return similar
 
 
-def _brand_in(own: OwnNames, name: str) -> str:
-    """The first brand whose words all stand in a display name; empty: none."""
-    words = set(name_words(name))
+def _brand_in(own: OwnNames, author: Author) -> str:
+    """The first brand whose words all stand in the author's display name; empty: none.
+
+    A word that is a brand only as an own domain's label is others' too: who has it in its domain bears its own name.
+    """
+    words = set(name_words(author.name))
+    label = skeleton(author.organisation.partition(".")[0])
+    labels = {name for name, _ in own.labels}
     for brand, of_brand in own.brands:
-        if words.issuperset(of_brand):
+        if words.issuperset(of_brand) and not (brand in labels and skeleton(brand) in label):
             return brand
     return ""

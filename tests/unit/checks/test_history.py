@@ -259,6 +259,7 @@ def test_who_was_let_through_or_is_known_for_long_may_bear_a_vips_name() -> None
         ("Blueharbour Payroll <a@partner.example>", {}, "OWN_BRAND_FOREIGN"),
         ("Blue Sky Harbour Tours <a@partner.example>", {}, "OWN_BRAND_FOREIGN"),
         ("Blue Sky Tours <a@partner.example>", {}, ""),
+        ("Blueharbour Dental <a@blueharbourdental.example>", {}, ""),
         ("Blue Harbour via DocuSign <dse@docusign.net>", {}, ""),
     ],
 )

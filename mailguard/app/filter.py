@@ -9,6 +9,7 @@ from functools import partial
 
 from mailguard.app.network_checks import network_checks
 from mailguard.app.scan import RECORDED, Scanner
+from mailguard.app.tenant_checks import tenant_checks
 from mailguard.checks.arc import ArcCheck
 from mailguard.checks.attachments import AttachmentsCheck
 from mailguard.checks.base import Check, TenantCheck
@@ -16,7 +17,6 @@ from mailguard.checks.clamav import ClamavCheck
 from mailguard.checks.classifier import ClassifierCheck
 from mailguard.checks.dkim import DkimCheck
 from mailguard.checks.dmarc import DmarcCheck
-from mailguard.checks.history import HistoryCheck
 from mailguard.checks.html import HtmlCheck
 from mailguard.checks.identity import IdentityCheck
 from mailguard.checks.points import fitted_points
@@ -39,6 +39,7 @@ from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import Metrics
 from mailguard.pipeline.judge import Judge
 from mailguard.policy.files import PolicyFiles
+from mailguard.store.db import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +169,11 @@ async def build_scanner(
     recorded: bool = False,
     offline: bool = False,
     fitted: bool = True,
+    db: Database | None = None,
 ) -> AsyncIterator[Scanner]:
-    """What `mailguard scan` judges with; no database. `budget` in seconds is what the checks of one message may take.
+    """What `mailguard scan` judges with. `budget` in seconds is what the checks of one message may take.
+
+    With `db`, what the tenant was taught and whom it knows counts as at the door; it is only read.
 
     With `recorded`, results that come with a message stand in for SPF, DKIM and DMARC that cannot be looked up. When
     `offline`, the DNS is not asked: what a check asks it all the same fails temporarily.
@@ -188,8 +192,7 @@ async def build_scanner(
         fitted=fitted,
         recordings=recordings,
         offline=offline,
-        # Without the database nobody is a correspondent; a tenant's VIPs and own names came with the tenant.
-        tenant_checks=[HistoryCheck(None, clock=system_clock)] if tenant.name and settings.history.enabled else [],
+        tenant_checks=tenant_checks(settings, db, clock=system_clock) if db is not None else [],
     )
     try:
         yield Scanner(made.judge, tenant=tenant, recordings=recordings)

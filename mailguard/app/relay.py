@@ -14,8 +14,9 @@ from prometheus_client import REGISTRY
 from mailguard.app.audit_head import AuditHeads
 from mailguard.app.filter import build_filter
 from mailguard.app.forgetting import Forgetting
-from mailguard.app.learning import feedback_of, learned_check
+from mailguard.app.learning import feedback_of
 from mailguard.app.policy_record import PolicyRecord
+from mailguard.app.tenant_checks import tenant_checks
 from mailguard.app.upkeep import Job as UpkeepJob
 from mailguard.app.upkeep import Upkeep
 from mailguard.app.wiring import (
@@ -32,8 +33,6 @@ from mailguard.app.wiring import (
 from mailguard.billing.closing import advance
 from mailguard.billing.months import time_zone
 from mailguard.billing.plan_files import PlanFiles
-from mailguard.checks.history import HistoryCheck
-from mailguard.checks.reputation import ReputationCheck
 from mailguard.config import Settings
 from mailguard.core.clock import DAY, MINUTE, SECOND, system_clock
 from mailguard.core.envelope import MailOptions
@@ -119,11 +118,9 @@ class Relay:
             metrics=self.metrics,
             log=self.log,
             clock=clock,
-            tenant_checks=[
-                *([learned_check(self.db, clock)] if settings.learning.enabled else []),
-                *([HistoryCheck(self.history, clock=clock)] if settings.history.enabled else []),
-                *([ReputationCheck(self.reputations, clock=clock)] if settings.reputation.enabled else []),
-            ],
+            tenant_checks=tenant_checks(
+                settings, self.db, clock=clock, history=self.history, reputations=self.reputations
+            ),
         )
         self.forwarder = forwarder_of(settings, self.filter.resolver, self.metrics)
         outbound = outbound_routes(settings, self.filter.resolver)

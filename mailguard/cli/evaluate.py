@@ -250,12 +250,12 @@ def _run(
     scanned = list(scan_corpus(mails, ours, jobs=jobs))
     run = None
     if feedback is not None:
+        from mailguard.app.learning import scale
         from mailguard.learning.online import TenantLearner, chronological, run_online
-        from mailguard.learning.scale import Scale
 
         stream = scanned if in_order else chronological(scanned)
         run = run_online(
-            stream, TenantLearner(Scale()), thresholds=policy.thresholds, feedback=feedback, block=block, worst=worst
+            stream, TenantLearner(scale()), thresholds=policy.thresholds, feedback=feedback, block=block, worst=worst
         )
     runs = [measure(scanned, thresholds=policy.thresholds, worst=worst)] if run is None else []
     for engine, address in engines:

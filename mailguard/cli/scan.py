@@ -40,7 +40,9 @@ def scan(
     policy: Annotated[
         str | None, typer.Option("--policy", metavar="PROFILE", help="Profile to decide by. Default: the tenant's.")
     ] = None,
-    tenant: Annotated[str | None, typer.Option("--tenant", metavar="NAME", help="Whose lists and profile.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option("--tenant", metavar="NAME", help="Whose lists, profile and experience.")
+    ] = None,
     clamav: Annotated[
         bool | None, typer.Option("--clamav/--no-clamav", help="Ask the virus scanner. Default: when it answers.")
     ] = None,
@@ -108,7 +110,16 @@ def scan(
         else scan_shown.print_report
     )
     failed = asyncio.run(
-        scan_all(cli.settings, _paths(files), transaction, checks=checks, seconds=timeout, jobs=jobs, show=show)
+        scan_all(
+            cli.settings,
+            _paths(files),
+            transaction,
+            checks=checks,
+            seconds=timeout,
+            jobs=jobs,
+            show=show,
+            db=cli.db if tenant else None,
+        )
     )
     if failed:
         raise typer.Exit(1)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mailguard.core.verdict import Findings, Verdict
     from mailguard.learning.envelopes import Envelopes
     from mailguard.policy.profile import Policy
+    from mailguard.store.db import Database
 
 CHECK_SHARE = 0.8
 """Share of a file's time that its checks get, so that one that is late is told as such and does not take the file along."""
@@ -86,8 +87,9 @@ async def scan_all(
     seconds: float,
     jobs: int,
     show: Callable[[Scanned], None],
+    db: Database | None = None,
 ) -> bool:
-    """Scan and show every file in the order given; whether any failed."""
+    """Scan and show every file in the order given; whether any failed. With `db` the tenant's own eyes count."""
     from mailguard.app.filter import build_scanner
     from mailguard.app.scan import LOOPBACK, sender_of
     from mailguard.learning.envelopes import NOT_RECORDED, Envelopes
@@ -101,6 +103,7 @@ async def scan_all(
         budget=seconds * CHECK_SHARE,
         recorded=transaction.envelopes is not None,
         offline=transaction.offline,
+        db=db,
     ) as scanner:
 
         def start(path: str, raw: bytes) -> asyncio.Task[Report]:

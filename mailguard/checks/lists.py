@@ -18,6 +18,11 @@ FIRST_PAUSE = 30.0
 """Seconds for which it is left alone then; doubles for as long as it stays away, to LONGEST_PAUSE."""
 LONGEST_PAUSE = 600.0
 """Seconds at most; and how long a list is left alone that refuses to answer us: to go on asking would be abuse."""
+SANE_FOR = 3600.0
+"""Seconds for which a list is believed once it was seen not to list what no list may (RFC 5782 §5)."""
+
+# What no list may have: 127.0.0.1, and the name INVALID. A list that was given up, and now answers to any question, has it.
+_NEVER_LISTED = {"ip": "1.0.0.127", "domain": "invalid"}
 
 # Answers by which a list refuses to serve (a public resolver, too many queries, a wrong key): never a listing.
 _REFUSALS = ip_network("127.255.255.0/24")
@@ -38,7 +43,7 @@ class LookupResult(StrEnum):
     CLEAR = "clear"
     FAILED = "failed"
     REFUSED = "refused"
-    """The list does not answer us: its terms of use, or our resolver."""
+    """The list does not answer us (its terms of use, or our resolver), or to anything: it is not to be believed."""
     SKIPPED = "skipped"
     """Not asked: it failed or refused not long ago."""
 
@@ -77,7 +82,7 @@ class Zone:
     """Whether it lists IPv6 addresses (RFC 5782 §2.4)."""
     kind: ListKind = ListKind.IP
     numeric: bool = False
-    """Whether a list of domains takes the addresses in links too, reversed."""
+    """Whether it is asked about the addresses in links too, reversed."""
     refusals: tuple[str, ...] = ()
     label: str = ""
 
@@ -96,6 +101,7 @@ class _Health:
     failures: int = 0
     pause: float = FIRST_PAUSE
     until: float = 0.0
+    sane_until: float = 0.0
 
 
 class ListLookups:
@@ -139,10 +145,27 @@ class ListLookups:
             raise self._failed(zone, health, why, probing=probing) from None
         if refusal := next((code for code in answer if _refuses(zone, code)), ""):
             raise self._refused(zone, health, refusal)
+        listed = _listings(answer)
+        if listed and not await self._is_sane(resolver, zone, health):
+            raise self._refused(zone, health, "lists all the world")
         health.failures, health.pause, health.until = 0, FIRST_PAUSE, 0.0
-        listed = tuple(code for code in answer if ip_address(code) in _ANSWERS)
         self._on_result(zone.title, LookupResult.LISTED if listed else LookupResult.CLEAR)
         return listed
+
+    async def _is_sane(self, resolver: Resolver, zone: Zone, health: _Health) -> bool:
+        """Whether a list that has what was asked about may be believed. Asked for listings alone, once in a while."""
+        now = self._monotonic()
+        if now < health.sane_until:
+            return True
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer = await resolver.a(f"{_NEVER_LISTED[zone.kind]}.{zone.name}")
+        except (TimeoutError, DnsTemporaryError):
+            return True  # it answered just now, and this proves nothing
+        if _listings(answer):
+            return False
+        health.sane_until = now + SANE_FOR
+        return True
 
     def _failed(self, zone: Zone, health: _Health, why: str, *, probing: bool) -> ListUnavailableError:
         """Questions that were under way when the list was given up do not lengthen its pause."""
@@ -161,6 +184,10 @@ class ListLookups:
         health.pause = LONGEST_PAUSE
         health.until = self._monotonic() + LONGEST_PAUSE
         return ListUnavailableError(f"refuses to answer us ({answer})")
+
+
+def _listings(answer: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(code for code in answer if ip_address(code) in _ANSWERS)
 
 
 def _refuses(zone: Zone, answer: str) -> bool:

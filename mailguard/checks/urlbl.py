@@ -52,7 +52,8 @@ class _Listed:
 
 class UrlblCheck:
     """Reports the symbols of the zones of domains that list what the mail links to; with `_SENDER` behind its name, those
-    that list whom it says it is from: From, MAIL FROM, Reply-To, HELO, and d= of signatures that verify.
+    that list whom it says it is from: From, MAIL FROM, Reply-To, HELO, and d= of signatures that verify. Zones of addresses
+    that are asked about links too: with `_LINK`.
 
     No such zone: SKIPPED. `queries` bounds the look-ups of one mail: senders go first, then links in their order.
     """
@@ -61,7 +62,7 @@ class UrlblCheck:
     needs: tuple[str, ...] = ("dkim",)
 
     def __init__(self, zones: Sequence[Zone] = (), lookups: ListLookups | None = None, *, queries: int = 60) -> None:
-        self._zones = tuple(zone for zone in zones if zone.kind is ListKind.DOMAIN)
+        self._zones = tuple(zone for zone in zones if zone.kind is ListKind.DOMAIN or zone.numeric)
         self._lookups = lookups or ListLookups()
         self._queries = queries
 
@@ -70,12 +71,7 @@ class UrlblCheck:
         if not self._zones:
             return CheckResult(self.name, CheckStatus.SKIPPED, detail="no zone to ask")
         names = names_of(context, results.get("dkim"), limit=self._queries)
-        questions = [
-            (zone, name, place)
-            for name, place in names.items()
-            for zone in self._zones
-            if zone.numeric or _is_name(name)
-        ]
+        questions = [(zone, name, place) for name, place in names.items() for zone in self._zones if _takes(zone, name)]
         asked = questions[: self._queries]
         answers = await asyncio.gather(
             *(self._lookups.look_up(context.resolver, zone, _label(name)) for zone, name, _ in asked),
@@ -129,6 +125,13 @@ def _senders(context: CheckContext, dkim: CheckResult | None) -> Iterator[tuple[
         yield Place.HELO, context.session.helo
 
 
+def _takes(zone: Zone, name: str) -> bool:
+    """Whether the list is one that `name`, a domain or an address, may be in."""
+    if _is_name(name):
+        return zone.kind is ListKind.DOMAIN
+    return zone.numeric and (zone.ipv6 or ":" not in name)
+
+
 def _is_name(name: str) -> bool:
     return ":" not in name and not name.replace(".", "").isdigit()
 
@@ -139,9 +142,13 @@ def _label(name: str) -> str:
 
 def _note(found: dict[str, _Listed], zone: Zone, answer: tuple[str, ...], name: str, place: Place) -> None:
     for meaning, code in meanings_of(zone, answer):
-        symbol = meaning.symbol if place is Place.LINK else f"{meaning.symbol}_SENDER"
-        what = "a link leads to" if place is Place.LINK else "it is from"
-        description = f"{what} a listed domain ({meaning.description or zone.title})"
+        if zone.kind is ListKind.IP:
+            symbol, what = f"{meaning.symbol}_LINK", "a link leads to a listed address"
+        elif place is Place.LINK:
+            symbol, what = meaning.symbol, "a link leads to a listed domain"
+        else:
+            symbol, what = f"{meaning.symbol}_SENDER", "it is from a listed domain"
+        description = f"{what} ({meaning.description or zone.title})"
         listed = found.setdefault(symbol, _Listed(meaning.score, description))
         if len(listed.evidence) < EVIDENCE_LIMIT:
             listed.evidence.append(f"{place} {name}: {zone.title}={code}")

@@ -21,7 +21,8 @@ class DnsblZone(Section):
         "ip", description="What it lists: addresses of clients, or domains of links and senders."
     )
     symbol: SymbolName = Field(
-        description="The symbol of what is listed, such as `DNSBL_EXAMPLE`; for domains of senders `_SENDER` is added."
+        description="The symbol of what is listed, such as `DNSBL_EXAMPLE`; for a sender's domain `_SENDER` is added, for a link's address "
+        "in a list of addresses `_LINK`."
     )
     score: Points = Field(3.0, description="The symbol's points.")
     codes: tuple[ReturnCode, ...] = Field(
@@ -35,7 +36,7 @@ class DnsblZone(Section):
     )
     description: str = Field("", description="What a listing means, for the trace.")
     ipv6: bool = Field(True, description="Whether the zone lists IPv6 addresses too.")
-    numeric: bool = Field(False, description="Of a zone of domains: whether it lists the addresses in links too.")
+    numeric: bool = Field(False, description="Whether it is asked about the addresses in links too.")
 
 
 class ArcSection(Section):
@@ -77,7 +78,8 @@ class RspamdSection(Section):
     """rspamd as a further opinion; off until it has an address."""
 
     address: OptionalPeerOrSocket = Field(
-        "", description="Its normal worker or proxy, as `host:port` (port 11333) or the path of a socket. Empty: not asked."
+        "",
+        description="Its normal worker or proxy, as `host:port` (port 11333) or the path of a socket. Empty: not asked.",
     )
     password: str = Field(
         "",

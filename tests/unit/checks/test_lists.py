@@ -11,6 +11,7 @@ from mailguard.checks.known_lists import KNOWN
 from mailguard.checks.lists import (
     FIRST_PAUSE,
     LONGEST_PAUSE,
+    SANE_FOR,
     ListKind,
     ListLookups,
     ListUnavailableError,
@@ -20,7 +21,7 @@ from mailguard.checks.lists import (
     meanings_of,
 )
 from mailguard.config.network_sections import KnownList
-from mailguard.net.dns import Answer, StaticResolver
+from mailguard.net.dns import Answer, Rcode, StaticResolver
 
 ZONE = Zone("bl.example", (ReturnCode("LISTED", 1.0),))
 
@@ -147,3 +148,37 @@ def test_every_name_in_the_settings_is_a_list() -> None:
     titles = [make("").title for make in KNOWN.values()]
     assert len(set(titles)) == len(titles)
     assert all(make("").kind in ListKind for make in KNOWN.values())
+
+
+async def test_a_list_that_lists_all_the_world_is_not_believed() -> None:
+    class World(StaticResolver):
+        """A name server that answers to anything."""
+
+        async def query(self, name: str, rdtype: str) -> Answer:
+            self.queries.append((name, rdtype))
+            return Answer(Rcode.NOERROR, ("127.0.0.2",), 300)
+
+    bench = Bench()
+    with pytest.raises(ListUnavailableError, match="lists all the world"):
+        await bench.lookups.look_up(World(), ZONE, "4.4.8.8")
+    with pytest.raises(ListUnavailableError, match="not asked for a while"):
+        await bench.lookups.look_up(World(), ZONE, "4.4.8.8")
+    assert bench.refusals == [("bl.example", "lists all the world")]
+    assert bench.results == [LookupResult.REFUSED, LookupResult.SKIPPED]
+
+
+async def test_it_is_asked_about_that_once_an_hour_and_only_for_listings() -> None:
+    bench = Bench()
+    resolver = StaticResolver({"a.bl.example": {"A": ["127.0.0.2"]}, "b.bl.example": {"A": ["127.0.0.2"]}})
+    for name in ("clear", "a", "b", "a"):
+        await bench.lookups.look_up(resolver, ZONE, name)
+    bench.now += SANE_FOR + 1
+    await bench.lookups.look_up(resolver, ZONE, "a")
+    assert [name.removesuffix(".bl.example") for name, _ in resolver.queries] == [
+        "clear", "a", "1.0.0.127", "b", "a", "a", "1.0.0.127",
+    ]  # fmt: skip
+
+
+async def test_when_that_cannot_be_told_the_listing_counts() -> None:
+    resolver = StaticResolver({"a.bl.example": {"A": ["127.0.0.2"]}, "1.0.0.127.bl.example": {"A": "SERVFAIL"}})
+    assert await Bench().lookups.look_up(resolver, ZONE, "a") == ("127.0.0.2",)

@@ -82,3 +82,12 @@ async def test_a_list_that_fails_is_a_visible_temperror_and_hides_no_other() -> 
     assert result.status is CheckStatus.TEMPERROR
     assert [symbol.name for symbol in result.symbols] == ["URI", "URLBL_TEMPERROR"]
     assert "dbl.example" in result.detail
+
+
+async def test_lists_of_addresses_may_be_asked_about_links() -> None:
+    addresses = Zone("sbl.example", (ReturnCode("SBL", 4.0),), numeric=True)
+    result, asked = await check({"8.8.8.8.sbl.example": {"A": ["127.0.0.2"]}}, addresses)
+    assert [(symbol.name, symbol.evidence) for symbol in result.symbols] == [
+        ("SBL_LINK", ("link 8.8.8.8: sbl.example=127.0.0.2",))
+    ]
+    assert asked == ["8.8.8.8.sbl.example", "1.0.0.127.sbl.example"]

@@ -1,16 +1,15 @@
-"""What people teach, joined with what judges mail: the check that recalls it, and what mail is read with to be learned."""
+"""What people teach, joined with what judges mail: the check that recalls it, and what takes reports."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from mailguard.checks.model import shipped
 from mailguard.config import Settings
 from mailguard.core.clock import Clock
 from mailguard.core.tenant import Directory
-from mailguard.learning.reading import Reader
 from mailguard.learning.recall import LearnedCheck, Memories
 from mailguard.learning.scale import Scale
-from mailguard.net.dns import StaticResolver
 from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import Metrics
 from mailguard.pipeline.feedback import Feedback
@@ -19,23 +18,13 @@ from mailguard.store.db import Database
 
 
 def scale() -> Scale:
-    """What a logit is in points."""
-    return Scale()
+    """What a logit is in points: as the classifier has it."""
+    return Scale(points_per_logit=shipped().calibration.slope)
 
 
 def learned_check(db: Database, clock: Clock) -> LearnedCheck:
     """The check "learned" of one process."""
     return LearnedCheck(Memories(db), scale=scale(), clock=clock)
-
-
-def reader(settings: Settings) -> Reader:
-    """Reads mail as the relay's classifier does; it looks nothing up."""
-    return Reader(
-        None,
-        resolver=StaticResolver({}),
-        hostname=settings.server.hostname,
-        authserv_id=settings.server.authserv_id,
-    )
 
 
 def feedback_of(
@@ -50,7 +39,6 @@ def feedback_of(
     """What takes the mail that users report."""
     return Feedback(
         judge=judge,
-        reader=reader(settings),
         db=db,
         directory=directory,
         scale=scale(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -57,7 +56,7 @@ def teach_units(
     first: dict[tuple[int, str], TracedUnit] = {}
     for unit in units:
         first.setdefault((unit.tenant, unit.message), unit)
-    teachings = asyncio.run(_read(cli, list(first.values()), spam=spam, copies=copies or {}))
+    teachings = _read(cli, list(first.values()), spam=spam, copies=copies or {})
     found: dict[str, Result] = {}
     for start in range(0, len(teachings), BATCH):
         batch = teachings[start : start + BATCH]
@@ -100,14 +99,11 @@ def lesson_json(result: Result | None) -> dict[str, object] | None:
     }
 
 
-async def _read(cli: Cli, units: Sequence[TracedUnit], *, spam: bool, copies: Mapping[str, bytes]) -> list[Teaching]:
-    from mailguard.app.learning import reader
-    from mailguard.core.envelope import Envelope
+def _read(cli: Cli, units: Sequence[TracedUnit], *, spam: bool, copies: Mapping[str, bytes]) -> list[Teaching]:
     from mailguard.learning.lessons import Teaching
+    from mailguard.learning.reading import read_example
     from mailguard.learning.scale import without_learned
-    from mailguard.store.rejudge import session_in
 
-    reads = reader(cli.settings)
     teachings = []
     for unit in units:
         content = copies.get(unit.message)
@@ -116,9 +112,7 @@ async def _read(cli: Cli, units: Sequence[TracedUnit], *, spam: bool, copies: Ma
                 content = cli.blobs.get(unit.message)
             except NotFoundError:
                 continue
-        session = cli.read(lambda conn, message=unit.message: session_in(conn, message))  # type: ignore[misc]
-        envelope = Envelope(unit.message, unit.mail_from)
-        read = await reads.read(content, session=session, envelope=envelope, findings=unit.findings)
+        read = read_example(content, unit.findings)
         score = without_learned(unit.score, unit.symbols)
-        teachings.append(Teaching(unit.tenant, unit.id, spam, score, read.example, read.model, unit.probe))
+        teachings.append(Teaching(unit.tenant, unit.id, spam, score, read.example, read.features, unit.probe))
     return teachings

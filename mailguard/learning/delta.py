@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mailguard.core.clock import DAY
-from mailguard.core.verdict import Classification
 from mailguard.learning.traits import Trait, TraitKind
 
 MARGIN = 3.0
@@ -46,7 +45,7 @@ _EPOCH = 1_767_225_600_000
 class Example:
     """What is learned from, and what a delta is applied to: a mail's content features and its sender's traits.
 
-    `content` is packed as Classification.features. It may be empty: then the traits alone speak.
+    `content` is packed as learning.content has it: 32 bits each, little-endian. It may be empty: then the traits alone speak.
     """
 
     content: bytes = b""
@@ -147,6 +146,10 @@ class Delta:
         keys, values = array("Q", (key for key, _ in items)), array("d", (value for _, value in items))
         return _little(keys) + _little(values)
 
+    def of_senders(self) -> Delta:
+        """What was learned of senders alone, as long as content cannot be compared."""
+        return Delta({key: weight for key, weight in self.weights.items() if _TRAITS <= key < _BIAS_KEY})
+
     @classmethod
     def unpacked(cls, packed: bytes) -> Delta:
         """What was packed."""
@@ -184,29 +187,6 @@ def replay(lessons: Iterable[Lesson]) -> tuple[Delta, list[Moved]]:
     return delta, moves
 
 
-class OnlineDelta:
-    """A delta that learns from classifications alone, as `mailguard evaluate --online` has it: content without senders.
-
-    `boundary` is the logit that parts spam from ham. `traits`, if given, tells those of the mail that is being judged.
-    """
-
-    def __init__(self, *, boundary: float = 0.0, traits: Callable[[], tuple[Trait, ...]] | None = None) -> None:
-        self._delta = Delta()
-        self._boundary = boundary
-        self._traits = traits
-
-    def shift(self, classification: Classification) -> float:
-        """What was learned adds to the logit."""
-        return self._delta.shift(self._example(classification))
-
-    def learn(self, classification: Classification, spam: bool) -> None:
-        """Hear what a mail was."""
-        self._delta.learn(Lesson(self._example(classification), spam, classification.logit - self._boundary))
-
-    def _example(self, classification: Classification) -> Example:
-        return Example(classification.features, self._traits() if self._traits else ())
-
-
 def day_of(at: int) -> int:
     """The start of a time's UTC day, in milliseconds."""
     return at - at % DAY
@@ -239,7 +219,9 @@ def _beside_content(example: Example) -> Iterator[tuple[int, float]]:
 
 def _unpacked(content: bytes) -> array[int]:
     features = array("I")
-    features.frombytes(content[: len(content) - len(content) % features.itemsize])
+    features.frombytes(content)
+    if sys.byteorder == "big":
+        features.byteswap()
     return features
 
 

@@ -23,6 +23,8 @@ from mailguard.store.texts import clean
 MOST_LESSONS = 2_000
 """Lessons of a tenant that are in force at most; beyond them the oldest RETIRED ones are retired."""
 RETIRED = 500
+USER_ACTOR = "user"
+"""Who acted, in the audit log, when a user taught: the address stands beside it, and is erased with the mail."""
 TENANT_DAY = 2_000
 """Lessons of a tenant in a UTC day, whoever teaches them."""
 
@@ -45,7 +47,9 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Teaching:
-    """What shall be taught of one unit. `score` is its score without what was learned before; `model` made the features."""
+    """What shall be taught of one unit. `score` is its score without what was learned before; `model` says what its
+    features mean.
+    """
 
     tenant: int
     unit: str
@@ -91,10 +95,11 @@ def teach(
         entries += [
             AuditEntry(
                 AuditAction.LESSONS_TEACH,
-                teacher,
+                USER_ACTOR if source is Source.USER else teacher,
                 why,
                 tenant=tenant,
                 subject=one.unit,
+                personal={"teacher": teacher} if source is Source.USER else {},
                 detail={
                     "lesson": result.lesson,
                     "as": "spam" if one.spam else "ham",
@@ -113,13 +118,13 @@ def undo(conn: Connection, lessons: Sequence[StoredLesson], *, actor: str, now: 
     """Undo lessons as if they had never been learned; the numbers of those that were in force."""
     undone: list[StoredLesson] = []
     for tenant in sorted({lesson.tenant for lesson in lessons}):
-        store.lock_delta(conn, tenant)
+        stored = store.lock_delta(conn, tenant)
         wanted = [lesson.id for lesson in lessons if lesson.tenant == tenant]
         query = LessonQuery(tenant=tenant, ids=wanted, in_force=True)
         mine = store.find_lessons(conn, query)  # as it is under the lock: somebody may have been faster
         if mine:
             store.mark_undone(conn, [lesson.id for lesson in mine], by=actor, now=now)
-            _relearn(conn, tenant, now=now)
+            _relearn(conn, tenant, model=stored.model, now=now)
             undone += mine
     append_in(conn, *(_undone(lesson, actor=actor, why=why) for lesson in undone))
     return [lesson.id for lesson in undone]
@@ -151,6 +156,7 @@ class _Class:
         stored = store.lock_delta(conn, tenant)
         self._delta = Delta.unpacked(stored.weights)
         self._count = stored.lessons
+        self._model = stored.model
         self._today = store.taught_since(conn, tenant, day_of(now))
         self._undone: list[StoredLesson] = []
         self._changed = False
@@ -165,6 +171,10 @@ class _Class:
             return Result(one.unit, other, one.score, one.score)
         if other:
             self._take_back(other)
+        if one.model and one.model != self._model:
+            self._model = one.model
+            if self._count:
+                self._relearn()  # of what was learned by other features senders are left
         room = bounds.influence
         for taught in self._today:
             if taught.teacher == self._teacher:
@@ -206,10 +216,12 @@ class _Class:
             store.retire(
                 self._conn, [lesson.id for lesson in oldest[: self._count - MOST_LESSONS + RETIRED]], now=self._now
             )
-            _relearn(self._conn, self._tenant, now=self._now)
+            _relearn(self._conn, self._tenant, model=self._model, now=self._now)
         elif self._changed:
-            store.save_delta(self._conn, self._tenant, self._delta.packed(), lessons=self._count, now=self._now)
-        return [_undone(lesson, actor=self._teacher, why="taught otherwise") for lesson in self._undone]
+            packed = self._delta.packed()
+            store.save_delta(self._conn, self._tenant, packed, model=self._model, lessons=self._count, now=self._now)
+        actor = USER_ACTOR if self._source is Source.USER else self._teacher
+        return [_undone(lesson, actor=actor, why="taught otherwise") for lesson in self._undone]
 
     def _refusal(self, one: Teaching, bounds: Bounds) -> Outcome | None:
         if one.probe:
@@ -240,19 +252,22 @@ class _Class:
 
     def _take_back(self, earlier: Sequence[StoredLesson]) -> None:
         store.mark_undone(self._conn, [lesson.id for lesson in earlier], by=self._teacher, now=self._now)
-        stored = _relearn(self._conn, self._tenant, now=self._now)
-        self._delta, self._count = Delta.unpacked(stored.weights), stored.lessons
-        self._today = store.taught_since(self._conn, self._tenant, day_of(self._now))
+        self._relearn()
         self._undone += earlier
 
+    def _relearn(self) -> None:
+        stored = _relearn(self._conn, self._tenant, model=self._model, now=self._now)
+        self._delta, self._count = Delta.unpacked(stored.weights), stored.lessons
+        self._today = store.taught_since(self._conn, self._tenant, day_of(self._now))
 
-def _relearn(conn: Connection, tenant: int, *, now: int) -> StoredDelta:
-    """Work the delta out anew from the lessons in force, under its lock, and store it."""
+
+def _relearn(conn: Connection, tenant: int, *, model: str, now: int) -> StoredDelta:
+    """Work the delta out anew from the lessons in force, under its lock, and store it. Of other models senders count alone."""
     rows = store.find_lessons(conn, LessonQuery(tenant=tenant, in_force=True))
     features = store.features_of(conn, [row.id for row in rows])
     delta, moves = replay(
         Lesson(
-            Example(features[row.id], traits_from(row.traits)),
+            Example(features[row.id] if row.model == model else b"", traits_from(row.traits)),
             row.spam,
             row.base,
             at=row.at,
@@ -264,8 +279,8 @@ def _relearn(conn: Connection, tenant: int, *, now: int) -> StoredDelta:
     changed = {row.id: moved.step for row, moved in zip(rows, moves, strict=True) if moved.step != row.step}
     store.set_steps(conn, changed)
     packed = delta.packed()
-    store.save_delta(conn, tenant, packed, lessons=len(rows), now=now)
-    return StoredDelta(0, packed, len(rows))
+    store.save_delta(conn, tenant, packed, model=model, lessons=len(rows), now=now)
+    return StoredDelta(0, packed, len(rows), model)
 
 
 def _undone(lesson: StoredLesson, *, actor: str, why: str) -> AuditEntry:

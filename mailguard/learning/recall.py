@@ -14,6 +14,7 @@ from mailguard.core.clock import Clock, to_datetime
 from mailguard.core.errors import UnavailableError
 from mailguard.core.tenant import Tenant
 from mailguard.core.verdict import CheckResult, Findings, Symbol
+from mailguard.learning.content import FEATURES, content_of
 from mailguard.learning.delta import Delta, Example
 from mailguard.learning.scale import LEARNED_HAM, LEARNED_SPAM, Scale
 from mailguard.learning.sketch import similarity, sketch
@@ -92,7 +93,7 @@ class LearnedCheck:
         if memory.delta is None or not memory.delta.weights:
             return CheckResult(self.name)
         seen = next((result.classification for result in findings.results if result.classification), None)
-        example = Example(seen.features if seen else b"", traits_of(context.message, findings.auth))
+        example = Example(content_of(seen.features) if seen else b"", traits_of(context.message, findings.auth))
         if example.is_empty:
             return CheckResult(self.name)
         points = self._scale.points(memory.delta.shift(example, at=self._clock()))
@@ -152,4 +153,7 @@ def _newer(connection: Connection, tenant: int, version: int) -> Memory | None:
         return Memory()
     stored = read_delta(connection, tenant)
     query = LessonQuery(tenant=tenant, in_force=True, limit=TOLD_OF)
-    return Memory(now, Delta.unpacked(stored.weights), tuple(find_lessons(connection, query)))
+    delta = Delta.unpacked(stored.weights)
+    if stored.model != FEATURES:
+        delta = delta.of_senders()
+    return Memory(now, delta, tuple(find_lessons(connection, query)))

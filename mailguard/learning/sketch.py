@@ -12,9 +12,11 @@ _MIX = 2_654_435_761  # Knuth's multiplicative hash: which features are the smal
 
 
 def sketch(features: bytes) -> bytes:
-    """The sketch of features, packed as Classification.features; shorter when there are fewer (bottom-k of MinHash)."""
+    """The sketch of an example's content; shorter when that has fewer features (bottom-k of MinHash)."""
     values = array("I")
-    values.frombytes(features[: len(features) - len(features) % values.itemsize])
+    values.frombytes(features)
+    if sys.byteorder == "big":
+        values.byteswap()
     smallest = array("I", heapq.nsmallest(SIZE, {value * _MIX & 0xFFFFFFFF for value in values}))
     if sys.byteorder == "big":
         smallest.byteswap()

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from mailguard.core.address import domain_of, normalise
 from mailguard.core.clock import DAY
 from mailguard.core.envelope import Envelope, Session
-from mailguard.core.errors import NotFoundError, UnavailableError
+from mailguard.core.errors import UnavailableError
 from mailguard.core.events import State
 from mailguard.core.feedback import FeedbackAddress, FeedbackResult
 from mailguard.core.mailbox import mailboxes
@@ -23,7 +23,7 @@ from mailguard.core.tenant import Directory, Domain, Tenant
 from mailguard.core.verdict import AuthMethod, AuthOutcome, Findings
 from mailguard.learning.copies import Copy, read_copy
 from mailguard.learning.lessons import Result, Teaching, teach
-from mailguard.learning.reading import Reader
+from mailguard.learning.reading import read_example
 from mailguard.learning.scale import Scale, without_learned
 from mailguard.message.message import Message, Part
 from mailguard.net.suffixes import aligned
@@ -34,7 +34,6 @@ from mailguard.store import schema
 from mailguard.store.db import Database
 from mailguard.store.forms import lookup_form
 from mailguard.store.lessons import Source
-from mailguard.store.rejudge import session_in
 from mailguard.store.trace import TracedUnit, find_units
 
 MOST_COPIES = 10
@@ -63,7 +62,6 @@ class Feedback:
         self,
         *,
         judge: Judge,
-        reader: Reader,
         db: Database,
         directory: Callable[[], Directory],
         scale: Scale,
@@ -73,7 +71,6 @@ class Feedback:
         metrics: Metrics,
     ) -> None:
         self._judge = judge
-        self._reader = reader
         self._db = db
         self._directory = directory
         self._scale = scale
@@ -142,12 +139,9 @@ class Feedback:
         found = await self._db.read(lambda connection: self._delivered(connection, copy, who))
         if isinstance(found, FeedbackResult):
             return found
-        unit, session = found
-        read = await self._reader.read(
-            copy.content, session=session, envelope=Envelope(unit.message, unit.mail_from), findings=unit.findings
-        )
+        unit, read = found, read_example(copy.content, found.findings)
         score = without_learned(unit.score, unit.symbols)
-        one = Teaching(unit.tenant, unit.id, meant.spam, score, read.example, read.model, unit.probe)
+        one = Teaching(unit.tenant, unit.id, meant.spam, score, read.example, read.features, unit.probe)
 
         def work(connection: Connection) -> list[Result]:
             now = self._db.now(connection)
@@ -165,10 +159,8 @@ class Feedback:
         )
         return FeedbackResult(result.outcome.value)
 
-    def _delivered(
-        self, connection: Connection, copy: Copy, who: _Reporter
-    ) -> tuple[TracedUnit, Session] | FeedbackResult:
-        """The unit of the mail that was delivered to this user, and how it came."""
+    def _delivered(self, connection: Connection, copy: Copy, who: _Reporter) -> TracedUnit | FeedbackResult:
+        """The unit of the mail that was delivered to this user."""
         units = schema.units
         since = self._db.now(connection) - MOST_DAYS * DAY
         conditions = [
@@ -184,10 +176,7 @@ class Feedback:
                 continue
             if not unit.header_message_id or unit.header_message_id != copy.header_message_id:
                 return FeedbackResult.OTHER_MAIL
-            try:
-                return unit, session_in(connection, unit.message)
-            except NotFoundError:
-                break
+            return unit
         return FeedbackResult.NOT_DELIVERED
 
     def _mailboxes(self, address: str, domain: Domain, tenant: Tenant) -> set[str]:

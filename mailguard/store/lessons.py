@@ -97,11 +97,12 @@ class Taught:
 
 @dataclass(frozen=True, slots=True)
 class StoredDelta:
-    """A tenant's delta as stored. `version` is 0 before the first lesson."""
+    """A tenant's delta as stored. `version` is 0 before the first lesson; `model` says what the content's numbers mean."""
 
     version: int = 0
     weights: bytes = b""
     lessons: int = 0
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,13 +125,14 @@ def lock_delta(connection: Connection, tenant: int) -> StoredDelta:
     first = make(deltas).values(tenant=tenant, version=0, weights=b"", changed_at=0)
     connection.execute(first.on_conflict_do_nothing(index_elements=["tenant"]))
     row = connection.execute(select(deltas).where(deltas.c.tenant == tenant).with_for_update()).one()
-    return StoredDelta(row.version, row.weights, row.lessons)
+    return StoredDelta(row.version, row.weights, row.lessons, row.model)
 
 
-def save_delta(connection: Connection, tenant: int, weights: bytes, *, lessons: int, now: int) -> None:
+def save_delta(connection: Connection, tenant: int, weights: bytes, *, model: str, lessons: int, now: int) -> None:
     """Put a new delta in place of the locked one."""
     mine = update(deltas).where(deltas.c.tenant == tenant)
-    connection.execute(mine.values(version=deltas.c.version + 1, weights=weights, lessons=lessons, changed_at=now))
+    values = {"weights": weights, "model": model, "lessons": lessons, "changed_at": now}
+    connection.execute(mine.values(version=deltas.c.version + 1, **values))
 
 
 def delta_version(connection: Connection, tenant: int) -> int:
@@ -141,7 +143,7 @@ def delta_version(connection: Connection, tenant: int) -> int:
 def read_delta(connection: Connection, tenant: int) -> StoredDelta:
     """A tenant's delta as it is now."""
     row = connection.execute(select(deltas).where(deltas.c.tenant == tenant)).one_or_none()
-    return StoredDelta() if row is None else StoredDelta(row.version, row.weights, row.lessons)
+    return StoredDelta() if row is None else StoredDelta(row.version, row.weights, row.lessons, row.model)
 
 
 def add_lesson(connection: Connection, lesson: NewLesson) -> int:

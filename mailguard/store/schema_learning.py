@@ -21,7 +21,7 @@ lessons = Table(
     Column("source", String(16), nullable=False),  # store.lessons.Source
     Column("teacher", String(320), nullable=False),
     Column("why", Text, nullable=False, server_default=""),
-    Column("model", String(64), nullable=False, server_default=""),  # that worked out the features
+    Column("model", String(64), nullable=False, server_default=""),  # what the numbers of the features mean
     Column("features", LargeBinary, nullable=False),  # unsigned 32-bit, little-endian; empty: only the traits count
     Column("traits", Text, nullable=False, server_default="[]"),  # JSON: [[kind, hash], …] of the sender
     Column("sketch", LargeBinary, nullable=False),  # by which mail like it is found (learning.sketch)
@@ -42,6 +42,7 @@ deltas = Table(
     metadata,
     Column("tenant", _Id, ForeignKey("tenants.id"), primary_key=True, autoincrement=False),
     Column("version", BigInteger, nullable=False),  # grows with each change: by it workers notice
+    Column("model", String(64), nullable=False, server_default=""),  # as of lessons: of which content counts
     Column("weights", LargeBinary, nullable=False),  # learning.delta.Delta.packed
     Column("lessons", Integer, nullable=False, server_default="0"),  # in force
     Column("changed_at", BigInteger, nullable=False),

@@ -8,14 +8,16 @@ from array import array
 from mailguard.learning.delta import Example
 from mailguard.learning.traits import Trait, TraitKind
 
+WORDS = 1 << 18
+"""Ids of words; see checks/features.py."""
 NEWS = (Trait(TraitKind.ADDRESS, 11), Trait(TraitKind.DOMAIN, 12), Trait(TraitKind.SHAPE, 13))
 
 
 def features(family: int, number: int = 0, *, own: int = 100, shared: int = 200, common: int = 60) -> bytes:
     """A mail's features: some that every mail has, those of its family, and its own."""
-    everyone = random.Random("everyone").sample(range(1 << 20), common)
-    family_s = random.Random(f"family {family}").sample(range(1 << 20), shared)
-    mine = random.Random(f"mail {family} {number}").sample(range(1 << 20), own)
+    everyone = random.Random("everyone").sample(range(WORDS), common)
+    family_s = random.Random(f"family {family}").sample(range(WORDS), shared)
+    mine = random.Random(f"mail {family} {number}").sample(range(WORDS), own)
     return array("I", sorted({*everyone, *family_s, *mine})).tobytes()
 
 

@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailguard.core.clock import DAY
-from mailguard.core.verdict import Classification
 from mailguard.learning import delta as module
-from mailguard.learning.delta import ADMIN, HALF_LIFE, MARGIN, USER, Delta, Example, Lesson, OnlineDelta, replay
+from mailguard.learning.delta import ADMIN, HALF_LIFE, MARGIN, USER, Delta, Example, Lesson, replay
 from mailguard.learning.traits import Trait, TraitKind
-from tests.unit.learning.examples import NEWS, example, features
+from tests.unit.learning.examples import NEWS, example
 
 AT = 1_795_500_000_000
 LONGEST = 1.5
@@ -140,14 +139,14 @@ def test_undone_is_as_never_learned_and_stored_is_as_learned(
 def test_a_stream_of_feedback_mends_what_the_model_gets_wrong() -> None:
     """Of 30 families of wanted mail that the model calls spam, a tenth of the mails is taught."""
     chosen = random.Random(1)
-    online = OnlineDelta()
+    online = Delta()
     wrong = []
     for number in range(600):
         family = chosen.randrange(30)
         spam = family % 3 == 0
-        seen = Classification(2.0, "m", features(family, number))
-        wrong.append((seen.logit + online.shift(seen) > 0) is not spam)
+        seen = example(family, number)
+        wrong.append((2.0 + online.shift(seen) > 0) is not spam)
         if number % 10 == 0:
-            online.learn(seen, spam)
+            online.learn(Lesson(seen, spam, 2.0))
     assert sum(wrong[:100]) > 25
     assert sum(wrong[-200:]) < 30

@@ -24,7 +24,7 @@ SCALE = Scale(points_per_logit=1.0)
 
 def teaching(world: World, number: int = 0, *, family: int = 1, spam: bool = False, score: float = 8.2) -> Teaching:
     (unit,) = world.mail()
-    return Teaching(world.tenant, unit, spam, score, example(family, number, NEWS if family == 1 else ()), "m1")
+    return Teaching(world.tenant, unit, spam, score, example(family, number, NEWS if family == 1 else ()), "features 1")
 
 
 def taught(
@@ -57,7 +57,7 @@ def test_a_lesson_tells_what_it_moves_and_the_next_one_goes_on_from_there(world:
     assert stored(world).lessons == 2
     kept = world.db.read_sync(lambda conn: find_lessons(conn, LessonQuery(tenant=world.tenant)))
     assert [(one.teacher, one.source, one.why, one.model, one.score_after) for one in kept] == [
-        ("ann", Source.LEARN, "so", "m1", 2.0)
+        ("ann", Source.LEARN, "so", "features 1", 2.0)
     ] * 2
 
 
@@ -141,6 +141,20 @@ def test_several_processes_teach_at_the_same_time_and_nothing_is_lost(world: Wor
     undone(world, last.lesson)
     assert stored(world).weights == before
     assert Delta.unpacked(before).shift(lessons[3].example, at=world.db.read_sync(world.db.now)) < -3.0
+
+
+def test_of_other_features_senders_are_left(world: World) -> None:
+    taught(world, teaching(world), teaching(world, family=2))
+    at = world.db.read_sync(world.db.now)
+    taught(world, replace(teaching(world, family=3), model="features 2"))
+    delta = Delta.unpacked(stored(world).weights)
+    assert stored(world).model == "features 2"
+    assert delta.shift(Example(b"", NEWS), at=at) < -3.0
+    assert delta.shift(example(3), at=at) < -6.0
+    assert -2.0 < delta.shift(example(2), at=at) < 0.0
+    kept = world.db.read_sync(lambda conn: find_lessons(conn, LessonQuery(tenant=world.tenant, in_force=True)))
+    assert [one.model for one in kept] == ["features 1", "features 1", "features 2"]
+    assert kept[1].step == 0.0  # neither a sender nor content that still means anything
 
 
 def test_it_is_on_the_record(world: World) -> None:

@@ -19,6 +19,7 @@ from mailguard.core.verdict import (
     Findings,
     Symbol,
 )
+from mailguard.learning.content import FEATURES
 from mailguard.learning.delta import Example
 from mailguard.learning.lessons import Teaching, teach
 from mailguard.learning.recall import LearnedCheck, Memories
@@ -66,7 +67,7 @@ def release(
 ) -> None:
     (unit,) = world.mail()
     seen = Example(features(1), traits_of(parse(NEWSLETTER), auth))
-    one = Teaching(world.tenant, unit, spam, 3.0 if spam else 8.2, seen, "m")
+    one = Teaching(world.tenant, unit, spam, 3.0 if spam else 8.2, seen, FEATURES)
     world.db.write_sync(
         lambda conn: teach(conn, [one], source=source, teacher="ann", now=world.db.now(conn), scale=Scale())
     )

@@ -13,7 +13,6 @@ from mailguard.core.events import State
 from mailguard.core.feedback import FeedbackAddress
 from mailguard.core.ids import new_message_id
 from mailguard.core.verdict import AuthMethod, AuthOutcome, AuthResult, CheckResult
-from mailguard.learning.reading import Reader
 from mailguard.learning.scale import Scale
 from mailguard.message.parse import parse
 from mailguard.net.dns import StaticResolver
@@ -69,7 +68,6 @@ class Desk:
         )
         self.feedback = Feedback(
             judge=judge,
-            reader=Reader(None, resolver=resolver, hostname="mx.relay.test", authserv_id="mx.relay.test"),
             db=world.db,
             directory=lambda: self.directory,
             scale=Scale(),

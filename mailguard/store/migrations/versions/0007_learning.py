@@ -47,6 +47,7 @@ def upgrade() -> None:
         "deltas",
         sa.Column("tenant", ID, autoincrement=False, nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("model", sa.String(length=64), server_default="", nullable=False),
         sa.Column("weights", sa.LargeBinary(), nullable=False),
         sa.Column("lessons", sa.Integer(), server_default="0", nullable=False),
         sa.Column("changed_at", sa.BigInteger(), nullable=False),

@@ -11,6 +11,7 @@ from functools import cached_property
 from importlib.resources import files
 from io import BytesIO
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,7 +136,7 @@ class Model:
                 Calibration(*about["calibration"]),
                 about["about"],
             )
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
             raise ValueError(f"this is no classifier's model: {error}") from error
         if about["version"] != features.VERSION or weights.shape != (features.SIZE,) or weights.dtype != np.int8:
             raise ValueError("the model is for another version of the features: train it again (mailguard train)")

@@ -138,7 +138,8 @@ def _scale(table: Table, raw: NDArray[np.float64], learn: NDArray[np.bool_]) -> 
     """Points a logit and points for every mail, so that TAGGED and QUARANTINED of honest mail reach their thresholds."""
     rows = np.flatnonzero(learn & ~table.row_spam)
     order = rows[np.argsort(raw[rows])]
-    above = 1 - np.cumsum(table.weights(order)) / len(order)
+    weights = table.weights(order)
+    above = 1 - np.cumsum(weights) / weights.sum()
     tagged, quarantined = (float(raw[order[np.searchsorted(-above, -share)]]) for share in (TAGGED, QUARANTINED))
     slope = (QUARANTINE - TAG) / max(quarantined - tagged, 0.5)
     return slope, TAG - tagged * slope

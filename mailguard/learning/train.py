@@ -32,8 +32,12 @@ def train(table: Table, rows: NDArray[np.int64]) -> Trained:
     """What the texts of these rows teach. A mail that stands in the table twice counts once."""
     rows = rows[~table.row_blank[rows]]
     learner = LogisticRegression(C=STRENGTH, max_iter=TURNS, tol=1e-3)
-    learner.fit(table.texts[rows], table.row_spam[rows], sample_weight=table.weights(rows))
-    return Trained(learner.coef_[0].astype(np.float64), float(learner.intercept_[0]))
+    texts = table.texts[rows]
+    used = np.unique(texts.indices)
+    learner.fit(texts[:, used], table.row_spam[rows], sample_weight=table.weights(rows))
+    weights = np.zeros(texts.shape[1])
+    weights[used] = learner.coef_[0]
+    return Trained(weights, float(learner.intercept_[0]))
 
 
 def logits(table: Table, rows: NDArray[np.int64], trained: Trained) -> NDArray[np.float64]:

@@ -40,6 +40,8 @@ SYMBOLS: Mapping[str, tuple[float, str]] = MappingProxyType(
 """Symbol → default points and what it says."""
 NAME_LIMIT = 5
 """Names of the client that are followed; RFC 8601 §3 asks for a bound."""
+PATIENCE = 5.0
+"""Seconds for the client's names, and for HELO: whose name servers do not answer holds nobody up."""
 
 _DYNAMIC = re.compile(
     r"(?:^|[.\-_\d])(?:x?[av]?dsl|dyn|dynamic|dynip|dhcp|dial(?:up|in)?|ppp(?:oe)?|pools?|cable|catv|broadband|"
@@ -68,7 +70,7 @@ class ClientCheck:
         if not client.is_global:
             return CheckResult(self.name, CheckStatus.SKIPPED, detail="not public")
         reverse, helo = await asyncio.gather(
-            reverse_name_of(context.resolver, client), _addresses_of(context.resolver, context.session.helo)
+            reverse_name_of(context.resolver, client), _addresses_of(context.resolver, context.session.helo, client)
         )
         symbols = [*_reverse_symbols(reverse, client), *_helo_symbols(context, helo, reverse)]
         failed = [
@@ -88,32 +90,43 @@ class ClientCheck:
 async def reverse_name_of(resolver: Resolver, client: IPv4Address | IPv6Address) -> ReverseName:
     """The client's name and whether it leads back to it (RFC 8601 §3, §2.7.3). Never raises."""
     try:
+        async with asyncio.timeout(PATIENCE):
+            return await _reverse_name(resolver, client)
+    except TimeoutError:
+        return ReverseName(AuthOutcome.TEMPERROR)
+
+
+async def _reverse_name(resolver: Resolver, client: IPv4Address | IPv6Address) -> ReverseName:
+    try:
         names = (await resolver.ptr(str(client)))[:NAME_LIMIT]
     except DnsTemporaryError:
         return ReverseName(AuthOutcome.TEMPERROR)
     if not names:
         return ReverseName(AuthOutcome.PERMERROR)
     look_up = resolver.aaaa if client.version == 6 else resolver.a
-    answers = await asyncio.gather(*(look_up(name) for name in names), return_exceptions=True)
     lost = False
-    for name, answer in zip(names, answers, strict=True):
-        if isinstance(answer, DnsTemporaryError):
+    for name in names:  # most clients have one
+        try:
+            answer = await look_up(name)
+        except DnsTemporaryError:
             lost = True
-        elif isinstance(answer, BaseException):
-            raise answer
-        elif any(ip_address(address) == client for address in answer):
+            continue
+        if any(ip_address(address) == client for address in answer):
             return ReverseName(AuthOutcome.PASS, name.lower())
     return ReverseName(AuthOutcome.TEMPERROR if lost else AuthOutcome.FAIL, names[0].lower())
 
 
-async def _addresses_of(resolver: Resolver, helo: str) -> tuple[str, ...] | None:
-    """The addresses that HELO leads to; none when it is no name; None when that cannot be told for now."""
+async def _addresses_of(resolver: Resolver, helo: str, client: IPv4Address | IPv6Address) -> tuple[str, ...] | None:
+    """The addresses that HELO leads to, of the client's family if there are such; none when it is no name; None when that
+    cannot be told for now."""
     name = lookup_name(helo)
     if name is None or "." not in name or helo.startswith("[") or _BARE_ADDRESS.match(helo):
         return ()
     try:
-        return await resolver.a_and_aaaa(name)
-    except DnsTemporaryError:
+        first, other = (resolver.aaaa, resolver.a) if client.version == 6 else (resolver.a, resolver.aaaa)
+        async with asyncio.timeout(PATIENCE):
+            return await first(name) or await other(name)
+    except (DnsTemporaryError, TimeoutError):
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from ipaddress import ip_address
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from mailguard.checks.client import ClientCheck, is_dynamic, names_address
 from mailguard.core.verdict import AuthMethod, AuthOutcome, CheckResult, CheckStatus
 from mailguard.message.headers import authentication_results
-from mailguard.net.dns import StaticResolver, Zone
+from mailguard.net.dns import Answer, StaticResolver, Zone
 from tests.unit.checks.contexts import context
 
 CLIENT = "8.8.4.4"
@@ -140,3 +141,18 @@ async def test_ipv6() -> None:
 def test_generic_names(name: str, dynamic: bool, generic: bool) -> None:
     assert is_dynamic(name) is dynamic
     assert names_address(name, ip_address("198.51.100.7")) is generic
+
+
+async def test_name_servers_that_do_not_answer_hold_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(StaticResolver):
+        async def query(self, name: str, rdtype: str) -> Answer:
+            await asyncio.sleep(60)
+            raise AssertionError
+
+    monkeypatch.setattr("mailguard.checks.client.PATIENCE", 0.01)
+    result = await asyncio.wait_for(ClientCheck().run(context(client_ip=CLIENT, resolver=Slow({})), {}), 10)
+    assert (result.status, result.symbols, result.auth[0].outcome) == (
+        CheckStatus.TEMPERROR,
+        (),
+        AuthOutcome.TEMPERROR,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -146,7 +147,8 @@ class SmtpSink:
             self.open -= 1
             self._tasks.discard(task)
             self._writers.discard(writer)
-            writer.transport.abort()
+            with contextlib.suppress(AttributeError):  # asyncio's own, where TLS has ended already
+                writer.transport.abort()
 
     def behaviour(self, step: str, line: str, usual: str) -> Say:
         """What to do at `step`."""

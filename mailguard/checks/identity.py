@@ -18,8 +18,10 @@ from mailguard.checks.identity_links import (
     link_facts,
     text_facts,
 )
+from mailguard.checks.identity_lookalike import imitation
 from mailguard.checks.identity_names import named_in_display
 from mailguard.checks.identity_symbols import SYMBOLS
+from mailguard.checks.identity_text import text_sender_facts
 from mailguard.checks.identity_view import Fact, View, view_of
 from mailguard.core.verdict import CheckResult, Symbol
 
@@ -34,7 +36,10 @@ class IdentityCheck:
     needs: tuple[str, ...] = ("spf", "dkim", "dmarc", "arc")
 
     def __init__(self) -> None:
-        senders()  # read before the first mail
+        # What is worked out from the files takes 50 ms: before the first mail, not while it waits.
+        senders()
+        imitation("secure-acme.example")
+        named_in_display("Acme 1")
 
     async def run(self, context: CheckContext, results: Mapping[str, CheckResult]) -> CheckResult:
         """See Check. Works with results that passed, failed, were recorded, or are missing."""
@@ -65,4 +70,5 @@ def facts(view: View) -> Iterator[Fact]:
     yield from call_facts(view, links)
     yield from text_facts(view, links)
     yield from image_facts(view, images)
+    yield from text_sender_facts(view, links)
     yield from bulk_facts(view, links)

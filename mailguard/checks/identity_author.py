@@ -255,8 +255,9 @@ def path_facts(view: View) -> Iterator[Fact]:
     known = view.senders
     if view.is_own(host) or host == view.domain:
         yield "MESSAGE_ID_OWN", (host,)
-    elif known.service_of(host):
-        yield "MESSAGE_ID_SERVICE", (host,)
+    elif service := known.service_of(host):
+        took_part = view.auth.dkim is Known.UNKNOWN or service in view.services
+        yield ("MESSAGE_ID_SERVICE" if took_part else "MESSAGE_ID_OTHER_SERVICE"), (host,)
     elif known.mailbox_of(host):
         yield "MESSAGE_ID_MAILBOX", (host,)
     elif "." not in host:

@@ -14,7 +14,22 @@ from mailguard.core.lookalike import AFFIXES, Lookalike, near, skeleton, unicode
 CONTAINED_LEAST = 6
 """Letters from which a name counts that stands in a label of a brand's domain, or in a foreign one beside other words."""
 EDIT_LEAST = 6
+"""Letters of a name from which an edit counts; below FULL_EDIT_LEAST only a swap or a doubled letter does."""
+FULL_EDIT_LEAST = 7
 SUBDOMAIN_LEAST = 5
+
+
+_ORDINARY_WORDS = """
+apply auto cloud forum fortune global local mailing office online people posta postal social ticket today travel
+"""
+_ORDINARY = frozenset(_ORDINARY_WORDS.split())
+"""Words that are no imitation of whatever they come near."""
+_ORDINARY_LOOSE_WORDS = """
+box bring claro cox dell free kraken leclerc medicare monster posti post prime progressive ring sage saison saturn shell
+spectrum square sunrise target telekom zoll
+"""
+_ORDINARY_LOOSE = frozenset(_ORDINARY_LOOSE_WORDS.split())
+"""Names that are words too ordinary to be told among other words of a domain."""
 
 
 class Trick(StrEnum):
@@ -60,12 +75,25 @@ def _of_label(name: str) -> Imitation | None:
             return Imitation(Trick.SUFFIX, brand) if len(label) >= CONTAINED_LEAST else None
         if len(seen) >= 5 or not label.isascii():
             return Imitation(Trick.LOOKS, brand)
-    if len(seen) >= EDIT_LEAST - 1:
+    if len(seen) >= EDIT_LEAST - 1 and label not in _ORDINARY:
         for short in (seen, *_without_one(seen)):
             for candidate in edited.get(short, ()):
-                if near(label, candidate) in (Lookalike.EDIT, Lookalike.HYPHEN, Lookalike.HOMOGLYPH):
+                if _is_short_edit(seen, candidate) and near(label, candidate) in (
+                    Lookalike.EDIT,
+                    Lookalike.HYPHEN,
+                    Lookalike.HOMOGLYPH,
+                ):
                     return Imitation(Trick.EDIT, labels[skeleton(candidate)])
     return _with_words(label)
+
+
+def _is_short_edit(seen: str, known: str) -> bool:
+    """Whether the edit is plain enough for the name's length."""
+    if len(known) >= FULL_EDIT_LEAST or seen.replace("-", "") == known.replace("-", ""):
+        return True
+    if sorted(seen) == sorted(known):
+        return True
+    return any(seen[at] == seen[at - 1] and seen[:at] + seen[at + 1 :] == known for at in range(1, len(seen)))
 
 
 def _with_words(label: str) -> Imitation | None:
@@ -82,7 +110,7 @@ def _with_words(label: str) -> Imitation | None:
                     others = others_fit[:at] + others_fit[end:]
                     if len(joined) >= CONTAINED_LEAST or any(others):
                         return Imitation(Trick.WORDS, brand)
-                brand = loose.get(joined)
+                brand = loose.get(joined) if joined not in _ORDINARY_LOOSE else None
                 if brand is not None and len(joined) >= 4 and all(others_fit[:at] + others_fit[end:]):
                     return Imitation(Trick.WORDS, brand)
     for at in range(4, len(label) - 1):

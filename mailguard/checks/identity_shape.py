@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from mailguard.checks.identity_data import senders
 
@@ -14,16 +15,19 @@ _OFFICIAL = re.compile(
     r"|(?:gov|gob|gouv|go|gub|govt|mil|gv|overheid)\.[a-z]{2})$"
 )
 _RESERVED = frozenset({"example", "test", "invalid", "localhost", "local"})
+_LEGAL_FORM = re.compile(r"(?<=[a-z]{3})-?(?:llc|llp|ltd|gmbh|inc|plc|pllc)$")
 _DIGITS = re.compile(r"\d+")
 _ODD_PAIRS = re.compile(
     r"[jqxz][bcdfghjkmnpqrtvwxz]|[bcdfghjklmnpqrtvwxz]q|[vwfhkgc][xjqz]|vb|bk|kx|pv|wq|mx|bx|cx|fv|gx|hx|lx|px|rx|sx|tx|vx|wx|zx"
 )
 
 
+@lru_cache(maxsize=8_192)
 def is_random(label: str) -> bool:
     """Whether a label of ASCII letters seems to be typed at random: too few vowels, letters that never meet, mixed digits."""
     if label.startswith("xn--"):
         return False
+    label = _LEGAL_FORM.sub("", label)
     letters = [letter for letter in label.lower() if letter.isalpha()]
     if len(letters) < 6:
         return bool(_MIXED.search(label)) and len(label) >= 7
@@ -62,4 +66,4 @@ def is_reserved(domain: str) -> bool:
 
 def digits(text: str) -> int:
     """How many digits there are."""
-    return sum(letter.isdigit() for letter in text)
+    return sum(map(str.isdigit, text))

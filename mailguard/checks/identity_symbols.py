@@ -81,6 +81,7 @@ SYMBOLS: Mapping[str, tuple[float, str]] = {
     "RETURN_PATH_FOREIGN": (0.3, "bounces go to another domain"),
     "MESSAGE_ID_OWN": (-0.2, "Message-ID was made at the author's domain"),
     "MESSAGE_ID_SERVICE": (-0.1, "Message-ID was made by a service that sends for others"),
+    "MESSAGE_ID_OTHER_SERVICE": (0.1, "Message-ID is of a service that neither signed it nor takes its bounces"),
     "MESSAGE_ID_MAILBOX": (0.0, "Message-ID was made by a host of mailboxes"),
     "MESSAGE_ID_BARE": (0.1, "Message-ID was made at a name without a domain"),
     "MESSAGE_ID_RANDOM": (0.7, "Message-ID was made at a random name without a domain"),
@@ -136,6 +137,14 @@ SYMBOLS: Mapping[str, tuple[float, str]] = {
     "IMAGES_FOREIGN": (0.2, "pictures come from foreign hosts alone"),
     "IMAGES_ANYBODY": (0.5, "pictures come from where anybody can put some"),
     "IMAGES_OF_BRAND": (0.3, "pictures come from a brand's hosts that did not send it"),
+    # What the text says
+    "TEXT_NAMES_AUTHOR": (-0.3, "the text names the author's domain"),
+    "TEXT_ADDRESS_OWN": (-0.2, "the text has another address of the sender"),
+    "TEXT_ADDRESS_FREEMAIL": (0.3, "the text has a freemail address, but From is none"),
+    "TEXT_ADDRESS_OTHER_FREEMAIL": (0.7, "the text has another freemail address than From's"),
+    "LINKS_FIT_NAME": (-0.1, "a link leads to a foreign domain that the display name tells of"),
+    "REPLY_IN_THREAD": (-0.2, "it answers a mail that it names"),
+    "REPLY_WITHOUT_THREAD": (0.4, "the subject is of an answer, but it names no mail that it answers"),
     # Manners of bulk mail
     "UNSUBSCRIBE_ONE_CLICK": (
         -0.5,

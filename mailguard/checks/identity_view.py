@@ -123,12 +123,17 @@ def _list_of(message: Message, auth: Authentication) -> str:
 
 
 def name_fits_domain(view: View) -> bool:
-    """Whether the display name and the domain tell of the same: `Acme Newsletter` of acme.example, `A. Bee` of abee.example."""
-    folded = fold_name(view.name)
-    label = fold_name(view.organisation.partition(".")[0])
+    """Whether the display name and From's domain tell of the same."""
+    return name_fits(view.name, view.organisation)
+
+
+def name_fits(name: str, domain: str) -> bool:
+    """Whether a display name and a registrable domain tell of the same: `Acme Newsletter` of acme.example."""
+    folded = fold_name(name)
+    label = fold_name(domain.partition(".")[0])
     if len(label) < 3 or len(folded) < 3:
         return False
     if label in folded or folded in label:
         return True
-    words = view.name.casefold().split()
+    words = name.casefold().split()
     return any(len(word) >= 4 and word.isalnum() and fold_name(word) in label for word in words[:8])

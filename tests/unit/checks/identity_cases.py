@@ -161,7 +161,14 @@ ADDRESSES = {
     "RETURN_PATH_SERVICE": Case(replace(USUAL, mail_from="b@u1.sendgrid.net")),
     "RETURN_PATH_FOREIGN": Case(replace(USUAL, mail_from="b@other.test")),
     "MESSAGE_ID_OWN": Case(USUAL, having("Message-ID: <1@other.test>")),
-    "MESSAGE_ID_SERVICE": Case(having("Message-ID: <1@eu-west-1.amazonses.com>")),
+    "MESSAGE_ID_SERVICE": Case(
+        replace(having("Message-ID: <1@eu-west-1.amazonses.com>"), results=PASSED("amazonses.com")),
+        having("Message-ID: <1@eu-west-1.amazonses.com>"),
+    ),
+    "MESSAGE_ID_OTHER_SERVICE": Case(
+        having("Message-ID: <1@smtp-relay.sendinblue.com>"),
+        unknown(having("Message-ID: <1@smtp-relay.sendinblue.com>")),
+    ),
     "MESSAGE_ID_MAILBOX": Case(having("Message-ID: <1@mail.gmail.com>")),
     "MESSAGE_ID_BARE": Case(having("Message-ID: <1@geopod-ismtpd>"), having("Message-ID: <1@mx.google.com>")),
     "MESSAGE_ID_RANDOM": Case(having("Message-ID: <1@jv3a4awsri7hpa287p>"), having("Message-ID: <1@desktop>")),
@@ -239,6 +246,22 @@ LINKS = {
     "IMAGES_ANYBODY": Case(with_html('<img src="https://i.imgur.com/a.png">')),
     "IMAGES_OF_BRAND": Case(with_html('<img src="https://www.paypalobjects.com/a.png">')),
 }
+TEXT = {
+    "TEXT_NAMES_AUTHOR": Case(with_html("Best wishes from Acme Tools"), with_html("Best wishes")),
+    "TEXT_ADDRESS_OWN": Case(with_html("Write to office@acme-tools.test"), with_html("From jane.doe@acme-tools.test")),
+    "TEXT_ADDRESS_FREEMAIL": Case(
+        with_html("Write to barrister.x@gmail.com"), replace(PERSON, html="Write to barrister.x@gmail.com")
+    ),
+    "TEXT_ADDRESS_OTHER_FREEMAIL": Case(
+        replace(PERSON, html='<a href="mailto:barrister.x@gmx.de?subject=y">Write</a>'), with_html("barrister.x@gmx.de")
+    ),
+    "LINKS_FIT_NAME": Case(replace(to("https://blueriver.test/"), author="Blue River <x@acme-tools.test>")),
+    "REPLY_IN_THREAD": Case(
+        replace(USUAL, subject="Re: Minutes", fields=("In-Reply-To: <1@b.test>",)),
+        replace(USUAL, subject="Re: Minutes"),
+    ),
+    "REPLY_WITHOUT_THREAD": Case(replace(USUAL, subject="AW: Minutes"), replace(USUAL, subject="Reply by Monday")),
+}
 BULK = {
     "UNSUBSCRIBE_ONE_CLICK": Case(SHOP, NEWS),
     "UNSUBSCRIBE_ONE_CLICK_FOREIGN": Case(NEWS, SHOP),
@@ -263,4 +286,4 @@ BULK = {
     "LIST_ID_OTHER": Case(having("List-Id: <news.other.test>"), having("List-Id: <news.acme-tools.test>")),
     "PRECEDENCE_BULK": Case(having("Precedence: bulk"), having("Precedence: first-class")),
 }
-CASES: Mapping[str, Case] = {**VOUCHING, **NAMES, **ADDRESSES, **BRANDS, **LINKS, **BULK}
+CASES: Mapping[str, Case] = {**VOUCHING, **NAMES, **ADDRESSES, **BRANDS, **LINKS, **TEXT, **BULK}

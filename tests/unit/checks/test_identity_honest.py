@@ -49,6 +49,7 @@ MAILS = {
             "List-Unsubscribe: <mailto:unsub+ABC@reply.github.com>, <https://github.com/notifications/unsubscribe/ABC>",
             "List-Unsubscribe-Post: List-Unsubscribe=One-Click",
             "Precedence: list",
+            "In-Reply-To: <acme/tool/pull/7@github.com>",
         ),
     ),
     "order at a marketplace": Honest(

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from mailguard.core.clock import SECOND
 from mailguard.core.errors import ConfigError, Problem
+from mailguard.learning.content import content_of
 from mailguard.learning.delta import Delta, Example, Lesson
 from mailguard.learning.evaluate import Evaluation, decided_anew, evaluate
 from mailguard.learning.scale import Scale
@@ -50,7 +51,7 @@ class TenantLearner:
 
 
 def _example(mail: ScannedMail) -> Example:
-    return Example(mail.classification.features if mail.classification else b"", mail.traits)
+    return Example(content_of(mail.classification.features) if mail.classification else b"", mail.traits)
 
 
 def _at(mail: ScannedMail) -> int:

@@ -122,7 +122,7 @@ def played(world: World) -> World:
 
 def bill_twice_at_once(world: World, name: str) -> None:
     """By the command, in two processes."""
-    command = [MAILGUARD, "--config", world.config, "bill", "run", "--month", name, "--json"]
+    command = [str(MAILGUARD), "--config", str(world.config), "bill", "run", "--month", name, "--json"]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
     world.answers = [json.loads(process.communicate(timeout=200)[0]) for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
@@ -249,16 +249,15 @@ def test_two_runs_at_once_made_one_invoice_of_each_contract(world: World) -> Non
 
 def test_all_months_run_again_are_the_same_byte_for_byte(world: World) -> None:
     before = world.books.files
-    for name in world.months[::2]:
+    for name in world.months:
         assert {outcome.state.value for outcome in world.provider.bill(name)} <= {"frozen", "nothing", "no_contract"}
-    for name in (world.months[1], BY_COMMAND):
-        assert world.command("bill", "run", "--month", name).returncode == 0
+    assert world.command("bill", "run", "--month", BY_COMMAND).returncode == 0
     rows = world.books.documents()
     assert {row.number: world.books.files_of(row) for row in rows} == before
     for number, row in enumerate(rows):
         document = document_of(row)
         assert invoice_ubl(document) == before[row.number].ubl
-        if number % 4 == 0 and before[row.number].pdf:
+        if number % 2 == 0 and before[row.number].pdf:
             assert invoice_pdf(document) == before[row.number].pdf
 
 

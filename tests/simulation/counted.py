@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from tests.simulation.paper import day_at, first_of, midnight, month_after
 
 _EVENTS = """
-    SELECT e.id, e.at, e.unit, e.tenant, e.from_state, e.to_state, e.reason, e.size, e.detail, u.probe, u.action, a.address
+    SELECT e.id, e.at, e.unit, e.tenant, e.to_state AS became, e.reason, e.size, e.detail, u.probe, u.action, a.address
     FROM events e JOIN units u ON u.id = e.unit JOIN addresses a ON a.id = u.recipient
     WHERE e.kind = 'state' AND e.id > :after ORDER BY e.id
 """
@@ -27,7 +27,6 @@ class Event:
     at: int
     unit: str
     tenant: int
-    came_from: str
     became: str
     reason: str
     size: int
@@ -83,9 +82,7 @@ class Months:
     def close(self, conn: Connection, month: str) -> None:
         """Nothing is committed beside this: what is there and happened before the month's end is of the month."""
         rows = conn.execute(text(_EVENTS), {"after": self._read})
-        fresh = [
-            Event(*row[:4], row.from_state or "", *row[5:9], bool(row.probe), row.action, row.address) for row in rows
-        ]
+        fresh = [Event(**{**row, "probe": bool(row["probe"])}) for row in rows.mappings()]
         if fresh:
             self._read = fresh[-1].id
         end = midnight(first_of(month_after(month)), self._zone)

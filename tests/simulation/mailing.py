@@ -68,7 +68,7 @@ class Mailing:
         start, end = midnight(first_of(month), ZONE), midnight(first_of(month_after(month)), ZONE)
         if self._random.random() < 0.1:
             self.slow.add((tenant.name, month))
-        for _ in range(self._random.randint(5, 12)):
+        for _ in range(self._random.randint(4, 9)):
             self.any(tenant, self._random.randrange(start, end))
         if self._random.random() < 0.2:
             for at in (start, end - 1):  # to the millisecond

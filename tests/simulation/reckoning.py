@@ -119,26 +119,25 @@ class Account:
 
     def _credits(self, covered: Range, month: str, plan: Plan, levels: list[Kept]) -> Iterator[Row]:
         """Percents of the month's fee, off its earliest days first, and never more than it is still worth."""
-        worth = [
-            [self.contract.terms[terms][1].worth(start, end), self.contract.terms[terms][1].tax]
-            for (start, end), terms in _ranges({day: self.contract.agreed(day) for day in days(*covered)})
-        ]
-        fee = sum((part for part, _ in worth), Decimal(0))
+        agreed = {day: self.contract.agreed(day) for day in days(*covered)}
+        plans = [(self.contract.terms[terms][1], span) for span, terms in _ranges(agreed)]
+        left = [held.worth(*span) for held, span in plans]
+        fee = sum(left, Decimal(0))
         back = self.given_back[month]
-        for source in worth:
-            taken = min(back, source[0])
-            source[0] -= taken
+        for number, worth in enumerate(left):
+            taken = min(back, worth)
+            left[number] -= taken
             back -= taken
         most = cents(fee * plan.most / 100)
         for level in levels:
             wanted = min(cents(fee * level.percent / 100), most)
-            for source in worth:
-                given = min(wanted, source[0])
+            for number, (held, _) in enumerate(plans):
+                given = min(wanted, left[number])
                 if given > 0:
-                    source[0] -= given
+                    left[number] -= given
                     wanted -= given
                     most -= given
-                    yield ("sla_credit", *_span(*covered), *source[1], -given)
+                    yield ("sla_credit", *_span(*covered), *held.tax, -given)
 
     # --- sums ------------------------------------------------------------------------------------------------------
 

@@ -137,6 +137,7 @@ class Story:
 
     def _case_1(self, tenant: Tenant) -> None:
         """Its door is closed for days: the whole fee comes back, and no more, though some was given back before."""
+        self.mailing.slow.add((tenant.name, f"{OUTAGE:%Y-%m}"))
         self._sign(tenant, "campus", date(2023, 9, 1))
 
     def _case_2(self, tenant: Tenant) -> None:

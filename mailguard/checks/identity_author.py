@@ -9,7 +9,7 @@ from mailguard.checks.identity_auth import Known
 from mailguard.checks.identity_data import fold_name, organisation, words_of
 from mailguard.checks.identity_lookalike import imitation
 from mailguard.checks.identity_names import Named
-from mailguard.checks.identity_shape import digits, has_cheap_suffix, is_official, is_random, is_reserved
+from mailguard.checks.identity_shape import digits, has_cheap_suffix, is_official, is_random, is_real, is_reserved
 from mailguard.checks.identity_view import Fact, View, name_fits_domain
 from mailguard.core.address import domain_of
 from mailguard.net.dns import lookup_name
@@ -100,7 +100,7 @@ def _domain_shape(view: View) -> Iterator[Fact]:
         yield "AUTHOR_DOMAIN_SERVICE", seen
     if is_reserved(view.domain):
         return
-    if "." not in view.organisation:
+    if not is_real(view.domain):
         yield "AUTHOR_DOMAIN_UNREAL", seen
     if digits(label) >= 3:
         yield "AUTHOR_DOMAIN_DIGITS", seen
@@ -206,7 +206,7 @@ def address_facts(view: View) -> Iterator[Fact]:
             yield "SENDER_FOREIGN", (domain,)
     to = message.get("to")
     if not to.strip() or _UNDISCLOSED.search(to[:200]):
-        yield "RECIPIENT_UNDISCLOSED", ()
+        yield ("FREEMAIL_TO_UNDISCLOSED" if view.freemail else "RECIPIENT_UNDISCLOSED"), ()
     elif (
         view.address
         and len(to) < 400

@@ -40,12 +40,13 @@ def brand_facts(view: View, links: list[Led], display: Named, images: list[str])
     if subject.imitations:
         yield "LOOKALIKE_SUBJECT", tuple(f"{word} ({brand.name})" for word, brand in subject.imitations[:2])
     for place, brands in places.items():
-        foreign = [brand for brand in brands if not _is_of(view, brand)]
+        foreign = [brand for brand in brands if (place == "NAME" or not brand.spoken_of) and not _is_of(view, brand)]
         # Where the sender is named as well, others are spoken of.
         own = view.brand is not None and any(brand.name == view.brand.name for brand in brands)
         if foreign and not own:
             yield f"BRAND_FOREIGN_{place}", tuple(brand.name for brand in foreign[:3])
-    strangers = [brand for brand in named.values() if not _is_of(view, brand)]
+    claimed = (brand for brand in named.values() if not brand.spoken_of or brand in display.brands)
+    strangers = [brand for brand in claimed if not _is_of(view, brand)]
     if strangers and view.brand is None:
         yield from _all_together(view, strangers, places["NAME"], links, images)
 

@@ -36,6 +36,8 @@ class Brand:
     domains: frozenset[str]
     labels: frozenset[str]
     """First labels that are its own below the suffix of any country."""
+    spoken_of: bool
+    """Whether much honest mail speaks of it: then only a display name claims to be it."""
     patterns: tuple[re.Pattern[str], ...]
     """Shapes of domains that many of its branches have, but that anybody may register."""
 
@@ -175,7 +177,7 @@ def senders() -> Senders:
 
 
 def _capitals(line: str) -> Iterator[str]:
-    written = (name.strip() for name in line.partition(" = ")[0].split("|"))
+    written = (name.strip(" +") for name in line.partition(" = ")[0].split("|"))
     return (fold_name(name) for name in written if name.isupper() and len(fold_name(name)) <= 4)
 
 
@@ -209,13 +211,14 @@ def _of_domains(lines: Iterator[str] | list[str]) -> dict[str, str]:
 
 def _brand(line: str) -> Brand:
     left, _, right = line.partition(" = ")
-    written = [name.strip() for name in left.split("|")]
+    written = [name.strip() for name in left.removeprefix("+").split("|")]
     domains = right.split()
     return Brand(
         name=written[0].lstrip("~"),
         names=frozenset(fold_name(name) for name in written if name[0] != "~"),
         loose=frozenset(fold_name(name[1:]) for name in written if name[0] == "~"),
         domains=frozenset(domain for domain in domains if "*" not in domain),
+        spoken_of=line.startswith("+"),
         labels=frozenset(domain[:-2] for domain in domains if domain.endswith(".*")),
         patterns=tuple(re.compile(translate(d)) for d in domains if "*" in d and not d.endswith(".*")),
     )

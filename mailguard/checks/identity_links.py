@@ -173,6 +173,8 @@ def call_facts(view: View, links: list[Led]) -> Iterator[Fact]:
             yield "CALL_ANYBODY", (one.link.host, text)
         elif one.kind is Kind.FOREIGN and not view.freemail:
             yield "CALL_FOREIGN", (one.link.host, text)
+        elif one.kind is Kind.FOREIGN and not _WRITTEN.fullmatch(text):
+            yield "FREEMAIL_CALL", (one.link.host, text)
         return
 
 

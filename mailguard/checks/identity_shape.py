@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
+
+from publicsuffixlist import PublicSuffixList
 
 from mailguard.checks.identity_data import senders
 
@@ -62,6 +64,16 @@ def is_official(domain: str) -> bool:
 def is_reserved(domain: str) -> bool:
     """Whether it is of those that RFC 2606 and RFC 6762 keep out of the public DNS."""
     return domain.rpartition(".")[2] in _RESERVED
+
+
+def is_real(domain: str) -> bool:
+    """Whether a domain is below an ending that there is (Public Suffix List), and more than that ending."""
+    return bool(_endings().privatesuffix(domain))
+
+
+@cache
+def _endings() -> PublicSuffixList:
+    return PublicSuffixList(accept_unknown=False)
 
 
 def digits(text: str) -> int:

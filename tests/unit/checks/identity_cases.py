@@ -113,7 +113,7 @@ VOUCHING = {
     "AUTHOR_DOMAIN_FREE_PAGE": Case(frm("A <noreply@active-1.firebaseapp.com>")),
     "AUTHOR_DOMAIN_TENANT": Case(frm("A <a@bluehill.onmicrosoft.com>")),
     "AUTHOR_DOMAIN_SERVICE": Case(frm("A <a@sendgrid.net>")),
-    "AUTHOR_DOMAIN_UNREAL": Case(frm("A <a@mailhost>"), frm("A <a@localhost>")),
+    "AUTHOR_DOMAIN_UNREAL": Case(frm("A <a@shop.tji>"), frm("A <a@localhost>")),
     "AUTHOR_DOMAIN_DIGITS": Case(frm("A <a@shop4711.com>")),
     "AUTHOR_DOMAIN_HYPHENS": Case(frm("A <a@the-big-shop.com>"), frm("A <a@big-shop.com>")),
     "AUTHOR_DOMAIN_PUNYCODE": Case(frm("A <a@xn--mller-kva.com>")),
@@ -156,6 +156,9 @@ ADDRESSES = {
     "SENDER_MALFORMED": Case(having("Sender: qwertzuiop"), having("Sender: <a@other.test>")),
     "SENDER_FOREIGN": Case(having("Sender: <a@other.test>"), having("Sender: <a@acme-tools.test>")),
     "RECIPIENT_UNDISCLOSED": Case(having("To: undisclosed-recipients:;")),
+    "FREEMAIL_TO_UNDISCLOSED": Case(
+        replace(PERSON, fields=("To: undisclosed-recipients:;",)), having("To: undisclosed-recipients:;")
+    ),
     "RECIPIENT_IS_AUTHOR": Case(having("To: jane.doe@acme-tools.test")),
     "RETURN_PATH_OWN": Case(USUAL, replace(USUAL, mail_from="b@other.test")),
     "RETURN_PATH_SERVICE": Case(replace(USUAL, mail_from="b@u1.sendgrid.net")),
@@ -236,6 +239,10 @@ LINKS = {
     "CALL_OWN": Case(USUAL, to("https://other.test/")),
     "CALL_ANYBODY": Case(to("https://bit.ly/x"), USUAL),
     "CALL_FOREIGN": Case(to("https://other.test/"), to("https://other.test/", "View in browser")),
+    "FREEMAIL_CALL": Case(
+        replace(PERSON, html='<a href="https://other.com/">Click here</a>'),
+        replace(PERSON, html='<a href="https://other.com/">https://other.com/</a>'),
+    ),
     "LINK_TEXT_TRACKED": Case(to("https://acme-tools.test/t?1", "www.other.test")),
     "LINK_TEXT_ELSEWHERE": Case(to("https://evil.test/", "www.other.com"), to("https://www.other.com/", "other.com")),
     "LINK_TEXT_BRAND_ELSEWHERE": Case(

@@ -107,6 +107,14 @@ def test_words_that_only_look_like_a_name() -> None:
     assert not named_in_subject("Order 4711 of 1password").imitations
 
 
+def test_goods_and_networks_are_spoken_of() -> None:
+    known = senders()
+    assert known.names["samsung"].spoken_of
+    assert known.names["youtube"].spoken_of
+    assert not known.names["paypal"].spoken_of
+    assert not known.names["dhl"].spoken_of
+
+
 def test_only_the_first_pictures_are_logos() -> None:
     html = '<img alt="Acme"><img alt="Tools"><img alt="Netflix">'
     assert named_in_logo(html) == ()

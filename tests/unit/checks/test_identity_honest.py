@@ -36,6 +36,22 @@ FOOTER = (
     + link("https://www.instagram.com/acme", "Instagram")
 )
 MAILS = {
+    "offers of a shop": Honest(
+        "Radio Huber <angebote@radio-huber.de>",
+        "Samsung Galaxy und Sony WH-1000 zum halben Preis",
+        ("radio-huber.de",),
+        "angebote@radio-huber.de",
+        '<img alt="Samsung" src="https://www.radio-huber.de/s.png">Samsung, Sony, LG. '
+        + link("https://www.radio-huber.de/galaxy", "Zum Angebot")
+        + link("https://www.radio-huber.de/abmelden", "Abmelden"),
+    ),
+    "digest of a forge's project": Honest(
+        "Buildbot <buildbot@acme-tools.example>",
+        "GitHub mirror out of date",
+        ("acme-tools.example",),
+        "buildbot@acme-tools.example",
+        "Slack and GitHub " + link("https://ci.acme-tools.example/1", "Build 1"),
+    ),
     "notification of a forge": Honest(
         "octo cat <notifications@github.com>",
         "Re: [acme/tool] Fix the build (PR #7)",

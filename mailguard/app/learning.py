@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mailguard.checks.model import shipped
 from mailguard.config import Settings
 from mailguard.core.clock import Clock
 from mailguard.core.tenant import Directory
@@ -18,8 +17,8 @@ from mailguard.store.db import Database
 
 
 def scale() -> Scale:
-    """What a logit is in points: as the classifier has it."""
-    return Scale(points_per_logit=shipped().calibration.slope)
+    """Where spam begins, and how far what was learned may move a score."""
+    return Scale()
 
 
 def learned_check(db: Database, clock: Clock) -> LearnedCheck:

@@ -1,4 +1,4 @@
-"""A tenant's delta: what its lessons add to the logit of the shipped model. A pure function of the lessons in force.
+"""A tenant's delta: what its lessons add to the score of a mail, in points. A pure function of the lessons in force.
 
 A lesson moves what is like its mail by as much as its own margin lacks (passive-aggressive learning), and no further; docs/learning.md
 tells the arithmetic, and how the constants were found.
@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from mailguard.core.clock import DAY
 from mailguard.learning.traits import Trait, TraitKind
 
-MARGIN = 3.0
-"""Logits by which a lesson's mail shall be on the right side afterwards."""
+MARGIN = 4.0
+"""Points by which a lesson's mail shall be on the right side afterwards."""
 LEAST_STEP = 0.01
-"""Logits below which a lesson moves nothing: what lacks so little is right."""
+"""Points below which a lesson moves nothing: what lacks so little is right."""
 HALF_LIFE = 365 * DAY
 """Milliseconds in which a lesson loses half its weight."""
 MOST_WEIGHTS = 20_000
@@ -59,7 +59,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much one teacher may do in a day: `lessons`, and `influence` in logits, of which one lesson takes `step` at most."""
+    """How much one teacher may do in a day: `lessons`, and `influence` in points, of which one lesson takes `step` at most."""
 
     step: float
     influence: float
@@ -74,7 +74,7 @@ USER = Bounds(step=2.0, influence=12.0, lessons=20)
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """One lesson as a delta learns it. `base` is the mail's margin without any delta, in logits: positive is spam.
+    """One lesson as a delta learns it. `base` is the mail's margin without any delta, in points: positive is spam.
 
     `at` is in milliseconds UTC; `teacher` with `bounds` limits it.
     """
@@ -89,7 +89,7 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What a lesson did to mail like its own: the shift in logits before and after it, and its `step` (0: nothing to do)."""
+    """What a lesson did to mail like its own: the shift in points before and after it, and its `step` (0: nothing to do)."""
 
     before: float
     after: float
@@ -103,13 +103,13 @@ class Delta:
     weights: dict[int, float] = field(default_factory=dict)
 
     def shift(self, example: Example, *, at: int = _EPOCH) -> float:
-        """What it adds to the logit of a mail at `at` (ms UTC): negative speaks for it."""
+        """What it adds to the score of a mail at `at` (ms UTC): negative speaks for it."""
         if not self.weights:
             return 0.0
         return self._dot(example) / _growth(at)
 
     def learn(self, lesson: Lesson, *, room: float = math.inf) -> Moved:
-        """Learn one lesson. `room`: what is left of its teacher's influence of the day, in logits."""
+        """Learn one lesson. `room`: what is left of its teacher's influence of the day, in points."""
         sign = 1.0 if lesson.spam else -1.0
         before = self.shift(lesson.example, at=lesson.at)
         lacking = MARGIN - sign * (lesson.base + before)
@@ -168,7 +168,7 @@ class Influence:
         self._used: dict[tuple[str, int], float] = {}
 
     def room(self, lesson: Lesson) -> float:
-        """What is left for this lesson, in logits."""
+        """What is left for this lesson, in points."""
         return max(0.0, lesson.bounds.influence - self._used.get(_teacher_day(lesson), 0.0))
 
     def use(self, lesson: Lesson, step: float) -> None:

@@ -88,7 +88,7 @@ class StoredLesson:
 
 @dataclass(frozen=True, slots=True)
 class Taught:
-    """Who taught a lesson, and by how much it moves mail, in logits."""
+    """Who taught a lesson, and by how much it moves mail, in points."""
 
     id: int
     teacher: str

@@ -25,8 +25,8 @@ lessons = Table(
     Column("features", LargeBinary, nullable=False),  # unsigned 32-bit, little-endian; empty: only the traits count
     Column("traits", Text, nullable=False, server_default="[]"),  # JSON: [[kind, hash], …] of the sender
     Column("sketch", LargeBinary, nullable=False),  # by which mail like it is found (learning.sketch)
-    Column("base", Float, nullable=False),  # the mail's margin in logits, without any delta
-    Column("step", Float, nullable=False),  # by how much it moved mail like its own, in logits
+    Column("base", Float, nullable=False),  # the mail's margin in points, without any delta
+    Column("step", Float, nullable=False),  # by how much it moved mail like its own, in points
     Column("score_before", Float, nullable=False),  # of its mail, when it was learned
     Column("score_after", Float, nullable=False),
     Column("undone_at", BigInteger),  # undone: it counts as never learned

@@ -32,9 +32,9 @@ def delta(world: World) -> StoredDelta:
 def test_a_release_teaches_and_says_what_it_moved(mailguard: Run, world: World) -> None:
     first, second = world.mail(raw=NEWS), world.mail(raw=NEWS)
     done = mailguard("quarantine", "release", *first, "--why", "wanted")
-    assert "will be delivered; mail like it goes from 8.2 to 2.0" in done.out
+    assert "will be delivered; mail like it goes from 8.2 to 1.0" in done.out
     (released,) = mailguard("quarantine", "release", *second, "--json").json
-    assert released["lesson"] == {"outcome": "learned", "lesson": 2, "score_before": 2.0, "score_after": 2.0}
+    assert released["lesson"] == {"outcome": "learned", "lesson": 2, "score_before": 1.0, "score_after": 1.0}
     (one, two) = mailguard("lessons", "list", "--json").json
     assert (one["as"], one["teacher"], one["source"], one["why"], one["unit"]) == (
         "ham",
@@ -43,9 +43,9 @@ def test_a_release_teaches_and_says_what_it_moved(mailguard: Run, world: World) 
         "wanted",
         *first,
     )
-    assert (two["score_before"], two["step"]) == (2.0, 0.0)
+    assert (two["score_before"], two["step"]) == (1.0, 0.0)
     out = mailguard("lessons", "list", "--tenant", "acme").out
-    assert "8.2 → 2.0" in out
+    assert "8.2 → 1.0" in out
     assert "eve@evil.test" in out
     assert mailguard("lessons", "list", "--teacher", "bob", "--json").json == []
 
@@ -70,7 +70,9 @@ def test_kept_mail_is_taught_where_it_is(mailguard: Run, world: World) -> None:
     assert (done.code, done.json[0]["outcome"]) == (0, "learned")
     assert mailguard("quarantine", "learn", "--ham", unit, "--json").json[0]["outcome"] == "known"
     spam = mailguard("quarantine", "learn", "--spam", unit)
-    assert "mail like it stays at 8.2" in spam.out  # it is on that side, once the first lesson does not count any more
+    assert (
+        "mail like it goes from 8.2 to 9.0" in spam.out
+    )  # it is on that side, once the first lesson does not count any more
     assert [one["in_force"] for one in mailguard("lessons", "list", "--all", "--json").json] == [False, True]
     (shown,) = mailguard("quarantine", "list", "--json").json
     assert shown["state"] == "quarantined"
@@ -102,7 +104,7 @@ def test_delivered_mail_is_taught_of_a_copy(mailguard: Run, world: World, tmp_pa
 def test_a_report_teaches_while_the_message_is_kept_and_is_taken_back_with_it(mailguard: Run, world: World) -> None:
     (unit,) = world.mail(State.FORWARDING, raw=NEWS)
     world.move(unit, State.DELIVERED)
-    assert "reported as spam; mail like it stays at 8.2" in mailguard("report", "spam", unit).out
+    assert "reported as spam; mail like it goes from 8.2 to 9.0" in mailguard("report", "spam", unit).out
     (lesson,) = mailguard("lessons", "list", "--json").json
     assert (lesson["source"], lesson["as"]) == ("report", "spam")
     assert mailguard("report", "spam", unit, "--undo").code == 0
@@ -121,7 +123,7 @@ def test_lessons_are_shown_and_undone(mailguard: Run, world: World) -> None:
     for unit in units:
         mailguard("quarantine", "learn", "--ham", unit)
     out = mailguard("lessons", "show", "1").out
-    assert "mail like it from 8.2 → 2.0" in out
+    assert "mail like it from 8.2 → 1.0" in out
     assert "its sender's domain" in out
     assert mailguard("lessons", "show", "9").code == 1
     undone = mailguard("lessons", "undo", "1", "--actor", "bob", "--why", "wrong")

@@ -19,7 +19,7 @@ from mailguard.store.lessons import LessonQuery, Source, StoredDelta, find_lesso
 from tests.ledger_of import World
 from tests.unit.learning.examples import NEWS, example
 
-SCALE = Scale(points_per_logit=1.0)
+SCALE = Scale()
 
 
 def teaching(world: World, number: int = 0, *, family: int = 1, spam: bool = False, score: float = 8.2) -> Teaching:
@@ -50,14 +50,14 @@ def undone(world: World, *ids: int) -> list[int]:
 def test_a_lesson_tells_what_it_moves_and_the_next_one_goes_on_from_there(world: World) -> None:
     first, second = taught(world, teaching(world)), taught(world, teaching(world, 1))
     assert first[0].outcome is Outcome.LEARNED
-    assert (first[0].before, first[0].after) == (8.2, 2.0)
+    assert (first[0].before, first[0].after) == (8.2, 1.0)
     assert second[0].before < 4.0
-    assert second[0].after == 2.0
+    assert second[0].after == 1.0
     assert stored(world).version == 2
     assert stored(world).lessons == 2
     kept = world.db.read_sync(lambda conn: find_lessons(conn, LessonQuery(tenant=world.tenant)))
     assert [(one.teacher, one.source, one.why, one.model, one.score_after) for one in kept] == [
-        ("ann", Source.LEARN, "so", "features 1", 2.0)
+        ("ann", Source.LEARN, "so", "features 1", 1.0)
     ] * 2
 
 
@@ -88,7 +88,7 @@ def test_taught_twice_is_known_and_otherwise_takes_the_first_back(world: World) 
     assert taught(world, one)[0].outcome is Outcome.KNOWN
     (other,) = taught(world, replace(one, spam=True), teacher="bob")
     assert other.outcome is Outcome.LEARNED
-    assert (other.before, other.after) == (6.0, 8.0)
+    assert (other.before, other.after) == (6.0, 9.0)
     (earlier,) = world.db.read_sync(lambda conn: get_lessons(conn, [first.lesson]))
     assert earlier.undone_by == "bob"
     assert stored(world).lessons == 1
@@ -167,7 +167,7 @@ def test_it_is_on_the_record(world: World) -> None:
         "ann",
         "so",
     )
-    assert learned.detail == {"lesson": result.lesson, "as": "ham", "by": "learn", "score": [8.2, 2.0]}
+    assert learned.detail == {"lesson": result.lesson, "as": "ham", "by": "learn", "score": [8.2, 1.0]}
     assert (back.action, back.texts_of("actor"), back.detail["lesson"]) == ("lessons.undo", "bob", result.lesson)
 
 

@@ -84,7 +84,7 @@ async def test_a_release_speaks_for_the_next_and_says_why(world: World) -> None:
     release(world)
     (symbol,) = await symbols(check, world.tenant, findings(features(1, 2), AUTH))
     assert symbol.name == "LEARNED_HAM"
-    assert -6.2 < symbol.score < -5.0
+    assert -7.0 < symbol.score < -5.0
     assert symbol.evidence == ("a mail of eve@evil.test released, 2026-11-24 by ann",)
     (forged,) = await symbols(check, world.tenant, findings(features(1, 2)))
     assert forged.score > symbol.score / 2
@@ -92,10 +92,10 @@ async def test_a_release_speaks_for_the_next_and_says_why(world: World) -> None:
 
 
 async def test_spam_is_told_apart_and_points_are_capped(world: World) -> None:
-    check = LearnedCheck(Memories(Db(world)), scale=Scale(points_per_logit=3.0, most=8.0), clock=lambda: START)
+    check = LearnedCheck(Memories(Db(world)), scale=Scale(most=2.0), clock=lambda: START)
     release(world, spam=True, source=Source.REPORT)
     (symbol,) = await symbols(check, world.tenant, findings(features(1), AUTH))
-    assert (symbol.name, symbol.score) == ("LEARNED_SPAM", 8.0)
+    assert (symbol.name, symbol.score) == ("LEARNED_SPAM", 2.0)
     assert symbol.evidence == ("a mail of eve@evil.test reported as spam, 2026-11-24 by ann",)
 
 

@@ -173,7 +173,8 @@ async def build_scanner(
 ) -> AsyncIterator[Scanner]:
     """What `mailguard scan` judges with. `budget` in seconds is what the checks of one message may take.
 
-    With `db`, what the tenant was taught and whom it knows counts as at the door; it is only read.
+    With `db`, what a tenant that has a name was taught and whom it knows counts as at the door; it is only read. Without,
+    only the names that came with the tenant do.
 
     With `recorded`, results that come with a message stand in for SPF, DKIM and DMARC that cannot be looked up. When
     `offline`, the DNS is not asked: what a check asks it all the same fails temporarily.
@@ -192,7 +193,7 @@ async def build_scanner(
         fitted=fitted,
         recordings=recordings,
         offline=offline,
-        tenant_checks=tenant_checks(settings, db, clock=system_clock) if db is not None else [],
+        tenant_checks=tenant_checks(settings, db, clock=system_clock) if tenant.name else [],
     )
     try:
         yield Scanner(made.judge, tenant=tenant, recordings=recordings)

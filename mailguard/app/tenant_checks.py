@@ -1,4 +1,4 @@
-"""The checks that look with a tenant's eyes: what it was taught, whom it knows, how senders stand with it. All ask the database."""
+"""The checks that look with a tenant's eyes: what it was taught, whom it knows, how senders stand with it. They ask the database."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from mailguard.store.reputation import Reputations
 
 def tenant_checks(
     settings: Settings,
-    db: Database,
+    db: Database | None,
     *,
     clock: Clock,
     history: History | None = None,
     reputations: Reputations | None = None,
 ) -> list[TenantCheck]:
-    """Those that the settings enable. `history` and `reputations` are what the process has of them already."""
+    """Those that the settings enable. `history` and `reputations` are what the process has of them already.
+
+    Without a database nothing was taught and nobody is a correspondent; a tenant's VIPs and own names come with the tenant.
+    """
+    if db is None:
+        return [HistoryCheck(None, clock=clock)] if settings.history.enabled else []
     checks: list[TenantCheck] = []
     if settings.learning.enabled:
         checks.append(learned_check(db, clock))

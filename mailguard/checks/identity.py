@@ -20,6 +20,7 @@ from mailguard.checks.identity_links import (
 )
 from mailguard.checks.identity_lookalike import imitation
 from mailguard.checks.identity_names import named_in_display
+from mailguard.checks.identity_shape import is_real
 from mailguard.checks.identity_symbols import SYMBOLS
 from mailguard.checks.identity_text import text_sender_facts
 from mailguard.checks.identity_view import Fact, View, view_of
@@ -40,6 +41,7 @@ class IdentityCheck:
         senders()
         imitation("secure-acme.example")
         named_in_display("Acme 1")
+        is_real("acme.example")
 
     async def run(self, context: CheckContext, results: Mapping[str, CheckResult]) -> CheckResult:
         """See Check. Works with results that passed, failed, were recorded, or are missing."""

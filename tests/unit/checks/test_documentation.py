@@ -9,6 +9,7 @@ from mailguard.checks.known_lists import KNOWN
 from mailguard.checks.lists import ListKind
 from mailguard.checks.rules import PLACES
 from mailguard.checks.rules_file import load_rules
+from mailguard.learning.scale import LEARNED_HAM, LEARNED_SPAM, Scale
 
 ROOT = Path(__file__).parents[3]
 
@@ -39,6 +40,13 @@ def test_symbols_of_attachments() -> None:
     text = page("attachments")
     for name, (points, _) in attachments.SYMBOLS.items():
         assert f"| `{name}` | {points} |" in text
+
+
+def test_symbols_of_learned() -> None:
+    text = page("learned")
+    most = Scale().most
+    assert f"| `{LEARNED_HAM}` | -{most:g} to 0 |" in text
+    assert f"| `{LEARNED_SPAM}` | 0 to {most:g} |" in text
 
 
 def test_rules_and_places() -> None:

@@ -57,7 +57,11 @@ def _total(outcome: Outcome) -> str:
 def _note(outcome: Outcome) -> str:
     if outcome.contract:
         return outcome.reason
-    used = f"{outcome.mailboxes:,} mailboxes and {outcome.messages:,} mails not billed; " if outcome.messages else ""
+    used = (
+        f"{_counted(outcome.mailboxes, 'mailbox')} and {_counted(outcome.messages, 'mail')} not billed; "
+        if outcome.messages
+        else ""
+    )
     return f"{used}{outcome.reason}"
 
 
@@ -181,7 +185,8 @@ def print_invoice(document: Invoice) -> None:
     if document.usage is not None:
         used = document.usage
         say(
-            f"Used: {used.mailboxes:,} mailboxes of {_included(used.included_mailboxes)}, {used.messages:,} mails of "
+            f"Used: {_counted(used.mailboxes, 'mailbox')} of {_included(used.included_mailboxes)}, "
+            f"{_counted(used.messages, 'mail')} of "
             f"{_included(used.included_messages)}."
         )
 
@@ -202,6 +207,11 @@ def _line_cells(line: Line) -> tuple[str, ...]:
 
 def _included(count: int | None) -> str:
     return "an unlimited number" if count is None else f"{count:,} included"
+
+
+def _counted(count: int, what: str) -> str:
+    plural = f"{what}es" if what.endswith("x") else f"{what}s"
+    return f"{count:,} {what if count == 1 else plural}"
 
 
 def _optional(value: Decimal | None) -> str:
@@ -245,7 +255,7 @@ def print_explanation(found: Explanation) -> None:
                 for row in found.mailboxes
             ),
             right=("MAILS", "OCTETS", "ADDRESSES"),
-            title=f"{len(found.mailboxes):,} mailboxes that mail was delivered to in {found.invoice.month}",
+            title=f"{_counted(len(found.mailboxes), 'mailbox')} that mail was delivered to in {found.invoice.month}",
         )
     if found.new is not None:
         say(f"Compared with the month before: {len(found.new):,} new, {len(found.gone or ()):,} without mail now.")

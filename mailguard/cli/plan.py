@@ -97,6 +97,8 @@ def show(
 
 def print_plan(plan: Plan) -> None:
     """Print a plan for people."""
+    from mailguard.billing.sla import figure_text
+
     print_facts(
         {
             "plan": plan.name,
@@ -111,7 +113,10 @@ def print_plan(plan: Plan) -> None:
             "term": term_text(plan.term_months, plan.renewal_months, plan.notice_days),
         }
     )
-    rows = [*_tiers("mailboxes", plan.mailbox_rates), *_tiers("mails", plan.message_rates)]
+    rows = [
+        *_tiers("mailboxes", plan.mailbox_rates, plan.currency),
+        *_tiers("mails", plan.message_rates, plan.currency),
+    ]
     if rows:
         print_table(("BEYOND THE ALLOWANCE", "UP TO", "PRICE", "SCHEME"), rows, right=("UP TO", "PRICE"))
     if plan.sla.commitments:
@@ -120,9 +125,9 @@ def print_plan(plan: Plan) -> None:
             (
                 (
                     one.name.value,
-                    f"{'≥' if one.name.more_is_better else '≤'} {one.target.normalize():f}",
+                    f"{'≥' if one.name.more_is_better else '≤'} {figure_text(one.name, one.target)}",
                     ", ".join(
-                        f"{'below' if one.name.more_is_better else 'above'} {step.limit.normalize():f}: "
+                        f"{'below' if one.name.more_is_better else 'above'} {figure_text(one.name, step.limit)}: "
                         f"{step.percent.normalize():f} %"
                         for step in one.steps
                     ),
@@ -171,11 +176,16 @@ def _allowance(count: int | None) -> str:
     return "unlimited" if count is None else f"{count:,}"
 
 
-def _tiers(what: str, rates: Rates | None) -> list[tuple[str, str, str, str]]:
+def _tiers(what: str, rates: Rates | None, currency: str) -> list[tuple[str, str, str, str]]:
     if rates is None:
         return []
     per = f" per {rates.per:,}" if rates.per > 1 else ""
     return [
-        (what, "all further" if tier.up_to is None else f"{tier.up_to:,}", f"{tier.price:,f}{per}", rates.scheme.value)
+        (
+            what,
+            "all further" if tier.up_to is None else f"{tier.up_to:,}",
+            f"{money(tier.price, currency)}{per}",
+            rates.scheme.value,
+        )
         for tier in rates.tiers
     ]

@@ -75,7 +75,8 @@ def test_plans_are_listed_shown_and_checked(mailguard: Run, plans: Path) -> None
     assert [plan["monthly_fee"] for plan in mailguard("plan", "list", "--json").json] == ["31.00", "15.50"]
     shown = mailguard("plan", "show", "gold").out
     assert "12 months, renewed by 12, 30 days' notice" in shown
-    assert "below 99.9: 10 %" in shown
+    assert "below 99.9 %: 10 %" in shown
+    assert "2.00 EUR" in shown
     assert mailguard("plan", "show", "gold", "--json").json["mailbox_rates"]["tiers"][0] == {"price": "2", "up_to": 10}
     assert mailguard("plan", "check").code == 0
     (plans / "gold.yaml").write_text(GOLD.replace("19", "x") + "more: 1\n")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Generator, Iterator
 
 from mailguard.checks.identity_auth import Known
+from mailguard.checks.identity_data import organisation
 from mailguard.checks.identity_links import Kind, Led, kind_of, unsubscribe_links
 from mailguard.checks.identity_view import Fact, View, list_id
 from mailguard.core.address import domain_of
@@ -52,7 +53,7 @@ def bulk_facts(view: View, links: list[Led]) -> Iterator[Fact]:
         yield "BULK_WITHOUT_UNSUBSCRIBE", ()
     if complete and view.passes:
         yield "BULK_COMPLETE", ()
-    if (header or offered) and not view.auth.claimed:
+    if (header or offered) and not view.auth.claimed and not list_id(message):
         yield "BULK_UNSIGNED", ()
     if header and view.fails and not view.via_list:
         yield "BULK_UNAUTHENTIC", ()
@@ -82,8 +83,11 @@ def _unsubscribe(view: View, header: str, post: str) -> Generator[Fact, None, bo
     one_click = bool(hosts) and bool(_ONE_CLICK.search(post))
     if one_click:
         yield ("UNSUBSCRIBE_ONE_CLICK" if home else "UNSUBSCRIBE_ONE_CLICK_FOREIGN"), tuple(hosts[:1])
+    listed = organisation(lookup_name(list_id(view.message)) or "")
     if home:
         yield "UNSUBSCRIBE_OWN", tuple((*hosts, *mails)[:2])
+    elif listed and all(organisation(host) == listed for host in foreign):
+        yield "UNSUBSCRIBE_FROM_LIST", tuple(foreign[:1])
     else:
         yield "UNSUBSCRIBE_FOREIGN", tuple(foreign[:2])
         if any(kind in {Kind.KNOWN, Kind.NEUTRAL} for kind in kinds):

@@ -16,6 +16,7 @@ CONTAINED_LEAST = 6
 EDIT_LEAST = 6
 """Letters of a name from which an edit counts; below FULL_EDIT_LEAST only a swap or a doubled letter does."""
 FULL_EDIT_LEAST = 7
+EDIT_LEAST_SPOKEN_OF = 8
 SUBDOMAIN_LEAST = 5
 
 
@@ -180,8 +181,9 @@ def _labels() -> dict[str, Brand]:
 def _edited() -> dict[str, tuple[str, ...]]:
     """Skeletons, and each with one letter less, to the labels they come from (deletion neighbourhoods, as SymSpell's)."""
     table: dict[str, list[str]] = {}
-    for known in _labels():
-        if len(known) >= EDIT_LEAST:
+    for known, brand in _labels().items():
+        # News houses and networks have short names that are near each other: cbsnews, cnsnews.
+        if len(known) >= (EDIT_LEAST_SPOKEN_OF if brand.spoken_of else EDIT_LEAST):
             for short in (known, *_without_one(known)):
                 table.setdefault(short, []).append(known)
     return {short: tuple(names) for short, names in table.items()}

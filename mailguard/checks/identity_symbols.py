@@ -155,6 +155,10 @@ SYMBOLS: Mapping[str, tuple[float, str]] = {
     "UNSUBSCRIBE_ONE_CLICK_FOREIGN": (0.2, "a subscription is taken back with one click, at a foreign host"),
     "UNSUBSCRIBE_OWN": (-0.2, "List-Unsubscribe leads to the sender or a known service"),
     "UNSUBSCRIBE_FOREIGN": (0.7, "List-Unsubscribe leads to foreign hosts alone"),
+    "UNSUBSCRIBE_FROM_LIST": (
+        0.0,
+        "List-Unsubscribe leads to the host of the list that List-Id names, which is not the author's",
+    ),
     "UNSUBSCRIBE_AT_OTHERS": (1.0, "List-Unsubscribe leads to a well-known web site that did not send it"),
     "UNSUBSCRIBE_NOT_HTTPS": (0.3, "List-Unsubscribe leads to http without TLS"),
     "UNSUBSCRIBE_BY_MAIL": (0.0, "List-Unsubscribe has a mail address alone"),

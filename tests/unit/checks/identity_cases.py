@@ -274,6 +274,9 @@ BULK = {
     "UNSUBSCRIBE_ONE_CLICK_FOREIGN": Case(NEWS, SHOP),
     "UNSUBSCRIBE_OWN": Case(SHOP, NEWS),
     "UNSUBSCRIBE_FOREIGN": Case(NEWS, SHOP),
+    "UNSUBSCRIBE_FROM_LIST": Case(
+        having("List-Unsubscribe: <https://lists.other.test/u>", "List-Id: <a.other.test>"), NEWS
+    ),
     "UNSUBSCRIBE_AT_OTHERS": Case(having("List-Unsubscribe: <https://www.netflix.com/u>"), NEWS),
     "UNSUBSCRIBE_NOT_HTTPS": Case(having("List-Unsubscribe: <http://www.acme-tools.test/u>"), SHOP),
     "UNSUBSCRIBE_BY_MAIL": Case(having("List-Unsubscribe: <mailto:u@acme-tools.test?subject=u>"), SHOP),

@@ -232,7 +232,7 @@ MAILS = {
             "List-Unsubscribe: <https://lists.kernel-talk.org/options>",
             "Message-ID: <CAF@mail.gmail.com>",
         ),
-        frozenset({"AUTHOR_UNAUTHENTIC", "UNSUBSCRIBE_FOREIGN", "LINKS_ONE_FOREIGN"}),
+        frozenset({"AUTHOR_UNAUTHENTIC", "LINKS_ONE_FOREIGN"}),
     ),
     "notice of a Japanese shop": Honest(
         "楽天市場 <order@rakuten.co.jp>",

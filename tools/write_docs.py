@@ -1,4 +1,4 @@
-"""Writes the generated pages of docs/ anew: configuration, command line, and the metrics in monitoring.md."""
+"""Writes the generated parts of docs/ anew: configuration, command line, the metrics, and the symbols of rules and HTML."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import typer.main
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from typer.cli import get_docs_for_click
 
+from mailguard.checks.html import SYMBOLS as HTML_SYMBOLS
+from mailguard.checks.rules_file import load_rules
 from mailguard.cli.commands import app
 from mailguard.config.reference import example, markdown
 from mailguard.ops.metrics import Metrics
 from mailguard.web.state import KeptMail, ProbeState, QueueDepth, RelayState, ScannerState, StateCollector
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+RULES = DOCS.parent / "policies" / "rules"
 SAMPLE = RelayState(
     now=1.0,
     queue=(QueueDepth("acme", "forward", 1, 1.0),),
@@ -67,10 +70,39 @@ def command_line() -> str:
     return f"{title}\n\n{note}{exits}{body.strip()}\n"
 
 
+def rules_tables() -> str:
+    """The tables of docs/checks/rules.md: one for each file of rules, in the order of their names."""
+    rules = {rule.name: rule for rule in load_rules(RULES).rules if not rule.hidden}
+    lines: list[str] = []
+    for path in sorted(RULES.glob("*.yaml")):
+        text = path.read_text()
+        title = text.partition("\n")[0].lstrip("# ")
+        named = [rules[name] for name in re.findall(r"^  - name: (\w+)$", text, re.MULTILINE) if name in rules]
+        lines += [f"### {path.name}", "", title, "", "| rule | points | what |", "|---|---|---|"]
+        lines += [f"| `{rule.name}` | {rule.score:g} | {rule.description} |" for rule in named]
+        lines.append("")
+    return "\n".join(lines).strip()
+
+
+def html_table() -> str:
+    """The table of docs/checks/html.md."""
+    rows = [f"| `{name}` | {points:g} | {meaning} |" for name, (points, meaning) in HTML_SYMBOLS.items()]
+    return "\n".join(["| symbol | points | meaning |", "|---|---|---|", *rows])
+
+
+def with_table(name: str, table: str) -> str:
+    """A page with what stands between its `<!-- table -->` marks made anew."""
+    text = (DOCS / name).read_text()
+    made = f"<!-- table -->\n{table}\n<!-- /table -->"
+    return re.sub(r"<!-- table -->.*<!-- /table -->", lambda _: made, text, flags=re.DOTALL)
+
+
 def pages() -> Mapping[str, str]:
     """The generated pages: name in docs/ → text."""
     return {
         "monitoring.md": monitoring(),
+        "checks/rules.md": with_table("checks/rules.md", rules_tables()),
+        "checks/html.md": with_table("checks/html.md", html_table()),
         "cli.md": command_line(),
         "configuration.md": markdown(),
         "mailguard.example.toml": example(),

@@ -12,6 +12,8 @@ from typing import Any, Literal, get_args
 import re2
 
 from mailguard.checks.base import CheckContext
+from mailguard.checks.rules_literals import branches
+from mailguard.checks.rules_prefilter import Prefilter
 from mailguard.core.verdict import CheckResult, Symbol
 from mailguard.message.normalise import normalise
 from mailguard.message.parse import Message
@@ -21,8 +23,8 @@ TEXT_LIMIT = 512 * 1024
 """Octets of one place that are searched."""
 EVIDENCE_LIMIT = 100
 """Characters of what a rule matched that are kept."""
-SET_MEMORY = 128 << 20
-"""Octets that the automaton of one place's patterns may grow to; RE2 begins anew when it is full."""
+FEW = 3
+"""Patterns of one place up to which they are tried one by one without ado."""
 
 Place = Literal[
     "subject",
@@ -77,22 +79,38 @@ def options(*, max_mem: int = 8 << 20) -> Any:
 
 
 class _Place:
-    """All patterns that are looked for in one place."""
+    """All patterns that are looked for in one place: each that may match by the literals that it requires."""
 
     def __init__(self, entries: Sequence[tuple[str, str]]) -> None:
-        self._entries = tuple(entries)
-        self._set = re2.Set.SearchSet(options(max_mem=SET_MEMORY))
-        for _, pattern in self._entries:
-            self._set.Add(pattern)
-        self._set.Compile()
-        self._compiled = [re2.compile(pattern, options()) for _, pattern in self._entries]
+        some = [(name, branch) for name, pattern in entries for branch in branches(pattern)]
+        self._names = tuple(name for name, _ in some)
+        self._patterns = tuple(branch for _, branch in some)
+        self._prefilter = Prefilter(self._patterns) if len(some) > FEW else None
+        # Compiled when first needed: most branches are of languages and themes that a given relay never meets.
+        self._compiled: dict[int, Any] = {}
 
     def matches(self, text: bytes) -> Iterator[tuple[str, str]]:
-        """(rule, what it matched) for every pattern that is in `text`."""
-        for index in self._set.Match(text) or ():
-            name = self._entries[index][0]
-            found = self._compiled[index].search(text)
-            yield name, found.group(0).decode("utf-8", "replace")[:EVIDENCE_LIMIT] if found else ""
+        """(rule, what it matched) for every rule of which a pattern is in `text`: by its first one."""
+        found: set[str] = set()
+        for number in self._candidates(text):
+            name = self._names[number]
+            match = None if name in found else self._search(number, text)
+            if match:
+                found.add(name)
+                yield name, " ".join(match.group(0).decode("utf-8", "replace").split())[:EVIDENCE_LIMIT]
+
+    def _search(self, number: int, text: bytes) -> Any:
+        compiled = self._compiled.get(number)
+        if compiled is None:
+            compiled = self._compiled[number] = re2.compile(self._patterns[number], options())
+        return compiled.search(text)
+
+    def _candidates(self, text: bytes) -> Sequence[int]:
+        if self._prefilter is None:
+            return range(len(self._patterns))
+        # Lower case of all scripts, not of ASCII alone as bytes have it.
+        lower = text.lower() if text.isascii() else text.decode("utf-8", "replace").lower().encode("utf-8", "replace")
+        return self._prefilter.candidates(lower)
 
 
 class Rules:
@@ -129,7 +147,8 @@ class Rules:
                 and (not rule.any_of or any(name in found for name in rule.any_of))
                 and not any(name in found for name in rule.none_of)
             ):
-                found[rule.name] = {}
+                parts = [found[name] for name in (*rule.all_of, *rule.any_of) if name in found]
+                found[rule.name] = {evidence: None for part in parts for evidence in list(part)[:1]}
         return {name: tuple(filter(None, evidence))[:3] for name, evidence in found.items()}
 
     def symbols(self, context: CheckContext) -> tuple[Symbol, ...]:

@@ -104,7 +104,7 @@ class _Reader:
             problem(f"there is a rule {table.name} already, at {self._written[table.name]}", "name")
         combined = (*table.all_of, *table.any_of, *table.none_of)
         _check_form(table, combined, problem)
-        patterns = tuple(_flags(table) + pattern for pattern in table.patterns)
+        patterns = tuple(_flags(table) + spaced(pattern) for pattern in table.patterns)
         compiled = [_compile(pattern, i, problem) for i, pattern in enumerate(patterns)]
         if len(self._problems) == before:
             _try_examples(table, [pattern for pattern in compiled if pattern], problem)
@@ -157,6 +157,41 @@ def _check_form(table: RuleTable, combined: Sequence[str], problem: OnProblem) -
         problem("needs `hits`: examples that its patterns must match")
     if not table.patterns and (table.hits or table.misses):
         problem("a combination has no examples of its own")
+
+
+def spaced(pattern: str) -> str:
+    """A pattern with its blanks standing for any white space: texts are broken into lines anywhere.
+
+    Blanks in brackets, and escaped ones, stay what they are.
+    """
+    out: list[str] = []
+    in_class = False
+    at = 0
+    while at < len(pattern):
+        letter = pattern[at]
+        if letter == "\\":
+            out.append(pattern[at : at + 2])
+            at += 2
+            continue
+        if letter == "[" and not in_class:
+            in_class = True
+            # A bracket first in a class is one of its letters.
+            first = 2 if pattern[at + 1 : at + 2] == "^" else 1
+            if pattern[at + first : at + first + 1] == "]":
+                out.append(pattern[at : at + first])
+                at += first
+                letter = "]"
+                out.append(letter)
+                at += 1
+                continue
+        elif letter == "]":
+            in_class = False
+        elif letter == " " and not in_class:
+            quantified = pattern[at + 1 : at + 2] in ("?", "*", "+", "{")
+            letter = r"\s" if quantified else r"\s+"
+        out.append(letter)
+        at += 1
+    return "".join(out)
 
 
 def _flags(table: RuleTable) -> str:

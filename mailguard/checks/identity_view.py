@@ -21,6 +21,10 @@ Fact = tuple[str, tuple[str, ...]]
 NAME_LIMIT = 300
 """Characters of a display name that are looked at."""
 _LIST_ID = re.compile(r"<\s*([^<>\s]{1,255})\s*>")
+_PROVIDERS_OWN = frozenset(
+    {"noreply", "no-reply", "no_reply", "donotreply", "postmaster", "mailer-daemon", "newsletter"}
+)
+"""Local parts that providers of mailboxes keep for themselves: `noreply@` of such a domain is the provider."""
 LABEL_LEAST = 4
 """Letters from which a firm's label counts as its own below another suffix: `acme.example` and `acme.test`."""
 
@@ -77,7 +81,8 @@ def view_of(context: CheckContext, results: Mapping[str, CheckResult]) -> View:
     if domain.startswith("["):
         domain = ""
     auth = authentication(context, results, domain)
-    freemail = domain in known.freemail
+    local = local_part_of(address).strip('"').lower()
+    freemail = domain in known.freemail and not (local in _PROVIDERS_OWN and auth.author is not Known.FAIL)
     name = organisation(domain)
     shared = freemail or (bool(known.service_of(domain)) and known.brand_of(domain) is None)
     own = set() if shared or not name else {name}
@@ -95,7 +100,7 @@ def view_of(context: CheckContext, results: Mapping[str, CheckResult]) -> View:
         auth=auth,
         name=normalise(box.name[:NAME_LIMIT]).text if box else "",
         address=address,
-        local=local_part_of(address).strip('"').lower(),
+        local=local,
         domain=domain,
         organisation=name,
         brand=None if freemail else known.brand_of(domain),

@@ -44,6 +44,8 @@ def test_domains_of_services_and_hosts_are_domains() -> None:
     known = senders()
     every = [*known.services, *known.mailboxes, *known.freemail, *known.known]
     assert not [domain for domain in every if not DOMAIN.fullmatch(domain)]
+    hosts = {name for kind, names in known.hosts.items() if kind != "suffixes" for name in names}
+    assert not [name for name in hosts if not DOMAIN.fullmatch(name)]
     assert {"shorteners", "pages", "files", "images", "neutral", "networks", "suffixes"} == set(known.hosts)
 
 

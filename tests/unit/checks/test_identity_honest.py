@@ -221,6 +221,13 @@ MAILS = {
         "bounce@sparkasse-musterstadt.de",
         link("https://www.sparkasse-musterstadt.de/banking", "Zum Postfach"),
     ),
+    "provider of mailboxes itself": Honest(
+        "Orange <noreply@orange.fr>",
+        "Votre facture Orange est disponible",
+        ("orange.fr",),
+        "noreply@orange.fr",
+        link("https://espace-client.orange.fr/facture", "Voir la facture"),
+    ),
     "post on a mailing list": Honest(
         "Jane Doe <jane.doe@gmail.com>",
         "[kernel-talk] Re: patches",

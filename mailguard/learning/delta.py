@@ -37,6 +37,8 @@ TRAIT_MASS: Mapping[TraitKind, float] = {
 
 _BIAS_KEY = 1 << 33
 _TRAITS = 1 << 32
+_HALVINGS = 200
+"""Half-lives before and after _EPOCH beyond which time stands still: a mail may say that it is of the year 9999."""
 _EPOCH = 1_767_225_600_000
 """2026-01-01. Weights are kept as they would be then, so that time passes without touching them."""
 
@@ -194,7 +196,7 @@ def day_of(at: int) -> int:
 
 def _growth(at: int) -> float:
     """By how much more a lesson at `at` weighs than one at _EPOCH."""
-    return math.exp2((at - _EPOCH) / HALF_LIFE)
+    return math.exp2(max(-_HALVINGS, min(_HALVINGS, (at - _EPOCH) / HALF_LIFE)))
 
 
 def _teacher_day(lesson: Lesson) -> tuple[str, int]:

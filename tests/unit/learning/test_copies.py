@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from mailguard.core.ids import new_message_id
 from mailguard.learning.copies import read_copy
 
@@ -32,3 +35,9 @@ def test_of_two_ids_the_first_counts() -> None:
     copy = read_copy(OURS + b"X-Other: 1\r\nX-MailGuard-Id: " + other + b"\r\n" + MAIL)
     assert copy is not None
     assert copy.message == ID
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_no_octets_upset_it(raw: bytes, ours: bool) -> None:
+    copy = read_copy(OURS + raw if ours else raw)
+    assert copy is None or (copy.message == ID or not ours)

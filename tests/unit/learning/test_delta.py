@@ -73,6 +73,13 @@ def test_it_is_forgotten_by_half_in_a_half_life() -> None:
     assert delta.shift(example(1), at=AT + 3 * HALF_LIFE) == pytest.approx(now / 8)
 
 
+@pytest.mark.parametrize("at", [0, -(10**16), 10**18])
+def test_any_time_will_do(at: int) -> None:
+    delta = Delta()
+    delta.learn(lesson(1, at=at))
+    assert delta.shift(example(1), at=at) == pytest.approx(-7.0)
+
+
 def test_size_is_bounded_and_the_weightiest_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_WEIGHTS", 1000)
     monkeypatch.setattr(module, "FEWER_WEIGHTS", 700)

@@ -108,10 +108,8 @@ class Mailing:
 
     def delivered(self, tenant: Tenant, at: int, *, wait: int = -1, committed: int = 0, probe: bool = False) -> None:
         """Taken by the client's server at once, some of it spam or worse."""
-        late = self._random.random() < (0.5 if (tenant.name, f"{day_at(at, ZONE):%Y-%m}") in self.slow else 0.02)
-        wait = (
-            self._random.choice((20_000, 45_000, 90_000, 400_000) if late else (300, 800, 2_500)) if wait < 0 else wait
-        )
+        late = self._random.random() < (0.8 if (tenant.name, f"{day_at(at, ZONE):%Y-%m}") in self.slow else 0.02)
+        wait = self._random.choice((45_000, 90_000, 400_000) if late else (300, 800, 2_500)) if wait < 0 else wait
         mail = self._mail(tenant, State.FORWARDING, Reason.CLEAN, Action.DELIVER, probe=probe)
 
         def work(conn: Connection) -> None:

@@ -81,6 +81,8 @@ class Story:
         asked = {people[-1]: people[0]} if kind == 2 else {}
         tenant = self.provider.tenant(f"tenant{number:02d}", people, merged=merged, asked=asked)
         self.tenants.append(tenant)
+        if number == 0:
+            self.mailing.slow |= {(tenant.name, month) for month in MONTHS[:3]}
         for month in MONTHS:
             self.mailing.month(tenant, month)
         for day in (date(2023, 10, 29), date(2024, 2, 29), date(2024, 3, 1), date(2024, 3, 31)):
@@ -137,7 +139,6 @@ class Story:
 
     def _case_1(self, tenant: Tenant) -> None:
         """Its door is closed for days: the whole fee comes back, and no more, though some was given back before."""
-        self.mailing.slow.add((tenant.name, f"{OUTAGE:%Y-%m}"))
         self._sign(tenant, "campus", date(2023, 9, 1))
 
     def _case_2(self, tenant: Tenant) -> None:

@@ -140,7 +140,7 @@ def _check_client(client_ip: str) -> None:
 
 def profile_of(cli: Cli, name: str | None) -> str | None:
     """The name of a profile that is there; None for None. Raises ConfigError."""
-    from mailguard.cli.tenant import profile_name
+    from mailguard.cli.tenant_arguments import profile_name
 
     wrong = Problems()
     found = wrong.parse(lambda text: profile_name(cli, text), [] if name is None else [name])

@@ -1,17 +1,17 @@
-"""`mailguard tenant`: clients of the provider, their domains and next hops."""
+"""`mailguard tenant`: clients of the provider. Their domains are in tenant_domain, single settings in files of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mailguard.cli.context import Cli, Problems, actor_name, cli_of
-from mailguard.cli.domain_security import domain_set
+from mailguard.cli.context import Problems, actor_name, cli_of
 from mailguard.cli.lists import allow_app, deny_app
 from mailguard.cli.recorded import Actor, Why, tenant_entry
+from mailguard.cli.tenant_arguments import Force, Hops, Json, Name, next_hops, profile_name
+from mailguard.cli.tenant_domain import domain_app
 from mailguard.cli.tenant_feedback import HamAddress, SpamAddress
 from mailguard.cli.tenant_feedback import set_in as set_feedback
 from mailguard.cli.tenant_keep import KeepEvents
@@ -34,23 +34,19 @@ from mailguard.cli.verification import (
 from mailguard.cli.verification import (
     separators as separators_of,
 )
-from mailguard.core.errors import ConfigError, Problem
+from mailguard.core.errors import Problem
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from mailguard.core.envelope import NextHop
     from mailguard.store.tenants import TenantRecord
 
 app = typer.Typer(no_args_is_help=True, help="Tenants: the provider's clients, their domains and next hops.")
-domain_app = typer.Typer(no_args_is_help=True, help="Recipient domains of a tenant.")
 app.add_typer(domain_app, name="domain")
 app.add_typer(allow_app, name="allow")
 app.add_typer(deny_app, name="deny")
 app.add_typer(vip_app, name="vip")
 app.add_typer(brand_app, name="brand")
-
-Name = Annotated[str, typer.Argument(help="The tenant's name.", show_default=False)]
 
 
 class Switch(StrEnum):
@@ -60,17 +56,6 @@ class Switch(StrEnum):
     OFF = "off"
 
 
-DomainName = Annotated[str, typer.Argument(metavar="DOMAIN", help="The recipient domain.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Hops = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--next-hop",
-        metavar="HOST[:PORT][@PRIORITY]",
-        help="Where the mail goes on: a host name or an address (IPv6 in brackets); lmtp://HOST[:PORT] or lmtp:/PATH for LMTP. "
-        "Several: the lowest priority first.",
-    ),
-]
 Profile = Annotated[
     str | None, typer.Option("--policy", metavar="PROFILE", help="Filtering profile, a file in policies/.")
 ]
@@ -83,7 +68,6 @@ Greylist = Annotated[
     Switch | None,
     typer.Option("--greylist", help="Tell senders that are new to the tenant to come again (451).", show_default=False),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Even while mail is in flight; it then expires undelivered.")]
 
 
 @app.command("add")
@@ -109,7 +93,7 @@ def add(
     wrong = Problems()
     names = wrong.parse(forms.tenant_name, [name])
     domains = wrong.parse(forms.domain_name, domain)
-    hops = _next_hops(cli, wrong, next_hop)
+    hops = next_hops(cli, wrong, next_hop)
     profiles = wrong.parse(lambda text: profile_name(cli, text), [policy or "default"])
     wrong.raise_any()
 
@@ -210,7 +194,7 @@ def set_(
     wrong = Problems()
     names = wrong.parse(forms.tenant_name, [name])
     domains = wrong.parse(forms.domain_name, domain or [])
-    hops = _next_hops(cli, wrong, next_hop) if next_hop else []
+    hops = next_hops(cli, wrong, next_hop) if next_hop else []
     profiles = wrong.parse(lambda text: profile_name(cli, text), [policy] if policy is not None else [])
     added = wrong.parse(separators_of, [separators] if separators is not None else [])
     days = wrong.parse(queue_days_of, [queue_days] if queue_days is not None else [])
@@ -284,128 +268,3 @@ def remove(context: typer.Context, *, name: Name, force: Force = False, why: Why
 
     waiting = cli.write(work)
     say(f"tenant {key} removed" + (f"; {waiting} of its mails were in flight and will expire" if waiting else ""))
-
-
-@domain_app.command("add")
-def domain_add(
-    context: typer.Context,
-    *,
-    name: Name,
-    domain: DomainName,
-    next_hop: Hops = None,
-    why: Why = "",
-    actor: Actor = "",
-    json: Json = False,
-) -> None:
-    """Add a domain to a tenant; without --next-hop it gets those of the tenant's first domain, and is met as they are."""
-    from mailguard.store import forms, tenants
-    from mailguard.store.audit import AuditAction, append_in
-    from mailguard.store.domain_security import write_security
-
-    cli, who = cli_of(context), actor_name(actor)
-    wrong = Problems()
-    names = wrong.parse(forms.tenant_name, [name])
-    domains = wrong.parse(forms.domain_name, [domain])
-    hops = _next_hops(cli, wrong, next_hop) if next_hop else []
-    wrong.raise_any()
-
-    def work(conn: Connection) -> TenantRecord:
-        record = tenants.tenant_by_name(conn, names[0])
-        chosen = hops or (record.domains[0].next_hops if record.domains else ())
-        if not chosen:
-            raise ConfigError(
-                [Problem("--next-hop", "give at least one: the tenant has no other domain to take it from")]
-            )
-        tenants.add_domain(conn, tenant=names[0], domain=domains[0], next_hops=chosen)
-        if not hops:
-            write_security(conn, domains[0], record.domains[0].security)
-        after = tenants.tenant_by_name(conn, names[0])
-        append_in(conn, tenant_entry(AuditAction.DOMAIN_ADD, record, after, actor=who, why=why, subject=domains[0]))
-        return after
-
-    print_changed(cli.write(work), f"domain {domains[0]} added to {names[0]}", json=json)
-
-
-@domain_app.command("alias")
-def domain_alias(
-    context: typer.Context,
-    *,
-    name: Name,
-    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="The other domain.", show_default=False)],
-    of: Annotated[str, typer.Option("--of", metavar="DOMAIN", help="The tenant's domain that has the mailboxes.")],
-    rewrite: Annotated[
-        bool, typer.Option("--rewrite", help="Give the next hop USER@DOMAIN instead of USER@ALIAS.")
-    ] = False,
-    why: Why = "",
-    actor: Actor = "",
-    json: Json = False,
-) -> None:
-    """Take mail for another domain too, with the mailboxes and next hops of one there is; or change how that is done."""
-    from mailguard.store import aliases, forms, tenants
-    from mailguard.store.audit import AuditAction, append_in
-
-    cli, who = cli_of(context), actor_name(actor)
-    wrong = Problems()
-    names = wrong.parse(forms.tenant_name, [name])
-    domains = wrong.parse(forms.domain_name, [alias, of])
-    wrong.raise_any()
-    new, home = domains
-
-    def work(conn: Connection) -> TenantRecord:
-        before = tenants.tenant_by_name(conn, names[0])
-        after = aliases.set_alias(conn, tenant=names[0], alias=new, of=home, rewrite=rewrite)
-        append_in(conn, tenant_entry(AuditAction.DOMAIN_ALIAS, before, after, actor=who, why=why, subject=new))
-        return after
-
-    print_changed(cli.write(work), f"{new} is now an alias of {home}", json=json)
-
-
-domain_app.command("set")(domain_set)
-
-
-@domain_app.command("remove")
-def domain_remove(
-    context: typer.Context, *, name: Name, domain: DomainName, force: Force = False, why: Why = "", actor: Actor = ""
-) -> None:
-    """Take a domain from a tenant: the relay then refuses its mail."""
-    from mailguard.store import forms, tenants
-    from mailguard.store.audit import AuditAction, append_in
-
-    cli, who = cli_of(context), actor_name(actor)
-    form = forms.domain_name(domain)
-    key = forms.tenant_name(name)
-
-    def work(conn: Connection) -> None:
-        before = tenants.tenant_by_name(conn, key)
-        tenants.remove_domain(conn, tenant=key, domain=form, force=force)
-        after = tenants.tenant_by_name(conn, key)
-        append_in(conn, tenant_entry(AuditAction.DOMAIN_REMOVE, before, after, actor=who, why=why, subject=form))
-
-    cli.write(work)
-    say(f"domain {form} removed from {key}")
-
-
-# --- arguments -------------------------------------------------------------------------------------------------------
-
-
-def _next_hops(cli: Cli, wrong: Problems, texts: Sequence[str] | None) -> list[NextHop]:
-    from mailguard.net.listeners import check_next_hops
-    from mailguard.store import forms
-
-    if not texts:
-        wrong.add(Problem("--next-hop", "give at least one: where the tenant's mail goes on"))
-        return []
-    hops = wrong.parse(forms.next_hop, texts)
-    # Whoever has the command line is the provider, who may use private addresses.
-    wrong.add(*check_next_hops(hops, listen=cli.listeners(), allow_private=True))
-    return hops
-
-
-def profile_name(cli: Cli, name: str) -> str:
-    """The name of a profile that there is. Raises ConfigError, naming those there are."""
-    path = cli.settings.policies.path
-    known = sorted(file.stem for file in path.glob("*.yaml"))
-    if name not in known:
-        there = f"there are: {', '.join(known)}" if known else "there is none"
-        raise ConfigError([Problem("--policy", f"no profile {name!r} in {path}; {there}")])
-    return name

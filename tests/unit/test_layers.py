@@ -1,6 +1,6 @@
 """The layers: imports go only leftward, siblings between bars do not import each other, and the core needs nothing but Python.
 
-core ← config, ops ← net, store, message ← checks | policy | delivery ← queue ← quarantine | billing | learning | watch
+core ← config, ops ← net, store, message, sandbox ← checks | policy | delivery ← queue ← quarantine | billing | learning | watch
      ← pipeline ← smtp | web ← app ← cli
 """
 
@@ -22,7 +22,7 @@ PACKAGE = ROOT / "mailguard"
 STEPS: tuple[frozenset[str], ...] = (
     frozenset({"core"}),
     frozenset({"config", "ops"}),
-    frozenset({"net", "store", "message"}),
+    frozenset({"net", "store", "message", "sandbox"}),
     frozenset({"checks", "policy", "delivery"}),
     frozenset({"queue"}),
     frozenset({"quarantine", "billing", "learning", "watch"}),

@@ -1,0 +1,88 @@
+"""Takes from this process what it must not have. Called in the sandbox's process, once all that it needs is imported."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import resource
+import signal
+import struct
+from pathlib import Path
+
+from mailguard.sandbox import seccomp
+from mailguard.sandbox.values import Protection
+
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
+_CAPABILITY_VERSION_3 = 0x20080522
+KEPT = 3
+"""Descriptors that stay: the channel to the relay, and twice nothing."""
+
+
+def confine(*, user: str, memory: int, cpu_seconds: float, parent: int) -> frozenset[Protection]:
+    """Give up network, user, files, further processes and further descriptors; die with `parent`. What is now in force.
+
+    `user` counts when we are root. `memory` is in octets beyond what the process has. `cpu_seconds` is for its whole life.
+    Raises OSError when a limit that every Linux has cannot be set, KeyError when there is no such user.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    nothing = os.open("/dev/null", os.O_RDWR)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    os.closerange(KEPT, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    held = {Protection.LIMITS}
+    if _without_network(libc):
+        held.add(Protection.NETWORK)
+    if os.geteuid() == 0:
+        _become(pwd.getpwnam(user))
+        held.add(Protection.USER)
+    _limit(memory=size + memory, cpu_seconds=cpu_seconds)
+    _must(libc, PR_SET_DUMPABLE, 0)
+    _must(libc, PR_SET_NO_NEW_PRIVS, 1)
+    _must(libc, PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user would have cleared it
+    if os.getppid() != parent:  # gone already: nobody would tell us
+        os._exit(1)
+    if seccomp.install(libc):
+        held.add(Protection.SECCOMP)
+    return frozenset(held)
+
+
+def _without_network(libc: ctypes.CDLL) -> bool:
+    """Whether a network namespace of our own could be had: as root, or where users may make user namespaces."""
+    if libc.unshare(CLONE_NEWNET) == 0:
+        return True
+    if libc.unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0:
+        return False
+    # In its own namespace it would have every capability, and with them more of the kernel to attack.
+    header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
+    libc.capset(header, bytes(24))
+    return True
+
+
+def _become(account: pwd.struct_passwd) -> None:
+    os.setgroups([])
+    os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
+    os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
+
+
+def _limit(*, memory: int, cpu_seconds: float) -> None:
+    for what, limit in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CPU, max(1, round(cpu_seconds))),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NPROC, 0),
+        (resource.RLIMIT_NOFILE, KEPT),
+    ):
+        hard = resource.getrlimit(what)[1]
+        lower = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(what, (lower, lower))
+
+
+def _must(libc: ctypes.CDLL, option: int, value: int) -> None:
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl({option}): {os.strerror(number)}")

@@ -1,0 +1,134 @@
+"""The pool of sandbox processes: a job waits for one that is free, within bounds; who exceeds a limit is killed and replaced.
+
+Processes are started when they are first needed: a relay whose mail holds nothing to look into has none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from mailguard.core.errors import UnavailableError
+from mailguard.sandbox.frames import RAW_LIMIT, Json
+from mailguard.sandbox.process import Order, Process, start_process
+from mailguard.sandbox.values import NO_ARGUMENTS, Answer, Observer, Outcome
+
+AFTER_FAILURE = 10.0
+"""Seconds for which no process is started after one that could not be."""
+
+
+class Pool:
+    """`size` processes at most, of which each does one job at a time. `queue` jobs wait at most, and each at most `wait` seconds.
+
+    Belongs to one event loop. `close` ends all processes; a relay that is killed takes them with it.
+    """
+
+    def __init__(
+        self,
+        order: Order = Order(),  # noqa: B008 - frozen
+        *,
+        size: int = 2,
+        queue: int = 32,
+        wait: float = 5.0,
+        observer: Observer | None = None,
+    ) -> None:
+        self._order = order
+        self._queue = queue
+        self._wait = wait
+        self._observer = observer
+        self._free = asyncio.Semaphore(size)
+        self._waiting = 0
+        self._idle: list[Process] = []
+        self._all: set[Process] = set()
+        self._not_before = 0.0
+        self._closed = False
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """The processes that are there."""
+        return frozenset(process.pid for process in self._all)
+
+    async def run(self, function: str, raw: bytes = b"", arguments: Mapping[str, Json] = NO_ARGUMENTS) -> Answer:
+        """See Sandbox. Cancelling it kills the job."""
+        begun = time.monotonic()
+        answer = await self._run(function, raw, arguments)
+        if self._observer:
+            self._observer.done(function, answer.outcome, time.monotonic() - begun)
+        return answer
+
+    async def close(self) -> None:
+        """Kill all processes, also those at work, and wait until they are gone."""
+        self._closed = True
+        self._idle.clear()
+        await asyncio.gather(*(self._end(process) for process in tuple(self._all)))
+
+    async def _run(self, function: str, raw: bytes, arguments: Mapping[str, Json]) -> Answer:
+        if len(raw) > RAW_LIMIT:
+            return Answer(Outcome.MEMORY, detail=f"{len(raw)} octets are more than {RAW_LIMIT}")
+        if self._free.locked() and self._waiting >= self._queue:
+            return Answer(Outcome.BUSY, detail=f"{self._waiting} jobs wait already")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._wait):
+                await self._free.acquire()
+        except TimeoutError:
+            return Answer(Outcome.BUSY, detail=f"no process came free within {self._wait:g} s")
+        finally:
+            self._waiting -= 1
+        try:
+            return await self._do(function, raw, arguments)
+        finally:
+            self._free.release()
+
+    async def _do(self, function: str, raw: bytes, arguments: Mapping[str, Json]) -> Answer:
+        try:
+            process = await self._take()
+        except UnavailableError as error:
+            return Answer(Outcome.UNABLE, detail=str(error))
+        answer = None
+        try:
+            answer = await process.do(function, raw, arguments, limits=self._order.limits)
+        finally:
+            usable = answer is not None and answer.outcome in (Outcome.OK, Outcome.ERROR)
+            if usable and process.jobs < self._order.limits.jobs and not self._closed:
+                self._idle.append(process)
+            else:
+                await asyncio.shield(self._end(process))
+        return answer
+
+    async def _take(self) -> Process:
+        """A process that is idle, or a new one. Raises UnavailableError."""
+        while self._idle:
+            process = self._idle.pop()
+            if process.alive:
+                return process
+            await self._end(process)
+        if self._has_closed():
+            raise UnavailableError("the sandbox is closed")
+        if time.monotonic() < self._not_before:
+            raise UnavailableError("the sandbox could not start a process a moment ago")
+        try:
+            process = await start_process(self._order)
+        except UnavailableError as error:
+            self._not_before = time.monotonic() + AFTER_FAILURE
+            if self._observer:
+                self._observer.unable(str(error))
+            raise
+        self._all.add(process)
+        if self._observer:
+            self._observer.started(process.held)
+        if self._has_closed():
+            await self._end(process)
+            raise UnavailableError("the sandbox is closed")
+        return process
+
+    def _has_closed(self) -> bool:
+        return self._closed
+
+    async def _end(self, process: Process) -> None:
+        await process.end()
+        if process in self._all:
+            self._all.discard(process)
+            if self._observer:
+                self._observer.ended()

@@ -16,7 +16,9 @@ _OFFICIAL = re.compile(
     r"(?:^|\.)(?:gov|mil|int|bank|europa\.eu|admin\.ch|bund\.de|gc\.ca|canada\.ca|govt\.nz"
     r"|(?:gov|gob|gouv|go|gub|govt|mil|gv|overheid)\.[a-z]{2})$"
 )
-_RESERVED = frozenset({"example", "test", "invalid", "localhost", "local"})
+_RESERVED = frozenset(
+    {"example", "test", "invalid", "localhost", "local", "internal", "lan", "corp", "home", "intranet", "arpa"}
+)
 _LEGAL_FORM = re.compile(r"(?<=[a-z]{3})-?(?:llc|llp|ltd|gmbh|inc|plc|pllc)$")
 _DIGITS = re.compile(r"\d+")
 _ODD_PAIRS = re.compile(
@@ -62,7 +64,7 @@ def is_official(domain: str) -> bool:
 
 
 def is_reserved(domain: str) -> bool:
-    """Whether it is of those that RFC 2606 and RFC 6762 keep out of the public DNS."""
+    """Whether it is of those that RFC 2606 and RFC 6762 keep out of the public DNS, or that firms use within."""
     return domain.rpartition(".")[2] in _RESERVED
 
 

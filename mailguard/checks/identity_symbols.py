@@ -140,12 +140,12 @@ SYMBOLS: Mapping[str, tuple[float, str]] = {
     "IMAGES_ANYBODY": (0.5, "pictures come from where anybody can put some"),
     "IMAGES_OF_BRAND": (0.3, "pictures come from a brand's hosts that did not send it"),
     # What the text says
-    "TEXT_NAMES_AUTHOR": (-0.3, "the text names the author's domain"),
+    "TEXT_NAMES_AUTHOR": (-0.5, "the text names the author's domain"),
     "TEXT_ADDRESS_OWN": (-0.2, "the text has another address of the sender"),
     "TEXT_ADDRESS_FREEMAIL": (0.3, "the text has a freemail address, but From is none"),
-    "TEXT_ADDRESS_OTHER_FREEMAIL": (0.7, "the text has another freemail address than From's"),
+    "TEXT_ADDRESS_OTHER_FREEMAIL": (0.4, "the text has another freemail address than From's"),
     "LINKS_FIT_NAME": (-0.1, "a link leads to a foreign domain that the display name tells of"),
-    "REPLY_IN_THREAD": (-0.2, "it answers a mail that it names"),
+    "REPLY_IN_THREAD": (-0.4, "it answers a mail that it names"),
     "REPLY_WITHOUT_THREAD": (0.4, "the subject is of an answer, but it names no mail that it answers"),
     # Manners of bulk mail
     "UNSUBSCRIBE_ONE_CLICK": (

@@ -81,13 +81,13 @@ class _Unfailing:
 
     def write(self, text: str) -> int:
         """As of a stream."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed
             return self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         """As of a stream."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
 
 

@@ -65,8 +65,10 @@ class Story:
                 down = outage <= at < outage + hours * HOUR or closed <= at < closed + 11 * HOUR
                 if luck < 0.0003 or (down and number % 2):
                     continue  # nobody probed
-                moment = at + self.random.randrange(HOUR)
+                moment = at + self.random.randrange(1, HOUR)
                 rows.append((tenant.id, moment, "here", not down and luck > 0.001))
+                if luck < 0.003:  # twice within the time of one, and the first did not get through
+                    rows.append((tenant.id, at, "here", False))
                 if luck > 0.9:
                     rows.append((tenant.id, moment, "there", not down))
         self.provider.write(lambda conn: self.provider.probed(conn, rows))

@@ -150,10 +150,12 @@ class Runner:
 
     def _findings(self, results: tuple[CheckResult, ...], message: Message) -> Findings:
         addresses = message.from_addresses
+        seen = [host for result in results for host in result.link_hosts]
+        hosts = tuple(dict.fromkeys((*seen, *message.link_hosts))) if seen else message.link_hosts
         return Findings(
             results=results,
             attachments=tuple(attachment for result in results for attachment in result.attachments),
-            link_hosts=message.link_hosts[:LINK_HOST_LIMIT],
+            link_hosts=hosts[:LINK_HOST_LIMIT],
             from_address=normalise(addresses[0]) if len(addresses) == 1 else "",
         )
 

@@ -59,7 +59,7 @@ class UrlblCheck:
     """
 
     name = "urlbl"
-    needs: tuple[str, ...] = ("dkim",)
+    needs: tuple[str, ...] = ("dkim", "qr")
 
     def __init__(self, zones: Sequence[Zone] = (), lookups: ListLookups | None = None, *, queries: int = 60) -> None:
         self._zones = tuple(zone for zone in zones if zone.kind is ListKind.DOMAIN or zone.numeric)
@@ -70,7 +70,7 @@ class UrlblCheck:
         """See Check. A zone that cannot be asked makes it a TEMPERROR; what the others say is reported all the same."""
         if not self._zones:
             return CheckResult(self.name, CheckStatus.SKIPPED, detail="no zone to ask")
-        names = names_of(context, results.get("dkim"), limit=self._queries)
+        names = names_of(context, results.get("dkim"), limit=self._queries, pictured=_pictured(results))
         questions = [(zone, name, place) for name, place in names.items() for zone in self._zones if _takes(zone, name)]
         asked = questions[: self._queries]
         answers = await asyncio.gather(
@@ -91,10 +91,12 @@ class UrlblCheck:
         return outcome(self.name, symbols, failures, note=f"{left} questions left out" if left else "")
 
 
-def names_of(context: CheckContext, dkim: CheckResult | None, *, limit: int) -> dict[str, Place]:
+def names_of(
+    context: CheckContext, dkim: CheckResult | None, *, limit: int, pictured: Sequence[str] = ()
+) -> dict[str, Place]:
     """The names of a mail that may be asked about, each where it stands first: organisational domains, and addresses in links.
 
-    Of its links no more are looked at than make `limit` names.
+    Of its links no more are looked at than make `limit` names; `pictured` are hosts of links in its pictures.
     """
     message = context.message
     found: dict[str, Place] = {}
@@ -102,7 +104,7 @@ def names_of(context: CheckContext, dkim: CheckResult | None, *, limit: int) -> 
         name = lookup_name(host)
         if name and not name.startswith("[") and (domain := organisation_of(name)):
             found.setdefault(domain, place)
-    for host in message.link_hosts:
+    for host in (*pictured, *message.link_hosts):
         if len(found) >= limit:
             break
         if ":" in host or host.replace(".", "").isdigit():
@@ -111,6 +113,11 @@ def names_of(context: CheckContext, dkim: CheckResult | None, *, limit: int) -> 
         elif domain := organisation_of(host):
             found.setdefault(domain, Place.LINK)
     return found
+
+
+def _pictured(results: Mapping[str, CheckResult]) -> tuple[str, ...]:
+    qr = results.get("qr")
+    return qr.link_hosts if qr is not None else ()
 
 
 def _senders(context: CheckContext, dkim: CheckResult | None) -> Iterator[tuple[Place, str]]:

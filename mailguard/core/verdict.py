@@ -123,6 +123,8 @@ class CheckResult:
     """Set by the ARC check: what trusted sealers say they found before they passed the mail on. Not recorded."""
     dmarc_override: str = ""
     """Set by the DMARC check when DMARC failed and its policy is not applied: why, as reports name it (RFC 9990)."""
+    link_hosts: tuple[str, ...] = ()
+    """Hosts of links that only this check could see (in pictures), for the Findings'. Not recorded by itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,9 @@ def findings_to_json(findings: Findings) -> str:
     """The JSON that `findings_from_json` reads."""
     # What the classifier saw, and sealers said, is for those who judge the mail now; symbols say what came of it.
     kept = tuple(
-        replace(one, classification=None, vouched=()) if one.classification or one.vouched else one
+        replace(one, classification=None, vouched=(), link_hosts=())
+        if one.classification or one.vouched or one.link_hosts
+        else one
         for one in findings.results
     )
     return to_json(replace(findings, results=kept))

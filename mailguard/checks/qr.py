@@ -1,0 +1,122 @@
+"""The qr check: QR codes and their kin in pictures, PDFs and drawings are read in the sandbox, and their links judged as links.
+
+What is looked into is chosen here, in the relay; nothing is decoded here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mailguard.checks.base import CheckContext
+from mailguard.checks.qr_drawn import Drawing, drawings
+from mailguard.checks.qr_links import Code, code_symbols, links_of
+from mailguard.checks.qr_pictures import PIXELS, Candidate, choose
+from mailguard.checks.sandboxed import Unfinished, symbols_of
+from mailguard.core.verdict import CheckResult, CheckStatus
+from mailguard.sandbox.values import Answer, Outcome, Sandbox
+
+INLINE_LIMIT = 256 * 1024
+"""Octets of a mail up to which its files are chosen on the spot; more goes to a thread, so that the event loop goes on."""
+KILLS = 2
+"""Jobs of one mail that may exceed a limit before the rest of its files is left alone."""
+REMEMBERED = 2_000
+"""Files whose codes are remembered, by their content: signatures' logos and newsletters' pictures come again and again."""
+TEXTS, TEXT_LIMIT = 8, 4_096
+"""Texts of one file, and their characters, that are believed."""
+
+
+@dataclass(slots=True)
+class _Found:
+    """What came of the files of one mail."""
+
+    codes: list[Code] = field(default_factory=list)
+    unfinished: list[Unfinished] = field(default_factory=list)
+    looked_into: int = 0
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the rest is left alone: nobody is free to look, or its files kill who looks."""
+        answers = [one.answer for one in self.unfinished]
+        return any(one.outcome.is_ours for one in answers) or len(answers) >= KILLS
+
+
+class QrCheck:
+    """Reports QR_* and SANDBOX_* symbols and the hosts of the links in codes (`CheckResult.link_hosts`)."""
+
+    name = "qr"
+    needs: tuple[str, ...] = ()
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._remembered: OrderedDict[bytes, tuple[str, ...]] = OrderedDict()
+
+    async def run(self, context: CheckContext, results: Mapping[str, CheckResult]) -> CheckResult:
+        """See Check. A TEMPERROR when a file could not be looked into because no process of the sandbox was free."""
+        message = context.message
+        if len(message.raw) > INLINE_LIMIT:
+            choice = await asyncio.to_thread(choose, message)
+            drawn = await asyncio.to_thread(drawings, message)
+        else:
+            choice, drawn = choose(message), drawings(message)
+        if not (choice.chosen or choice.too_large or drawn):
+            return CheckResult(self.name, detail="nothing to look into")
+        found = _Found()
+        for candidate in choice.chosen:
+            if not found.is_enough:
+                await self._look_into(candidate, found)
+        for drawing in drawn:
+            if not found.is_enough:
+                await self._look_at(drawing, found)
+        ours = [one for one in found.unfinished if one.answer.outcome.is_ours]
+        detail = f"{found.looked_into} looked into, {choice.left_out} left out"
+        return CheckResult(
+            self.name,
+            CheckStatus.TEMPERROR if ours else CheckStatus.OK,
+            symbols=code_symbols(found.codes, choice.too_large, message) + symbols_of(found.unfinished),
+            detail=f"{detail}; {ours[0].name}: {ours[0].answer.detail}" if ours else detail,
+            link_hosts=tuple(dict.fromkeys(link.host for code in found.codes for link in links_of(code))),
+        )
+
+    async def _look_into(self, candidate: Candidate, found: _Found) -> None:
+        large = candidate.octets > INLINE_LIMIT
+        raw = await asyncio.to_thread(candidate.read) if large else candidate.read()
+        key = (await asyncio.to_thread(hashlib.sha256, raw) if large else hashlib.sha256(raw)).digest()
+        texts = self._remembered.get(key)
+        if texts is None:
+            if candidate.size is None:
+                answer = await self._sandbox.run("codes.pdf", raw)
+            else:
+                answer = await self._sandbox.run("codes.picture", raw, {"pixels": PIXELS})
+            texts = _texts(answer)
+            if answer.outcome not in (Outcome.OK, Outcome.ERROR):
+                found.unfinished.append(Unfinished(candidate.name, answer))
+                return
+            self._remembered[key] = texts
+            if len(self._remembered) > REMEMBERED:
+                self._remembered.popitem(last=False)
+        else:
+            self._remembered.move_to_end(key)
+        found.looked_into += 1
+        found.codes += [Code(text, candidate.name) for text in texts]
+
+    async def _look_at(self, drawing: Drawing, found: _Found) -> None:
+        arguments = {"width": drawing.width, "across": drawing.across, "down": drawing.down}
+        answer = await self._sandbox.run("codes.drawing", drawing.cells, arguments)
+        if answer.outcome not in (Outcome.OK, Outcome.ERROR):
+            found.unfinished.append(Unfinished(drawing.name, answer))
+            return
+        found.looked_into += 1
+        found.codes += [Code(text, drawing.name, drawn=True) for text in _texts(answer)]
+
+
+def _texts(answer: Answer) -> tuple[str, ...]:
+    """What the codes say, if the answer has the form that it must have."""
+    value = answer.value
+    texts = value.get("texts") if isinstance(value, dict) else None
+    if not isinstance(texts, list):
+        return ()
+    return tuple(text[:TEXT_LIMIT] for text in texts[:TEXTS] if isinstance(text, str) and text)

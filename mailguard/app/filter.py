@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mailguard.app.network_checks import network_checks
+from mailguard.app.sandbox import build_sandbox
 from mailguard.app.scan import RECORDED, Scanner
 from mailguard.app.tenant_checks import tenant_checks
 from mailguard.checks.arc import ArcCheck
@@ -20,6 +21,7 @@ from mailguard.checks.dmarc import DmarcCheck
 from mailguard.checks.html import HtmlCheck
 from mailguard.checks.identity import IdentityCheck
 from mailguard.checks.points import fitted_points
+from mailguard.checks.qr import QrCheck
 from mailguard.checks.recorded_auth import RecordedAuth, Recordings
 from mailguard.checks.rules import RulesCheck
 from mailguard.checks.rules_file import RulesFiles
@@ -39,6 +41,7 @@ from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import Metrics
 from mailguard.pipeline.judge import Judge
 from mailguard.policy.files import PolicyFiles
+from mailguard.sandbox.pool import Pool
 from mailguard.store.db import Database
 
 
@@ -51,8 +54,14 @@ class Filter:
     rules: RulesFiles
     scanner: ClamdClient
     resolver: Resolver
+    sandbox: Pool
     on_reload: Callable[[], None]
     """Called after each good reload; a bad one is told by `on_problems` of the files."""
+
+    async def close(self) -> None:
+        """End the sandbox's processes and the connections to the scanner."""
+        await self.sandbox.close()
+        await self.scanner.close()
 
     def reload(self) -> None:
         """Read profiles and rules again; of what is wrong the last good version stays."""
@@ -118,6 +127,7 @@ def build_filter(
     scanner = ClamdClient(
         settings.clamav.address, timeout=settings.clamav.timeout, connections=settings.clamav.connections
     )
+    sandbox = build_sandbox(settings, metrics)
     every: dict[str, Callable[[], Check]] = {
         "clamav": lambda: ClamavCheck(scanner),
         "spf": SpfCheck,
@@ -129,6 +139,7 @@ def build_filter(
         "rules": lambda: RulesCheck(lambda: rules.current),
         "html": HtmlCheck,
         "attachments": AttachmentsCheck,
+        "qr": lambda: QrCheck(sandbox),
         **network_checks(settings, metrics=metrics, log=log, clock=clock),
     }
     if recordings is not None:
@@ -152,7 +163,7 @@ def build_filter(
         authserv_id=settings.server.authserv_id,
         clock=clock,
     )
-    return Filter(judge, policies, rules, scanner, resolver, on_reload)
+    return Filter(judge, policies, rules, scanner, resolver, sandbox, on_reload)
 
 
 def _recorded(name: str, recordings: Recordings, live: Callable[[], Check] | None) -> Check:
@@ -198,4 +209,4 @@ async def build_scanner(
     try:
         yield Scanner(made.judge, tenant=tenant, recordings=recordings)
     finally:
-        await made.scanner.close()
+        await made.close()

@@ -383,7 +383,7 @@ class Relay:
             # A database that is away keeps nothing from ending: the next worker replays journals, and leases run out.
             with contextlib.suppress(UnavailableError):
                 await last
-        await self.filter.scanner.close()
+        await self.filter.close()
         self.journal.close()
         await self.db.close()
 

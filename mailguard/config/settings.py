@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from mailguard.config.history_section import HistorySection
 from mailguard.config.learning_section import LearningSection
 from mailguard.config.network_sections import ArcSection, DnsblSection, ReputationSection, RspamdSection, SpamdSection
+from mailguard.config.sandbox_section import SandboxSection
 from mailguard.config.section import Section
 from mailguard.config.values import (
     ConfigPath,
@@ -46,6 +47,7 @@ CheckName = Literal[
     "rules",
     "html",
     "attachments",
+    "qr",
     "dnsbl",
     "urlbl",
     "rspamd",
@@ -63,6 +65,7 @@ CHECKS: tuple[CheckName, ...] = (
     "rules",
     "html",
     "attachments",
+    "qr",
     "dnsbl",
     "urlbl",
     "rspamd",
@@ -499,6 +502,7 @@ class Settings(Section):
     policies: PoliciesSection
     http: HttpSection
     checks: ChecksSection
+    sandbox: SandboxSection
     dnsbl: DnsblSection
     arc: ArcSection
     reputation: ReputationSection

@@ -257,6 +257,32 @@ class Metrics:
             ["list", "result"],
             registry=registry,
         )
+        self.sandbox_jobs = Counter(
+            "mailguard_sandbox_jobs",
+            "Files given to the sandbox, by function and end: ok; error (broken files); time, cpu, memory, crash (its process was "
+            "killed or died); busy, unable (not looked into).",
+            ["function", "result"],
+            registry=registry,
+        )
+        self.sandbox_duration = Histogram(
+            "mailguard_sandbox_job_duration_seconds",
+            "Time of each of these, the waiting for a process included.",
+            ["function"],
+            buckets=FAST,
+            registry=registry,
+        )
+        self.sandbox_processes = Gauge(
+            "mailguard_sandbox_processes",
+            "Processes of the sandbox, over all workers.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.sandbox_started = Counter(
+            "mailguard_sandbox_processes_started",
+            "Processes of the sandbox that were started, by what holds them (docs/sandbox.md); unable: could not be started.",
+            ["protection"],
+            registry=registry,
+        )
         self.feedback = Counter(
             "mailguard_feedback",
             "Copies of mail that users sent to a feedback address, by what it was said to be and what came of it.",

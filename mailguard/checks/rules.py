@@ -41,6 +41,8 @@ Place = Literal[
     "attachment",
     "structure",
 ]
+_SOURCES = frozenset({"html", "raw"})
+"""Places that are large and say little: few patterns are looked for in them."""
 PLACES: tuple[Place, ...] = get_args(Place)
 """What a pattern may be looked for in; `docs/checks/rules.md` says what each holds."""
 
@@ -78,26 +80,39 @@ def options(*, max_mem: int = 8 << 20) -> Any:
     return made
 
 
-class _Place:
-    """All patterns that are looked for in one place: each that may match by the literals that it requires."""
+class _Patterns:
+    """All patterns, each with the places that it is looked for in. One that stands in no text's literals costs nothing."""
 
-    def __init__(self, entries: Sequence[tuple[str, str]]) -> None:
-        some = [(name, branch) for name, pattern in entries for branch in branches(pattern)]
-        self._names = tuple(name for name, _ in some)
-        self._patterns = tuple(branch for _, branch in some)
-        self._prefilter = Prefilter(self._patterns) if len(some) > FEW else None
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        wanted: dict[tuple[str, str], dict[str, None]] = {}
+        for rule in rules:
+            for pattern in rule.patterns:
+                for branch in branches(pattern):
+                    wanted.setdefault((rule.name, branch), {}).update(dict.fromkeys(rule.places))
+        self._rules = tuple(name for name, _ in wanted)
+        self._patterns = tuple(branch for _, branch in wanted)
+        self._places = tuple(tuple(places) for places in wanted.values())
+        self._source = _Group(self._patterns, [n for n, where in enumerate(self._places) if set(where) & _SOURCES])
+        self._text = _Group(self._patterns, [n for n, where in enumerate(self._places) if set(where) - _SOURCES])
+        self.places = tuple(dict.fromkeys(place for places in self._places for place in places))
         # Compiled when first needed: most branches are of languages and themes that a given relay never meets.
         self._compiled: dict[int, Any] = {}
 
-    def matches(self, text: bytes) -> Iterator[tuple[str, str]]:
-        """(rule, what it matched) for every rule of which a pattern is in `text`: by its first one."""
-        found: set[str] = set()
-        for number in self._candidates(text):
-            name = self._names[number]
-            match = None if name in found else self._search(number, text)
-            if match:
-                found.add(name)
-                yield name, " ".join(match.group(0).decode("utf-8", "replace").split())[:EVIDENCE_LIMIT]
+    def matches(self, texts: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
+        """(rule, what it matched) for every rule of which a pattern is in one of its places."""
+        source = [place for place in texts if place in _SOURCES]
+        shown = [place for place in texts if place not in _SOURCES]
+        found: set[tuple[str, str]] = set()
+        for group, places in ((self._text, shown), (self._source, source)):
+            for number in group.candidates([texts[place] for place in places]):
+                name = self._rules[number]
+                for place in self._places[number]:
+                    if place not in places or not texts[place] or (name, place) in found:
+                        continue
+                    match = self._search(number, texts[place])
+                    if match:
+                        found.add((name, place))
+                        yield name, " ".join(match.group(0).decode("utf-8", "replace").split())[:EVIDENCE_LIMIT]
 
     def _search(self, number: int, text: bytes) -> Any:
         compiled = self._compiled.get(number)
@@ -105,12 +120,22 @@ class _Place:
             compiled = self._compiled[number] = re2.compile(self._patterns[number], options())
         return compiled.search(text)
 
-    def _candidates(self, text: bytes) -> Sequence[int]:
+
+class _Group:
+    """Patterns that are looked for in the same texts."""
+
+    def __init__(self, patterns: Sequence[str], numbers: Sequence[int]) -> None:
+        self._numbers = list(numbers)
+        some = [patterns[number] for number in numbers]
+        self._prefilter = Prefilter(some) if len(some) > FEW else None
+
+    def candidates(self, texts: Sequence[bytes]) -> list[int]:
+        """Numbers of the patterns that may match one of the texts."""
+        if not texts or not self._numbers:
+            return []
         if self._prefilter is None:
-            return range(len(self._patterns))
-        # Lower case of all scripts, not of ASCII alone as bytes have it.
-        lower = text.lower() if text.isascii() else text.decode("utf-8", "replace").lower().encode("utf-8", "replace")
-        return self._prefilter.candidates(lower)
+            return list(self._numbers)
+        return [self._numbers[n] for n in self._prefilter.candidates(b"\n".join(texts))]
 
 
 class Rules:
@@ -123,11 +148,7 @@ class Rules:
     def __init__(self, rules: Sequence[Rule] = (), *, hash: str = "") -> None:  # noqa: A002 - the word of Policy
         self.rules = tuple(rules)
         self.hash = hash
-        entries: dict[str, list[tuple[str, str]]] = {}
-        for rule in self.rules:
-            for place in rule.places:
-                entries.setdefault(place, []).extend((rule.name, pattern) for pattern in rule.patterns)
-        self._places = {place: _Place(patterns) for place, patterns in entries.items()}
+        self._patterns = _Patterns(self.rules)
         self._combinations = tuple(rule for rule in self.rules if not rule.patterns)
 
     def __len__(self) -> int:
@@ -136,11 +157,9 @@ class Rules:
     def match(self, context: CheckContext) -> dict[str, tuple[str, ...]]:
         """The names of all rules that match, hidden ones too, each with what it matched."""
         found: dict[str, dict[str, None]] = {}
-        for place, patterns in self._places.items():
-            text = text_of(place, context)
-            if text:
-                for name, evidence in patterns.matches(text[:TEXT_LIMIT]):
-                    found.setdefault(name, {})[evidence] = None
+        texts = {place: text_of(place, context)[:TEXT_LIMIT] for place in self._patterns.places}
+        for name, evidence in self._patterns.matches(texts):
+            found.setdefault(name, {})[evidence] = None
         for rule in self._combinations:
             if (
                 all(name in found for name in rule.all_of)

@@ -1,6 +1,7 @@
 """The literals that a pattern cannot match without: found by reading the pattern, so that most patterns need not be tried.
 
-Understands what the patterns of rules are written with; of anything else it says that nothing is required.
+Understands what the patterns of rules are written with; of anything else it says that nothing is required. Literals are
+as `plain` makes texts: lower case, every digit a 0, every run of white space one blank.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ MIN_LENGTH = 3
 """Octets of a literal, in UTF-8, that tells anything."""
 EXACT_LIMIT = 24
 """Strings that an element may be spelt out in."""
+GROUPS_KEPT = 2
+"""Groups of one pattern that are looked for; more tell little more."""
 GROUP_LIMIT = 400
 """Literals of which one is required, before they tell too little."""
 
@@ -25,6 +28,9 @@ _GROUP = re.compile(r"\((?:\?(?:P<\w+>|[a-zA-Z]*:))?")
 _QUANTIFIER = re.compile(r"([*+?]|\{\d*,?\d*\})\??")
 _ESCAPE = re.compile(r"\\(?:x\{([0-9a-fA-F]+)\}|x([0-9a-fA-F]{2})|[pP]\{\w+\}|[pP]\w|.)", re.DOTALL)
 _ZERO_WIDTH = frozenset("bBAz")
+_BLANKS = re.compile(r"[ \t\n\r\f\v]+")
+_DIGITS = re.compile("[0-9]")
+_LOWER = bytes.maketrans(bytes(range(65, 91)) + b"123456789", bytes(range(97, 123)) + b"0" * 9)
 _WRAPPED = re.compile(r"((?:\\b|\^)*)\(\?:")
 _ZERO_WIDTHS = re.compile(r"(?:\\b|\$)*")
 
@@ -35,10 +41,14 @@ class _Known:
 
     exact: frozenset[str] | None
     required: tuple[Group, ...] = ()
+    ends: bool = True
+    """Whether what follows it follows directly: not after `[ :]+`, which begins as `exact` says and goes on."""
 
 
 _ANYTHING = _Known(None)
 _NOTHING = _Known(frozenset({""}))
+_SPACE = _Known(frozenset({" "}))
+_DIGIT = _Known(frozenset({"0"}))
 
 
 def required_literals(pattern: str) -> tuple[Group, ...]:
@@ -53,7 +63,17 @@ def required_literals(pattern: str) -> tuple[Group, ...]:
         return ()
     if end != len(pattern):
         return ()
-    return tuple(group for group in _flushed(known).required if group)
+    groups = sorted(set(_flushed(known).required), key=_weight, reverse=True)
+    return tuple(groups[:GROUPS_KEPT])
+
+
+def plain(text: bytes) -> bytes:
+    """A text as literals are looked for in it."""
+    if text.isascii():
+        lower = text.translate(_LOWER)
+    else:  # lower case of all scripts, not of ASCII alone as octets have it
+        lower = text.decode("utf-8", "replace").lower().encode("utf-8", "replace").translate(_LOWER)
+    return b" %b " % b" ".join(lower.split())
 
 
 def branches(pattern: str) -> list[str]:
@@ -78,8 +98,11 @@ def _split(body: str) -> list[str]:
     if body[end : end + 1] != ")" or not _ZERO_WIDTHS.fullmatch(rest):
         return [body]
     inner = _alternatives(body, wrapped.end(), end)
-    if len(inner) == 1 and not wrapped[1] and not rest:
-        return _split(inner[0])
+    if len(inner) == 1:
+        nested = inner[0].startswith("(?:") and (wrapped[1] or rest)
+        if not nested and (wrapped[1] or rest):
+            return [body]
+        return _split(f"{wrapped[1]}{inner[0]}{rest}")
     return [f"{wrapped[1]}(?:{branch}){rest}" for branch in inner]
 
 
@@ -99,10 +122,14 @@ def _alternatives(body: str, at: int, end: int) -> list[str]:
 
 def _telling(literals: Iterable[str]) -> Group | None:
     """The group of these literals; None when one of them is too short to be looked for."""
-    group = frozenset(literal.lower() for literal in literals)
+    group = frozenset(_plain(literal) for literal in literals)
     if len(group) > GROUP_LIMIT or any(len(literal.encode()) < MIN_LENGTH for literal in group):
         return None
     return group
+
+
+def _plain(literal: str) -> str:
+    return _BLANKS.sub(" ", _DIGITS.sub("0", literal.lower()))
 
 
 def _flushed(known: _Known) -> _Known:
@@ -157,10 +184,14 @@ def _sequence(pattern: str, at: int) -> tuple[_Known, int]:
         required.extend(known.required)
         if known.exact is not None and exact is not None and len(exact) * len(known.exact) <= EXACT_LIMIT:
             exact = frozenset(one + other for one, other in product(exact, known.exact))
-            continue
-        flush(exact)
-        whole = False
-        exact = known.exact if known.exact is not None else frozenset({""})
+        else:
+            flush(exact)
+            whole = False
+            exact = known.exact if known.exact is not None else frozenset({""})
+        if not known.ends:
+            flush(exact)
+            whole = False
+            exact = frozenset({""})
     if whole:
         return _Known(exact, tuple(required)), at
     flush(exact)
@@ -172,16 +203,25 @@ def _quantified(pattern: str, at: int) -> tuple[_Known, int]:
     match = _QUANTIFIER.match(pattern, at)
     if match is None:
         return known, at
-    quantifier = match[1]
-    if quantifier == "?":
-        if known.exact is not None and not known.required:
-            return _Known(known.exact | {""}), match.end()
-        return _ANYTHING, match.end()
-    if quantifier == "*" or quantifier.startswith(("{0", "{,")):
-        return _ANYTHING, match.end()
-    if quantifier == "{1}":
-        return known, match.end()
-    return _flushed(known), match.end()
+    at = match.end()
+    least, most = _bounds(match[1])
+    exact = known.exact
+    if exact == _SPACE.exact:  # of any number of blanks one is left
+        return (known if least else _Known(frozenset({"", " "}))), at
+    if least == 0:
+        return (_Known(exact | {""}) if most == 1 and exact is not None and not known.required else _ANYTHING), at
+    if (least, most) == (1, 1):
+        return known, at
+    if exact is not None and not known.required and len(exact) == 1:
+        return _Known(frozenset({next(iter(exact)) * min(least, 12)}), ends=least == most and least <= 12), at
+    return _Known(exact, known.required, ends=False), at
+
+
+def _bounds(quantifier: str) -> tuple[int, int | None]:
+    if quantifier in ("*", "+", "?"):
+        return {"*": (0, None), "+": (1, None), "?": (0, 1)}[quantifier]
+    least, comma, most = quantifier[1:-1].partition(",")
+    return int(least or 0), (int(most) if most else None) if comma else int(least)
 
 
 def _element(pattern: str, at: int) -> tuple[_Known, int]:
@@ -204,6 +244,10 @@ def _element(pattern: str, at: int) -> tuple[_Known, int]:
             return _Known(frozenset({chr(int(code, 16)).lower()})), match.end()
         if match[0][1] in _ZERO_WIDTH:
             return _NOTHING, match.end()
+        if match[0][1] in "stnrf":
+            return _SPACE, match.end()
+        if match[0][1] == "d":
+            return _DIGIT, match.end()
         if match[0][1].isalnum():
             return _ANYTHING, match.end()
         return _Known(frozenset({match[0][1]})), match.end()
@@ -223,7 +267,9 @@ def _class(pattern: str, at: int) -> tuple[_Known, int]:
             end = pattern.index(":]", end) + 1
         end += 2 if pattern[end] == "\\" else 1
     letters = pattern[first:end]
+    if letters in ("0-9", r"\d") and not negated:
+        return _DIGIT, end + 1
     plain = not negated and "\\" not in letters and "[" not in letters and "-" not in letters[1:-1]
     if plain and len(letters) <= 6:
-        return _Known(frozenset(letters.lower())), end + 1
+        return _Known(frozenset(map(_plain, letters))), end + 1
     return _ANYTHING, end + 1

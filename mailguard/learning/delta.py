@@ -118,14 +118,13 @@ class Delta:
         step = max(0.0, min(lesson.bounds.step, lacking, room))
         if step < LEAST_STEP or lesson.example.is_empty:
             return Moved(before, before, 0.0)
-        squared = math.fsum(value * value for _, value in _vector(lesson.example))
-        scale = sign * step / squared * _growth(lesson.at)
+        scale = sign * step / _squared(lesson.example) * _growth(lesson.at)
         weights = self.weights
         for key, value in _vector(lesson.example):
             weights[key] = weights.get(key, 0.0) + scale * value
         if len(weights) > MOST_WEIGHTS:
             self._prune()
-        return Moved(before, self.shift(lesson.example, at=lesson.at), step)
+        return Moved(before, before + sign * step, step)
 
     def _dot(self, example: Example) -> float:
         get = self.weights.get
@@ -138,9 +137,12 @@ class Delta:
         return total
 
     def _prune(self) -> None:
-        # By size, then by key: the same for everyone who learns the same lessons.
-        kept = sorted(self.weights.items(), key=lambda item: (-abs(item[1]), item[0]))[:FEWER_WEIGHTS]
-        self.weights = dict(kept)
+        least = sorted(map(abs, self.weights.values()))[-FEWER_WEIGHTS]
+        kept = {key: weight for key, weight in self.weights.items() if abs(weight) > least}
+        # Of those that weigh the same, the lower keys: as everyone chooses who learns the same lessons.
+        same = sorted(key for key, weight in self.weights.items() if abs(weight) == least)
+        kept.update((key, self.weights[key]) for key in same[: FEWER_WEIGHTS - len(kept)])
+        self.weights = kept
 
     def packed(self) -> bytes:
         """It as stored: keys (unsigned, 64 bits), then weights (double), little-endian. Exact."""
@@ -210,6 +212,11 @@ def _vector(example: Example) -> Iterator[tuple[int, float]]:
         for feature in content:
             yield feature, value
     yield from _beside_content(example)
+
+
+def _squared(example: Example) -> float:
+    """The square of its vector's length."""
+    return math.fsum((*([CONTENT, BIAS] if example.content else []), *(TRAIT_MASS[one.kind] for one in example.traits)))
 
 
 def _beside_content(example: Example) -> Iterator[tuple[int, float]]:

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from sqlalchemy import Connection
 
+from mailguard.core.ids import MESSAGE_ID_LENGTH
 from mailguard.learning.delta import ADMIN, USER, Bounds, Delta, Example, Lesson, day_of, replay
 from mailguard.learning.scale import Scale
 from mailguard.learning.sketch import sketch
@@ -236,8 +237,7 @@ class _Class:
 
         An admin speaks for all recipients of a message, and a user for himself.
         """
-        message, _, _ = one.unit.partition("-")
-        query = LessonQuery(tenant=self._tenant, message=message, in_force=True)
+        query = LessonQuery(tenant=self._tenant, message=one.unit[:MESSAGE_ID_LENGTH], in_force=True)
         found = store.find_lessons(self._conn, query)
         by_admin = [lesson for lesson in found if lesson.source is not Source.USER]
         if self._source is Source.USER:

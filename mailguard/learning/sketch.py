@@ -25,10 +25,15 @@ def sketch(features: bytes) -> bytes:
 
 def similarity(one: bytes, other: bytes) -> float:
     """How much of two mails' features is of both, 0 to 1 (Jaccard), as their sketches tell."""
-    ours, theirs = _hashes(one), _hashes(other)
+    ours, theirs = set(hashes_of(one)), set(hashes_of(other))
     union = heapq.nsmallest(SIZE, ours | theirs)
     return sum(value in ours and value in theirs for value in union) / len(union) if union else 0.0
 
 
-def _hashes(packed: bytes) -> set[bytes]:
-    return {packed[start : start + 4][::-1] for start in range(0, len(packed), 4)}
+def hashes_of(packed: bytes) -> array[int]:
+    """The hashes in a sketch, each once."""
+    values = array("I")
+    values.frombytes(packed)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values

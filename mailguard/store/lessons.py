@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mailguard.core.errors import NotFoundError
+from mailguard.core.ids import MESSAGE_ID_LENGTH
 from mailguard.store.redact import Redaction
 from mailguard.store.schema import messages, units
 from mailguard.store.schema_learning import deltas, lessons
@@ -135,9 +136,9 @@ def save_delta(connection: Connection, tenant: int, weights: bytes, *, model: st
     connection.execute(mine.values(version=deltas.c.version + 1, **values))
 
 
-def delta_version(connection: Connection, tenant: int) -> int:
-    """The version of a tenant's delta; 0 when it has none."""
-    return connection.scalar(select(deltas.c.version).where(deltas.c.tenant == tenant)) or 0
+def delta_versions(connection: Connection) -> dict[int, int]:
+    """The versions of all deltas, by their tenants."""
+    return {row.tenant: row.version for row in connection.execute(select(deltas.c.tenant, deltas.c.version))}
 
 
 def read_delta(connection: Connection, tenant: int) -> StoredDelta:
@@ -151,6 +152,7 @@ def add_lesson(connection: Connection, lesson: NewLesson) -> int:
     statement = insert(lessons).values(
         tenant=lesson.tenant,
         unit=lesson.unit,
+        message=lesson.unit[:MESSAGE_ID_LENGTH],
         at=lesson.at,
         spam=lesson.spam,
         source=lesson.source.value,
@@ -176,7 +178,7 @@ def find_lessons(connection: Connection, query: LessonQuery) -> list[StoredLesso
     if query.ids is not None:
         conditions.append(lessons.c.id.in_(query.ids))
     if query.message:
-        conditions.append(lessons.c.unit.startswith(f"{query.message}-", autoescape=True))
+        conditions.append(lessons.c.message == query.message)
     if query.teacher:
         conditions.append(lessons.c.teacher == query.teacher)
     if query.in_force:

@@ -16,6 +16,7 @@ lessons = Table(
     Column("id", _Id, primary_key=True, autoincrement=True),
     Column("tenant", _Id, ForeignKey("tenants.id"), nullable=False),
     Column("unit", String(32), ForeignKey("units.id"), nullable=False, index=True),
+    Column("message", String(26), nullable=False, index=True),
     Column("at", BigInteger, nullable=False),
     Column("spam", Boolean, nullable=False),
     Column("source", String(16), nullable=False),  # store.lessons.Source

@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("tenant", ID, nullable=False),
         sa.Column("unit", sa.String(length=32), nullable=False),
+        sa.Column("message", sa.String(length=26), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("spam", sa.Boolean(), nullable=False),
         sa.Column("source", sa.String(length=16), nullable=False),
@@ -42,6 +43,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_lessons_unit", "lessons", ["unit"])
+    op.create_index("ix_lessons_message", "lessons", ["message"])
     op.create_index("ix_lessons_tenant", "lessons", ["tenant", "id"])
     op.create_table(
         "deltas",

@@ -26,6 +26,10 @@ rules:
     hits: ['grand sale']
     misses: ['sale']
 """
+MORE = """\
+[learning]
+spam_address = "spam@provider.test"
+"""
 TEXT = """\
 Dear customer, this is what is new in our shop this week: lamps of oak and brass, chairs that fold, and tables for small rooms.
 All of it is made in our own workshop by people who are paid well. Delivery is free from fifty onwards; returns are free, too.
@@ -48,7 +52,7 @@ def relay(tmp_path_factory: pytest.TempPathFactory, clamd: Clamd, sink: SinkThre
     (policies / "rules" / "99-eager.yaml").write_text(RULE)
     zone = {**ZONE, "client.test": {"TXT": ["v=spf1 ip4:127.0.0.0/8 -all"]}}
     with DnsServer(zone) as dns:
-        made = Relay(root / "relay", clamd=clamd.address, dns=dns.address, policies=policies)
+        made = Relay(root / "relay", clamd=clamd.address, dns=dns.address, policies=policies, more=MORE)
         made.add_tenant("acme", "client.test", sink.port)
         made.run("tenant", "set", "acme", "--spam-address", "spam@client.test", "--ham-address", "ham@client.test")
         yield made.start()
@@ -118,6 +122,10 @@ def test_users_report_what_they_got(relay: Relay, sink: SinkThread) -> None:
     (lesson,) = relay.json("lessons", "list", "--teacher", user)
     assert (lesson["as"], lesson["source"], lesson["subject"]) == ("spam", "user", "Lamps 1")
     assert lesson["score_after"] > lesson["score_before"]
+    common = "spam@provider.test"  # of all tenants: a domain that nothing is relayed for
+    code, text = relay.send(report(got.content, sender=user, to=common), [common], sender=user)
+    assert (code, text.endswith(": known 1")) == (250, True)
+    assert not relay.takes("anybody@provider.test")
     # Somebody else's report of it counts for nothing, and no report is a mail of anybody's bill.
     code, text = relay.send(report(got.content, sender="other@client.test", to=to), [to], sender="other@client.test")
     assert (code, text.endswith(": not_delivered 1")) == (250, True)

@@ -176,13 +176,13 @@ class _Class:
             self._model = one.model
             if self._count:
                 self._relearn()  # of what was learned by other features senders are left
-        room = bounds.influence
-        for taught in self._today:
+        used = 0.0
+        for taught in self._today:  # added up as delta.Influence does, to the last bit
             if taught.teacher == self._teacher:
-                room -= taught.step
+                used += taught.step
         base = self._scale.margin(one.score)
         lesson = Lesson(one.example, one.spam, base, at=self._now, teacher=self._teacher, bounds=bounds)
-        moved = self._delta.learn(lesson, room=max(0.0, room))
+        moved = self._delta.learn(lesson, room=max(0.0, bounds.influence - used))
         before = round(one.score + self._scale.points(moved.before), 2)
         after = round(one.score + self._scale.points(moved.after), 2)
         number = store.add_lesson(

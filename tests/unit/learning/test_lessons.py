@@ -173,3 +173,14 @@ def test_it_is_on_the_record(world: World) -> None:
 
 def test_an_admins_day_holds_a_large_release() -> None:
     assert ADMIN.lessons >= 100
+
+
+def test_a_bounded_users_lessons_replay_to_the_last_bit(world: World) -> None:
+    """Undoing works all of it out anew: with nothing to undo before it, that must be what was stored."""
+    for number in range(14):
+        one = teaching(world, number, family=number % 5 + 2, score=5.3 + 0.37 * number)
+        taught(world, one, source=Source.USER, teacher="joe@acme.test")
+    before = stored(world).weights
+    (last,) = taught(world, teaching(world, 99, family=99, spam=True, score=8.9), teacher="ann")
+    undone(world, last.lesson)
+    assert stored(world).weights == before

@@ -31,7 +31,7 @@ class ClassifierCheck:
         found = features.extract(context.message)
         logit = self._model.logit(found)
         points = self._model.calibration.points(logit)
-        evidence = tuple(f'{word.place}: "{word.text}" {word.share:+.1f}' for word in self._model.words(found))
+        evidence = tuple(f'{word.place}: "{word.text}" {word.share:+.1f}' for word in self._model.words(found, logit))
         name, says = (
             (CLASSIFIED_SPAM, "it reads like spam") if points > 0 else (CLASSIFIED_HAM, "it reads like honest mail")
         )

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from io import BytesIO
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 from zipfile import BadZipFile
 
@@ -17,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailguard.checks import features
-from mailguard.checks.features import Features, Kind
+from mailguard.checks.features import Features, Kind, Words
 
 SHIPPED = "classifier.npz"
 """The model's file in the package."""
@@ -69,24 +71,25 @@ class Model:
 
     def logit(self, found: Features) -> float:
         """The log-odds (natural) that a mail with these features is spam."""
-        bounds = features.spans(found.ids)
-        weights = self.weights[found.ids].astype(np.float32)
+        bounds = features.spans(found.ids).tolist()
+        sums = np.zeros(found.ids.size + 1, dtype=np.int32)
+        np.cumsum(self.weights[found.ids], dtype=np.int32, out=sums[1:])
+        at = sums[bounds].tolist()
         total = self.bias
         for kind in Kind:
-            start, end = bounds[kind], bounds[kind + 1]
-            if end > start:
-                total += float(weights[start:end].sum()) * self._factor(kind, int(end - start))
+            count = bounds[kind + 1] - bounds[kind]
+            if count:
+                total += float(at[kind + 1] - at[kind]) * self._factor(kind, count)
         return total
 
     def _factor(self, kind: Kind, count: int) -> float:
         return self.scales[kind] * self.lengths[kind] / math.sqrt(count)
 
-    def words(self, found: Features, *, most: int = 4) -> tuple[Word, ...]:
+    def words(self, found: Features, logit: float, *, most: int = 4) -> tuple[Word, ...]:
         """The words and pairs that moved the logit most, each at its first place; those on the side of the outcome."""
-        side = 1.0 if self.logit(found) >= 0 else -1.0
-        bounds = features.spans(found.ids)
-        counts = np.diff(bounds)
-        candidates: list[tuple[float, str, str]] = []
+        side = 1.0 if logit >= 0 else -1.0
+        counts = np.diff(features.spans(found.ids)).tolist()
+        candidates: list[_Candidate] = []
         for place, words, kinds in (
             ("subject", found.subject, (Kind.SUBJECT, Kind.SUBJECT)),
             ("text", found.body, (Kind.WORD, Kind.PAIR)),
@@ -98,13 +101,13 @@ class Model:
                     continue
                 shares = self.weights[features.ids_of(kind, hashes)].astype(np.float32) * side
                 best = np.argsort(shares)[::-1][: 4 * most]
-                factor = self._factor(kind, int(counts[kind]))
+                factor = self._factor(kind, counts[kind])
                 candidates += [
-                    (float(shares[at]) * factor, place, " ".join(words.word(at + step) for step in range(width)))
-                    for at in map(int, best)
-                    if shares[at] > 0
+                    (share * factor, place, words, at, width)
+                    for at, share in zip(best.tolist(), shares[best].tolist(), strict=True)
+                    if share > 0
                 ]
-        return _distinct(sorted(candidates, reverse=True), side, most)
+        return _distinct(candidates, side, most)
 
     def to_bytes(self) -> bytes:
         """As a file that `from_bytes` reads: NumPy's archive, without pickled objects."""
@@ -161,12 +164,19 @@ def quantised(weights: NDArray[np.float64]) -> tuple[NDArray[np.int8], tuple[flo
     return whole, tuple(scales)
 
 
-def _distinct(candidates: Sequence[tuple[float, str, str]], side: float, most: int) -> tuple[Word, ...]:
+_Candidate = tuple[float, str, Words, int, int]
+"""A share of the logit, the place, and which words of it they are: the first one, and how many."""
+
+
+def _distinct(candidates: Sequence[_Candidate], side: float, most: int) -> tuple[Word, ...]:
     """The strongest, without words that stand in a pair that was taken."""
     taken: list[Word] = []
-    for share, place, text in candidates:
-        if not any(place == word.place and (text in word.text or word.text in text) for word in taken):
-            taken.append(Word(place, text, side * share))
-            if len(taken) == most:
-                break
+    for share, same in groupby(sorted(candidates, key=itemgetter(0), reverse=True), key=itemgetter(0)):
+        # Only the few that may be taken are made text.
+        texts = [(place, " ".join(map(words.word, range(at, at + width)))) for _, place, words, at, width in same]
+        for place, text in sorted(texts, reverse=True):
+            if not any(place == word.place and (text in word.text or word.text in text) for word in taken):
+                taken.append(Word(place, text, side * share))
+                if len(taken) == most:
+                    return tuple(taken)
     return tuple(taken)

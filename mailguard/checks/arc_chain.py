@@ -76,6 +76,8 @@ class _Collected:
 
 async def verify_arc(resolver: Resolver, raw: bytes, *, now: int) -> ArcResult:
     """The status of the message's ARC chain. `now` in seconds since 1970. Never raises."""
+    if not _may_have_chain(raw):
+        return ArcResult(AuthOutcome.NONE)
     message = SignedMessage.of(raw)
     sealers: tuple[str, ...] = ()
     try:
@@ -114,6 +116,13 @@ def _sets(message: SignedMessage, now: int) -> list[_Set]:
     if sorted(collected) != list(range(1, len(collected) + 1)):
         raise permerror("an instance is missing")
     return [_set(collected[instance].fields, instance, now) for instance in sorted(collected)]
+
+
+def _may_have_chain(raw: bytes) -> bool:
+    """Whether there may be a field of ARC: most mail has none, and need not be taken apart to see that."""
+    end = raw.find(b"\r\n\r\n")
+    header = (raw[:end] if end >= 0 else raw).lower()
+    return b"\narc-" in header or header.startswith(b"arc-")
 
 
 def _set(found: Mapping[bytes, RawField], instance: int, now: int) -> _Set:

@@ -6,6 +6,7 @@ import binascii
 import re
 from base64 import b64decode
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -63,7 +64,7 @@ def _key(signature: Signature, record: bytes) -> Key:
     flags = _words(tags.get(b"t", b""))
     if b"s" in flags and signature.identity_domain not in ("", signature.domain):
         raise permerror("the key is not for subdomains in i=")
-    public = _public_key(tags[b"p"], signature)
+    public = _public_key(tags[b"p"], signature.algorithm.key_type)
     bits = public.key_size if isinstance(public, RSAPublicKey) else 256
     if isinstance(public, RSAPublicKey) and not RSA_MINIMUM <= bits <= RSA_MAXIMUM:
         raise SignatureError(AuthOutcome.POLICY, f"an RSA key of {bits} bits is not accepted")
@@ -74,10 +75,11 @@ def _words(value: bytes) -> list[bytes]:
     return [word.strip().lower() for word in value.split(b":")]
 
 
-def _public_key(text: bytes, signature: Signature) -> RSAPublicKey | Ed25519PublicKey:
+@lru_cache(maxsize=512)
+def _public_key(text: bytes, key_type: bytes) -> RSAPublicKey | Ed25519PublicKey:
     try:
         octets = b64decode(_WHITE.sub(b"", text), validate=True)
-        if signature.algorithm.key_type == b"ed25519":
+        if key_type == b"ed25519":
             return Ed25519PublicKey.from_public_bytes(octets)
         public = load_der_public_key(octets)
     except (ValueError, binascii.Error, UnsupportedAlgorithm):

@@ -136,6 +136,8 @@ async def fetch_keys(resolver: Resolver, signatures: Iterable[Signature]) -> Key
         except DnsTemporaryError as error:
             return error
 
+    if len(names) == 1:
+        return {names[0]: await fetch(names[0])}
     return dict(zip(names, await asyncio.gather(*map(fetch, names)), strict=True))
 
 

@@ -48,8 +48,12 @@ class DmarcCheck:
             auth = AuthResult(AuthMethod.DMARC, AuthOutcome.PERMERROR, "", reason)
             return CheckResult(self.name, symbols=(symbol,), auth=(auth,), detail=reason)
         identifiers = _identifiers(context, results)
-        evaluated: Sequence[DmarcResult] = await asyncio.gather(
-            *(evaluate(context.resolver, domain, identifiers) for domain in domains[:DOMAIN_LIMIT])
+        evaluated: Sequence[DmarcResult] = (
+            [await evaluate(context.resolver, domains[0], identifiers)]
+            if len(domains) == 1
+            else await asyncio.gather(
+                *(evaluate(context.resolver, domain, identifiers) for domain in domains[:DOMAIN_LIMIT])
+            )
         )
         if lost := [name for name in ("spf", "dkim") if _lost(results.get(name))]:
             evaluated = [_undecided(result, lost) for result in evaluated]

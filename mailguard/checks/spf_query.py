@@ -90,8 +90,9 @@ _Outcome = tuple[AuthOutcome, str, str]
 
 
 async def _rounds(resolver: Resolver, asked: _Asked) -> _Outcome:
-    """Run until nothing is missing."""
+    """Run until nothing is missing: first the record of the domain itself, which is looked up before any run."""
     answers: dict[_Key, list[Any] | None] = {}
+    await _fetch_all(resolver, {(domain_of(asked.sender), "TXT")}, answers)
     for _ in range(ROUNDS):
         run = _Run(asked, answers)
         outcome = run.outcome()
@@ -103,7 +104,7 @@ async def _rounds(resolver: Resolver, asked: _Asked) -> _Outcome:
 
 async def _fetch_all(resolver: Resolver, keys: set[_Key], answers: dict[_Key, list[Any] | None]) -> None:
     """Look up what a run lacked, and then the records that those include: the next run will want them, one by one."""
-    await asyncio.gather(*(_fetch(resolver, key, answers) for key in keys))
+    await _fetch_each(resolver, keys, answers)
     texts = [text for key in keys if key[1] == "TXT" for (text,) in answers[key] or () if spf.RE_SPF.match(text)]
     ahead = {
         (name, "TXT")
@@ -112,7 +113,15 @@ async def _fetch_all(resolver: Resolver, keys: set[_Key], answers: dict[_Key, li
         if (match := _INCLUDE.match(word)) and (name := lookup_name(match[1]))
     } - answers.keys()
     if len(ahead) <= spf.MAX_LOOKUP and len(answers) < AHEAD_LIMIT:
-        await asyncio.gather(*(_fetch(resolver, key, answers) for key in ahead))
+        await _fetch_each(resolver, ahead, answers)
+
+
+async def _fetch_each(resolver: Resolver, keys: set[_Key], answers: dict[_Key, list[Any] | None]) -> None:
+    if len(keys) == 1:
+        (key,) = keys
+        await _fetch(resolver, key, answers)
+    elif keys:
+        await asyncio.gather(*(_fetch(resolver, key, answers) for key in keys))
 
 
 async def _fetch(resolver: Resolver, key: _Key, answers: dict[_Key, list[Any] | None]) -> None:

@@ -132,12 +132,20 @@ class Runner:
             self._log.unforeseen(f"check {name}", message=context.envelope.message_id, error=error)
             result = failed(name, f"unforeseen {type(error).__name__}")
         elapsed = time.perf_counter() - started
-        if any(symbol.name in self._points for symbol in result.symbols):
-            symbols = [replace(one, score=self._points.get(one.name, one.score)) for one in result.symbols]
-            result = replace(result, symbols=tuple(symbols))
-        if result.status is CheckStatus.TEMPERROR:
-            result = with_temperror_symbol(result)
-        return replace(result, elapsed=elapsed)
+        result = replace(result, symbols=self._weighed(result.symbols), elapsed=elapsed)
+        return with_temperror_symbol(result) if result.status is CheckStatus.TEMPERROR else result
+
+    def _weighed(self, symbols: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
+        """The symbols with the points that count."""
+        points = self._points
+        if not any(one.name in points for one in symbols):
+            return symbols
+        return tuple(
+            [
+                Symbol(one.name, points[one.name], one.description, one.evidence) if one.name in points else one
+                for one in symbols
+            ]
+        )
 
     def _late(self, name: str) -> CheckResult:
         return replace(failed(name, f"not done within {self._budget:g} s"), elapsed=self._budget)

@@ -283,7 +283,8 @@ class Message:
     @cached_property
     def shown(self) -> Normalised:
         """What a reader does see: the plain texts, then what HTML shows, without the tricks that keep programs from it."""
-        return normalise("\n".join(text for text in (self.plain, self.rendered.visible) if text))
+        plain = self.plain.replace("\r\n", "\n")
+        return normalise("\n".join(text for text in (plain, self.rendered.visible) if text))
 
     @property
     def visible_text(self) -> str:

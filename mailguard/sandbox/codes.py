@@ -9,7 +9,7 @@ import io
 from collections.abc import Iterator, Mapping
 
 import pypdfium2
-from PIL import Image
+from PIL import Image, ImageFile
 from zxingcpp import Barcode, BarcodeFormat, BarcodeFormats, read_barcodes
 
 from mailguard.sandbox.frames import Json
@@ -88,7 +88,8 @@ def in_drawing(raw: bytes, arguments: Mapping[str, Json]) -> Json:
 
 
 def prepare() -> None:
-    """Read a little picture of each kind, so that all plug-ins are loaded."""
+    """Read a little picture of each kind, so that all plug-ins are loaded; read broken ones as far as they go, as mail programs do."""
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
     for kind in KINDS:
         out = io.BytesIO()
         Image.new("L", (32, 32), 255).save(out, kind)

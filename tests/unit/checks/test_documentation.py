@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mailguard.checks import attachments, clamav, client, reputation
+from mailguard.checks import attachments, clamav, client, qr_links, qr_pictures, reputation, sandboxed
 from mailguard.checks.known_lists import KNOWN
 from mailguard.checks.lists import ListKind
 from mailguard.checks.rules import PLACES
@@ -40,6 +40,14 @@ def test_symbols_of_attachments() -> None:
     text = page("attachments")
     for name, (points, _) in attachments.SYMBOLS.items():
         assert f"| `{name}` | {points} |" in text
+
+
+def test_symbols_of_codes_and_of_the_sandbox() -> None:
+    text = page("qr")
+    for name, (points, says) in {**qr_links.SYMBOLS, **sandboxed.SYMBOLS}.items():
+        assert f"| `{name}` | {points:g} | {says} |" in text
+    for limit in (qr_pictures.PICTURES, qr_pictures.PDFS, qr_pictures.SIDE, f"{qr_pictures.PIXELS // 10**6} million"):
+        assert f" {limit} " in text
 
 
 def test_symbols_of_learned() -> None:

@@ -1,0 +1,71 @@
+"""A QR code in a picture, over SMTP: its link is in header and trace, the sandbox is held, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+from tests.e2e.mails import arrived
+from tests.servers.ports import wait_until
+from tests.servers.relay import Relay
+from tests.servers.sink_thread import SinkThread
+from tests.unit.checks.qr_mails import code, mail, saved
+
+LINK = "https://www.sender.test/ticket"
+
+
+def sandbox_of(relay: Relay) -> list[int]:
+    """The processes that the relay's workers started."""
+    return [
+        int(pid)
+        for worker in relay.worker_pids()
+        for children in Path(f"/proc/{worker}/task").glob("*/children")
+        for pid in children.read_text().split()
+        if b"mailguard.sandbox.child" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+
+
+def is_there(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def send(relay: Relay) -> None:
+    text = "Your ticket is attached. All your orders: https://www.sender.test/orders"
+    head = b"Date: Tue, 01 Apr 2025 10:00:00 +0000\r\nMessage-ID: <ticket@sender.test>\r\n"
+    raw = mail(("code.png", saved(code(LINK))), sender="a@sender.test", subject="Your ticket", text=text)
+    status, reply = relay.send(head + raw)
+    assert status == 250, reply
+
+
+def test_a_code_is_read_and_the_relay_leaves_no_process_behind(relay: Relay, sink: SinkThread) -> None:
+    assert not sandbox_of(relay)
+    send(relay)
+    (received,) = arrived(sink, "u@client.test")
+    assert b"QR_CODE_LINK" in received.content
+    ours = re.search(rb"X-MailGuard-Id: ([0-9A-Z]{26})", received.content)
+    assert ours is not None
+    trace = relay.run("trace", "--id", ours[1].decode()).stdout
+    assert LINK in trace
+    assert "docs/checks/qr.md" in trace
+    assert relay.metric('mailguard_sandbox_jobs_total{function="codes.picture",result="ok"}') == 1
+    assert relay.metric('mailguard_sandbox_processes_started_total{protection="limits"}') == 1
+    assert '"sandbox_protected"' in relay.log
+    (pid,) = sandbox_of(relay)
+    assert (Path(f"/proc/{pid}").stat().st_uid != os.getuid()) == (os.geteuid() == 0)
+    assert relay.stop() == 0
+    assert not is_there(pid)
+
+
+def test_a_sandbox_dies_with_its_worker(relay: Relay, sink: SinkThread) -> None:
+    send(relay)
+    arrived(sink, "u@client.test")
+    (pid,) = sandbox_of(relay)
+    for worker in relay.worker_pids():
+        os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: not is_there(pid), what="the sandbox's end")

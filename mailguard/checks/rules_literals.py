@@ -77,13 +77,14 @@ def plain(text: bytes) -> bytes:
 
 
 def branches(pattern: str) -> list[str]:
-    """Patterns of which one matches where `pattern` does: its alternatives, when it is little else. Each can be left out."""
+    """Patterns of which one matches where `pattern` does: its alternatives, when it is little else and all require literals."""
     flags = _FLAGS.match(pattern)
     start = flags.end() if flags else 0
     try:
-        return [pattern[:start] + branch for branch in _split(pattern[start:])]
+        some = [pattern[:start] + branch for branch in _split(pattern[start:])]
     except (ValueError, IndexError):
         return [pattern]
+    return some if all(map(required_literals, some)) else [pattern]
 
 
 def _split(body: str) -> list[str]:

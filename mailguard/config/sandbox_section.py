@@ -19,7 +19,7 @@ class SandboxSection(Section):
     user: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$")] = Field(
         "nobody", description="Whom they become when the relay runs as root. Otherwise they stay who the relay is."
     )
-    time: Brief = Field(5, description="Seconds by the clock that one file may take; then its process is killed.")
+    time: Brief = Field(10, description="Seconds by the clock that one file may take; then its process is killed.")
     cpu: Brief = Field(2, description="Seconds of CPU that one file may take; then its process is killed.")
     memory: int = Field(
         268_435_456, ge=33_554_432, description="Octets of memory that one file may take; then its process is killed."

@@ -63,7 +63,7 @@ class Limits:
     A process is replaced after `jobs` of them.
     """
 
-    seconds: float = 5.0
+    seconds: float = 10.0
     cpu_seconds: float = 2.0
     memory: int = 256 * 1024 * 1024
     jobs: int = 200

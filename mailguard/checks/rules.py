@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Literal, get_args
 
 import re2
@@ -149,7 +150,12 @@ class Rules:
         self.rules = tuple(rules)
         self.hash = hash
         self._patterns = _Patterns(self.rules)
-        self._combinations = tuple(rule for rule in self.rules if not rule.patterns)
+        self._combinations = tuple(
+            (rule, frozenset(rule.all_of), frozenset(rule.any_of), frozenset(rule.none_of))
+            for rule in self.rules
+            if not rule.patterns
+        )
+        self._shown = {rule.name: (number, rule) for number, rule in enumerate(self.rules) if not rule.hidden}
 
     def __len__(self) -> int:
         return len(self.rules)
@@ -160,11 +166,11 @@ class Rules:
         texts = {place: text_of(place, context)[:TEXT_LIMIT] for place in self._patterns.places}
         for name, evidence in self._patterns.matches(texts):
             found.setdefault(name, {})[evidence] = None
-        for rule in self._combinations:
+        for rule, all_of, any_of, none_of in self._combinations:
             if (
-                all(name in found for name in rule.all_of)
-                and (not rule.any_of or any(name in found for name in rule.any_of))
-                and not any(name in found for name in rule.none_of)
+                all_of.issubset(found)
+                and not (any_of and any_of.isdisjoint(found))
+                and (not none_of or none_of.isdisjoint(found))
             ):
                 parts = [found[name] for name in (*rule.all_of, *rule.any_of) if name in found]
                 found[rule.name] = {evidence: None for part in parts for evidence in list(part)[:1]}
@@ -173,11 +179,8 @@ class Rules:
     def symbols(self, context: CheckContext) -> tuple[Symbol, ...]:
         """The symbols of the rules that match a mail, in the order of the rules."""
         found = self.match(context)
-        return tuple(
-            Symbol(rule.name, rule.score, rule.description, found[rule.name])
-            for rule in self.rules
-            if rule.name in found and not rule.hidden
-        )
+        shown = sorted((self._shown[name] for name in found if name in self._shown), key=itemgetter(0))
+        return tuple(Symbol(rule.name, rule.score, rule.description, found[rule.name]) for _, rule in shown)
 
 
 class RulesCheck:

@@ -29,6 +29,7 @@ TEXT_CHARACTERS = 16_000
 TEXT_OCTETS = 12_000
 GRAM_OCTETS = 6_000
 FIELD_CHARACTERS = 300
+FIELD_OCTETS = 2 * FIELD_CHARACTERS
 LINKS = 60
 TOKENS = 120
 """Tokens of one kind that are kept."""
@@ -104,7 +105,7 @@ _STYLES_SET = _set(_STYLES)
 
 def _powers() -> tuple[Hashes, Hashes]:
     """The powers of _PRIME, and those of its inverse, modulo 2^64."""
-    length = TEXT_OCTETS + 1
+    length = TEXT_OCTETS + 2 * FIELD_OCTETS + 3
     inverse = np.uint64(pow(int(_PRIME), -1, 1 << 64))
     made = []
     with np.errstate(over="ignore"):
@@ -144,6 +145,9 @@ class Features:
     ids: Ids
     body: Words
     subject: Words
+    body_ids: tuple[Ids, Ids]
+    """Of the body's words and of its pairs, in their order."""
+    subject_ids: tuple[Ids, Ids]
 
     @property
     def packed(self) -> bytes:
@@ -153,10 +157,12 @@ class Features:
 
 def extract(message: Message) -> Features:
     """The features of a mail."""
-    body = _words(fold(_without_quotes(message.visible_text[:TEXT_CHARACTERS])), TEXT_OCTETS)
-    subject = _words(fold(message.subject[:FIELD_CHARACTERS]), 2 * FIELD_CHARACTERS)
     sender = message.from_mailboxes[0] if message.from_mailboxes else None
-    name = _words(fold((sender.name or "")[:FIELD_CHARACTERS]), 2 * FIELD_CHARACTERS) if sender else _NO_WORDS
+    body, subject, name = _words(
+        (fold(_without_quotes(message.visible_text[:TEXT_CHARACTERS])), TEXT_OCTETS),
+        (fold(message.subject[:FIELD_CHARACTERS]), FIELD_OCTETS),
+        (fold(sender.name[:FIELD_CHARACTERS]) if sender else "", FIELD_OCTETS),
+    )
     address = _of_address(sender.address[:FIELD_CHARACTERS]) if sender else ()
     ids = _ids(
         [
@@ -172,7 +178,8 @@ def extract(message: Message) -> Features:
             (Kind.FORM, _tokens(_of_form(message))),
         ]
     )
-    return Features(_each_once(ids), body, subject)
+    count = subject.hashes.size
+    return Features(_each_once(ids), body, subject, (ids[0], ids[1]), (ids[3][:count], ids[3][count:]))
 
 
 def _without_quotes(text: str) -> str:
@@ -258,8 +265,10 @@ def spans(ids: Ids) -> NDArray[Any]:
     return np.searchsorted(ids, _BOUNDS)
 
 
-def _words(text: str, limit: int) -> Words:
-    content = text.encode("utf-8", "replace")[:limit]
+def _words(*texts: tuple[str, int]) -> list[Words]:
+    """The words of texts, of each as many octets as are said. In one go, since NumPy's calls cost more than short texts."""
+    contents = [text.encode("utf-8", "replace")[:limit] for text, limit in texts]
+    content = b"\0".join(contents)
     octets = np.frombuffer(content, dtype=np.uint8)
     inside = np.frombuffer(b"\0" + content.translate(_IN_WORD) + b"\0", dtype=np.uint8)
     # Words and what parts them take turns: the first turn begins a word.
@@ -276,10 +285,14 @@ def _words(text: str, limit: int) -> Words:
     hashes = sums[ends]
     hashes -= sums[starts]
     hashes *= _INVERSES[starts]
-    return Words(octets, starts, ends, hashes)
-
-
-_NO_WORDS = _words("", 0)
+    made: list[Words] = []
+    offset = 0
+    for one in contents:
+        first, last = starts.searchsorted((offset, offset + len(one))).tolist()
+        text = octets[offset : offset + len(one)]
+        made.append(Words(text, starts[first:last] - offset, ends[first:last] - offset, hashes[first:last]))
+        offset += len(one) + 1
+    return made
 
 
 def _grams(octets: Octets, length: int = 4) -> Hashes:
@@ -318,9 +331,7 @@ def _tokens(tokens: Iterable[str]) -> Hashes:
 
 def _each_once(found: Sequence[Ids]) -> Ids:
     """Ids of kinds in their order, sorted, each once. Sorting kind by kind costs less than all at once."""
-    for ids in found:
-        ids.sort()
-    ids = np.concatenate(found)
+    ids = np.concatenate([np.sort(some) for some in found])
     first = np.empty(ids.size, dtype=bool)
     first[:1] = True
     np.not_equal(ids[1:], ids[:-1], out=first[1:])

@@ -90,16 +90,14 @@ class Model:
         side = 1.0 if logit >= 0 else -1.0
         counts = np.diff(features.spans(found.ids)).tolist()
         candidates: list[_Candidate] = []
-        for place, words, kinds in (
-            ("subject", found.subject, (Kind.SUBJECT, Kind.SUBJECT)),
-            ("text", found.body, (Kind.WORD, Kind.PAIR)),
+        for place, words, kinds, ids in (
+            ("subject", found.subject, (Kind.SUBJECT, Kind.SUBJECT), found.subject_ids),
+            ("text", found.body, (Kind.WORD, Kind.PAIR), found.body_ids),
         ):
-            for kind, hashes, width in zip(
-                kinds, (features.word_hashes(words), features.pair_hashes(words)), (1, 2), strict=True
-            ):
-                if hashes.size == 0:
+            for kind, some, width in zip(kinds, ids, (1, 2), strict=True):
+                if some.size == 0:
                     continue
-                shares = self.weights[features.ids_of(kind, hashes)].astype(np.float32) * side
+                shares = self.weights[some].astype(np.float32) * side
                 best = np.argsort(shares)[::-1][: 4 * most]
                 factor = self._factor(kind, counts[kind])
                 candidates += [

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mailguard.checks.rules_literals import Group, plain, required_literals
 
 _BITS = 17
+_THREE = np.uint32(0xFFFFFF)
 _PIECES = 8
 """Pieces of one literal that are looked for; more tell no more."""
 _COMMON = " etaoinsrhldcumfpgwybvk"
@@ -25,49 +26,59 @@ class Prefilter:
     def __init__(self, patterns: Sequence[str]) -> None:
         required = [required_literals(pattern) for pattern in patterns]
         self._always = tuple(number for number, groups in enumerate(required) if not groups)
-        filtered = [(number, groups) for number, groups in enumerate(required) if groups]
-        self._numbers = np.array([number for number, _ in filtered], dtype=np.intp)
-        groups: list[Group] = list(dict.fromkeys(group for _, some in filtered for group in some))
+        self._numbers = np.array([number for number, groups in enumerate(required) if groups], dtype=np.intp)
+        groups: list[Group] = list(dict.fromkeys(group for some in required for group in some))
         literals = list(dict.fromkeys(literal for group in groups for literal in sorted(group)))
+        pieces = np.array([_pieces_of(literal) for literal in literals], dtype=np.intp).reshape(-1, _PIECES)
+        self._first, self._second, self._others = (
+            np.ascontiguousarray(some) for some in (pieces[:, 0], pieces[:, 1], pieces[:, 2:])
+        )
         number_of_literal = {literal: number for number, literal in enumerate(literals)}
         number_of_group = {group: number for number, group in enumerate(groups)}
-        self._pieces = np.array([_pieces_of(literal) for literal in literals], dtype=np.intp).reshape(-1, _PIECES)
-        self._first = np.ascontiguousarray(self._pieces[:, 0])
         self._literals, self._group_starts = _flat(
             [number_of_literal[literal] for literal in sorted(group)] for group in groups
         )
-        self._groups, self._pattern_starts = _flat([number_of_group[group] for group in some] for _, some in filtered)
+        self._groups, self._pattern_starts = _flat(
+            [number_of_group[group] for group in some] for some in required if some
+        )
 
     def candidates(self, text: bytes) -> list[int]:
         """Numbers of the patterns that may match a text."""
         if not len(self._numbers):
             return list(self._always)
-        present = np.zeros(1 << _BITS, dtype=np.bool_)
-        octets = np.frombuffer(plain(text), dtype=np.uint8).astype(np.uint32)
-        present[_fours(octets)] = True
-        present[_threes(octets)] = True
-        # Few literals have their rarest piece in a text; only of these the others are looked for.
-        perhaps = np.flatnonzero(present.take(self._first))
         has_literal = np.zeros(len(self._first), dtype=np.bool_)
-        has_literal[perhaps] = present.take(self._pieces.take(perhaps, axis=0)).all(axis=1)
+        has_literal[self._literals_in(text)] = True
         has_group = np.logical_or.reduceat(has_literal.take(self._literals), self._group_starts)
         may_match = np.logical_and.reduceat(has_group.take(self._groups), self._pattern_starts)
         return sorted([*self._always, *self._numbers[may_match].tolist()])
 
+    def _literals_in(self, text: bytes) -> NDArray[np.intp]:
+        """Numbers of the literals that a text may hold: all their pieces are somewhere in it."""
+        present = _present(plain(text))
+        # Few literals have their rarest piece in a text; only of these the others are looked for.
+        perhaps = np.flatnonzero(present.take(self._first))
+        perhaps = perhaps[present.take(self._second.take(perhaps))]
+        return perhaps[present.take(self._others.take(perhaps, axis=0)).all(axis=1)]
 
-def _fours(octets: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Where each piece of four octets stands among 2 ** _BITS."""
-    return _hash(
-        octets[:-3] | octets[1:-2] << np.uint32(8) | octets[2:-1] << np.uint32(16) | octets[3:] << np.uint32(24)
-    )
 
-
-def _threes(octets: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """The same of three octets, for literals that have no more."""
-    return _hash(octets[:-2] | octets[1:-1] << np.uint32(8) | octets[2:] << np.uint32(16))
+def _present(text: bytes) -> NDArray[np.bool_]:
+    """Which of the 2 ** _BITS places have a piece of three or four octets of a text."""
+    octets = text + b"\0"  # so that the last three of the text begin a piece of four, too
+    count = len(text) - 2
+    present = np.zeros(1 << _BITS, dtype=np.bool_)
+    if count > 0:
+        pieces = np.empty(2 * count, dtype=np.uint32)
+        for start in range(min(4, count)):
+            # Those that begin at every fourth octet are numbers behind each other.
+            fours = np.frombuffer(octets, dtype="<u4", count=(len(octets) - start) // 4, offset=start)
+            pieces[start:count:4] = fours
+        np.bitwise_and(pieces[:count], _THREE, out=pieces[count:])
+        present[_hash(pieces)] = True
+    return present
 
 
 def _hash(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Where each piece, as a little-endian number, stands among 2 ** _BITS."""
     hashed: NDArray[np.uint32] = words * np.uint32(2_654_435_761) >> np.uint32(32 - _BITS)  # Knuth, TAOCP 3, 6.4
     return hashed
 
@@ -75,9 +86,9 @@ def _hash(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
 def _pieces_of(literal: str) -> list[int]:
     """_PIECES places of a literal's pieces, the rarest first, some repeated when it has fewer."""
     raw = literal.encode("utf-8", "replace")
-    octets = np.frombuffer(raw, dtype=np.uint8).astype(np.uint32)
-    length = 3 if len(raw) == 3 else 4
-    places = (_threes(octets) if length == 3 else _fours(octets)).tolist()
+    length = 3 if len(raw) == 3 else 4  # literals that have no more are looked for by three
+    pieces = [int.from_bytes(raw[at : at + length], "little") for at in range(len(raw) - length + 1)]
+    places = _hash(np.array(pieces, dtype=np.uint32)).tolist()
     by_rarity = sorted(range(len(places)), key=lambda at: -_rarity(raw[at : at + length]))
     chosen = [places[at] for at in by_rarity[:_PIECES]]
     return chosen + [chosen[0]] * (_PIECES - len(chosen))

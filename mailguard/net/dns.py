@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Protocol
 
@@ -125,6 +126,14 @@ def lookup_name(name: str) -> str | None:
     RFC 1035 §2.3.4: labels of up to 63 octets, 253 characters in all. They may hold any printable ASCII (but the backslash,
     which would start an escape): SPF's macros make names of local parts.
     """
+    return _lookup_name(name) if len(name) <= _KEPT_NAME else _worked_out(name)
+
+
+_KEPT_NAME = 255
+_KEPT_NAMES = 8_192
+
+
+def _worked_out(name: str) -> str | None:
     name = name.removesuffix(".").lower()
     if not name.isascii():
         try:
@@ -134,6 +143,10 @@ def lookup_name(name: str) -> str | None:
     if not name or len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
         return None
     return name
+
+
+# Each mail asks for the same few names twenty times over: 0.2 ms of CPU when each is worked out anew. Longer ones are no names.
+_lookup_name = lru_cache(maxsize=_KEPT_NAMES)(_worked_out)
 
 
 def _a_label(label: str) -> str:

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev run test test-packages crash fuzz lint docs lock clean
+.PHONY: help install dev run test test-packages crash fuzz fit lint docs lock clean
 
 # A virtual environment that was copied or moved does not work: make it anew.
 $(shell [ ! -e .venv/.stamp-runtime ] || [ "$$(cat .venv/.path 2>/dev/null)" = "$$PWD" ] || rm -f .venv/.stamp-*)
@@ -52,6 +52,11 @@ fuzz: .venv/.stamp-fuzz ## Fuzz every parser, guided by coverage, FUZZ_SECONDS=3
 .venv/.stamp-fuzz: .venv/.stamp-dev requirements/fuzz.lock
 	@.venv/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/fuzz.lock
 	@touch $@
+
+CORPORA ?= ../shared/corpora
+fit: dev ## Train the classifier and fit all points on the collections in CORPORA; writes mailguard/checks/data and policies/rules
+	tools/fit $(CORPORA)
+	.venv/bin/python tools/write_docs.py
 
 lint: dev ## ruff, mypy --strict and the layers
 	.venv/bin/ruff check .

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.optimize import minimize
 from scipy.special import expit
 
@@ -25,8 +26,10 @@ LEAST, MOST = -6.0, 6.0
 """Logits of the classifier beyond which it says nothing more."""
 TAG, QUARANTINE = 5.0, 8.0
 """The thresholds of the default profile, which the points are for."""
-TAGGED, QUARANTINED = 0.02, 0.002
-"""Shares of honest mail of sources never seen, each source weighing alike, that reach them."""
+MODERN, OLD = (0.02, 0.003), (0.15, 0.04)
+"""Shares of honest mail of sources never seen that may reach them, each source weighing alike: of modern mail, and of the old
+collections, whose senders nothing vouches for and whose newsletters are of their time. Where they differ, the stricter one counts.
+"""
 LARGEST = 8.0
 NOT_FITTED = ("_TEMPERROR", "CLAMAV_", "GTUBE", "LEARNED_", "REPUTATION_", "RSPAMD", "SPAMD")
 
@@ -46,7 +49,7 @@ class Fitted:
 class _Problem:
     """The inputs: one column a fitted symbol, the last one the classifier's logit. `prior` and bounds are in logits."""
 
-    inputs: NDArray[np.float64]
+    inputs: sparse.csr_matrix
     spam: NDArray[np.bool_]
     weights: NDArray[np.float64]
     prior: NDArray[np.float64]
@@ -92,16 +95,15 @@ def _columns(table: Table) -> NDArray[np.int64]:
     )
 
 
-def _inputs(table: Table, columns: NDArray[np.int64], logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    rows = len(logits)
-    inputs = np.ones((rows, len(columns) + 2))
-    inputs[:, :-2] = table.symbols[:, columns].toarray() > 0
-    inputs[:, -2] = np.clip(logits, LEAST, MOST)
-    return inputs
+def _inputs(table: Table, columns: NDArray[np.int64], logits: NDArray[np.float64]) -> sparse.csr_matrix:
+    symbols = table.symbols[:, columns].copy()
+    symbols.data = np.ones_like(symbols.data)  # a symbol that two parts of a mail report counts once
+    said = np.column_stack((np.clip(logits, LEAST, MOST), np.ones(len(logits))))
+    return sparse.hstack((symbols, said), format="csr")
 
 
 def _solve(
-    table: Table, inputs: NDArray[np.float64], priors: NDArray[np.float64], rows: NDArray[np.int64]
+    table: Table, inputs: sparse.csr_matrix, priors: NDArray[np.float64], rows: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     count = inputs.shape[1]
     prior = np.concatenate((priors, [0.8, 0.0]))
@@ -135,14 +137,23 @@ def _loss(solution: NDArray[np.float64], problem: _Problem) -> tuple[float, NDAr
 
 
 def _scale(table: Table, raw: NDArray[np.float64], learn: NDArray[np.bool_]) -> tuple[float, float]:
-    """Points a logit and points for every mail, so that TAGGED and QUARANTINED of honest mail reach their thresholds."""
-    rows = np.flatnonzero(learn & ~table.row_spam)
+    """Points a logit, and points for every mail, so that no more of honest mail reaches the thresholds than may."""
+    modern = np.array([source.modern for source in table.sources])[table.row_source]
+    honest = learn & ~table.row_spam
+    groups = [(np.flatnonzero(honest & kind), shares) for kind, shares in ((modern, MODERN), (~modern, OLD))]
+    tag, quarantine = (
+        max(_reached_by(table, raw, rows, shares[number]) for rows, shares in groups if len(rows)) for number in (0, 1)
+    )
+    slope = (QUARANTINE - TAG) / max(quarantine - tag, 0.5)
+    return slope, QUARANTINE - quarantine * slope
+
+
+def _reached_by(table: Table, raw: NDArray[np.float64], rows: NDArray[np.int64], share: float) -> float:
+    """The value that this share of rows exceeds, each source weighing alike."""
     order = rows[np.argsort(raw[rows])]
     weights = table.weights(order)
     above = 1 - np.cumsum(weights) / weights.sum()
-    tagged, quarantined = (float(raw[order[np.searchsorted(-above, -share)]]) for share in (TAGGED, QUARANTINED))
-    slope = (QUARANTINE - TAG) / max(quarantined - tagged, 0.5)
-    return slope, TAG - tagged * slope
+    return float(raw[order[np.searchsorted(-above, -share)]])
 
 
 def _hits(table: Table, learn: NDArray[np.bool_]) -> dict[str, tuple[float, float]]:

@@ -21,7 +21,7 @@ from mailguard.learning.table import Table, TableBuilder
 from mailguard.learning.train import across, folds_of, logits, train
 
 SOURCES = tuple(
-    Source(f"{family} {kind}", Path(family), kind == "spam", family, learn=family != "measured")
+    Source(f"{family} {kind}", Path(family), kind == "spam", family, modern=True, learn=family != "measured")
     for family in ("one", "two", "three", "measured")
     for kind in ("ham", "spam")
 )

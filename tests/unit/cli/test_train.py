@@ -49,7 +49,6 @@ def test_a_model_the_points_and_a_report_are_written(tmp_path: Path, mailguard: 
         str(collections(tmp_path / "in")),
         "--out",
         str(out),
-        "--no-rules",
         "--report",
         str(report),
         "--jobs",

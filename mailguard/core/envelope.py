@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 
@@ -25,15 +26,20 @@ class Session:
     @property
     def address(self) -> IPv4Address | IPv6Address:
         """The client's address; an IPv4-mapped IPv6 address as its IPv4 one, so that SPF and lists see what was meant."""
-        parsed = ip_address(self.client_ip)
-        if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped:
-            return parsed.ipv4_mapped
-        return parsed
+        return _address(self.client_ip)
 
     @property
     def protocol(self) -> str:
         """The `with` word of the Received field (RFC 3848)."""
         return ("ESMTPS" if self.tls else "ESMTP") if self.esmtp else "SMTP"
+
+
+@lru_cache(maxsize=1_024)
+def _address(client_ip: str) -> IPv4Address | IPv6Address:
+    parsed = ip_address(client_ip)
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped:
+        return parsed.ipv4_mapped
+    return parsed
 
 
 @dataclass(frozen=True, slots=True)

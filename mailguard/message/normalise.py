@@ -97,6 +97,8 @@ _SPACED_RE = re.compile(rf"(?<!\w)[^\W\d_](?P<separator>{_SEPARATOR})[^\W\d_](?:
 _LEET_RE = re.compile(
     r"(?<![\w@.$/\-])[A-Za-z]{1,20}[01345@$][A-Za-z]{1,20}(?:[01345@$][A-Za-z]{0,20})?(?![\w@$/\-]|\.\w)"
 )
+_LEET_SIGN = re.compile(r"[01345@$](?<=[A-Za-z].)(?=[A-Za-z])")
+_LETTERS_RE = re.compile(r"[A-Za-z]+")
 _HEXADECIMAL = re.compile(r"[0-9a-f]+", re.IGNORECASE)
 _TO_LATIN = str.maketrans({**FOLDED, **STYLED})
 _TO_CYRILLIC = str.maketrans(dict(TO_CYRILLIC))
@@ -138,8 +140,25 @@ def _undo(text: str, found: frozenset[int]) -> Normalised:
         text = _SPACED_RE.sub(lambda match: _joined(match, spaced), text)
     if not text.isascii():
         text = _WORD_RE.sub(lambda match: _one_script(match[0], mixed), text) if _LOOKALIKE_RE.search(text) else text
-    text = _LEET_RE.sub(_letters, text)
+    text = _without_leet(text)
     return Normalised(text, split, overrides, marks, styled, _words(mixed), _words(spaced))
+
+
+def _without_leet(text: str) -> str:
+    """What _LEET_RE finds, in letters. It is looked for where a sign stands between letters, for few words have one."""
+    out: list[str] = []
+    done = 0
+    for sign in _LEET_SIGN.finditer(text):
+        at = sign.start()
+        if at < done:
+            continue
+        letters = _LETTERS_RE.match(text[max(0, at - 21) : at][::-1])
+        match = _LEET_RE.match(text, at - letters.end()) if letters else None
+        if match and match.start() >= done:
+            out += (text[done : match.start()], _letters(match))
+            done = match.end()
+    out.append(text[done:])
+    return "".join(out)
 
 
 def _words(found: dict[str, None]) -> tuple[str, ...]:

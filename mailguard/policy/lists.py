@@ -75,6 +75,8 @@ def match(
     The sender is known by the From field, by MAIL FROM and by the client's address. A deny entry needs no more. An allow
     entry for an address or a domain works only when that identity is authenticated, since anyone can write a name.
     """
+    if not tenant and not profile:
+        return None
     author, sender = _look_up_address(findings.from_address), _look_up_address(envelope.mail_from)
     client = session.address
     author_proven = bool(author) and _author_authenticated(domain_of(author), findings)

@@ -6,7 +6,7 @@ What each function returns: {"texts": what the codes say}; for PDFs also {"pages
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import pypdfium2
 from PIL import Image, ImageFile
@@ -18,6 +18,8 @@ KINDS = ("PNG", "JPEG", "GIF", "WEBP", "BMP")
 """Pictures that are read, as Pillow names their formats."""
 SIDE = 1600
 """Pixels of a side to which larger pictures are made smaller: a code that fills a tenth of one is still read."""
+BAND = 64
+"""Rows of the smaller picture that are made at a time."""
 SMALL = 640
 """Pixels of the longer side up to which the rarer kinds of codes are looked for as well: they cost most in large pictures."""
 CODES = 8
@@ -34,16 +36,22 @@ _RARER = (*_USUAL, BarcodeFormat.RMQRCode, BarcodeFormat.DataMatrix, BarcodeForm
 def in_picture(raw: bytes, arguments: Mapping[str, Json]) -> Json:
     """Codes in a picture; of an animated one in its first frame. `pixels`: as many it may have.
 
-    Raises what Pillow raises for a broken one, ValueError for one that is too large.
+    Raises what Pillow raises for a broken one, ValueError for one that is too large, MemoryError.
     """
-    with Image.open(io.BytesIO(raw), formats=KINDS) as picture:
+    try:
+        picture = Image.open(io.BytesIO(raw), formats=KINDS)
+    except OSError as error:
+        if "could not create decoder object" in str(error):  # what the WebP plug-in says when it is given no memory
+            raise MemoryError from error
+        raise
+    with picture:
         if picture.width * picture.height > _number(arguments, "pixels"):
             raise ValueError(f"{picture.width}×{picture.height} pixels are too many")
         picture.draft("L", (SIDE, SIDE))
         texts: list[str] = []
-        for grounded in _on_grounds(picture):
-            grounded.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
-            texts = _read(grounded)
+        # A transparent one as mail programs show it by day and by night.
+        for ground in ("white", "black") if picture.has_transparency_data else ("white",):
+            texts = _read(_grey(picture, ground))
             if texts:
                 break
     return {"texts": [*texts]}
@@ -116,16 +124,24 @@ def _number(arguments: Mapping[str, Json], name: str) -> int:
     return value
 
 
-def _on_grounds(picture: Image.Image) -> Iterator[Image.Image]:
-    """The picture in shades of grey; a transparent one on white, then on black, as mail programs show it by day and night."""
+def _grey(picture: Image.Image, ground: str) -> Image.Image:
+    """A picture in shades of grey on a ground, made smaller to SIDE band by band: a large one is in memory only once."""
+    factor = -(-max(picture.size) // SIDE)
+    if factor == 1:
+        return _flat(picture, ground)
+    smaller = Image.new("L", (-(-picture.width // factor), -(-picture.height // factor)))
+    for top in range(0, picture.height, BAND * factor):
+        band = picture.crop((0, top, picture.width, min(top + BAND * factor, picture.height)))
+        smaller.paste(_flat(band, ground).reduce(factor), (0, top // factor))
+    return smaller
+
+
+def _flat(picture: Image.Image, ground: str) -> Image.Image:
     if not picture.has_transparency_data:
-        yield picture.convert("L")
-        return
-    colours = picture.convert("RGBA")
-    for ground in ("white", "black"):
-        shown = Image.new("RGBA", colours.size, ground)
-        shown.alpha_composite(colours)
-        yield shown.convert("L")
+        return picture.convert("L")
+    shown = Image.new("RGBA", picture.size, ground)
+    shown.alpha_composite(picture.convert("RGBA"))
+    return shown.convert("L")
 
 
 def _read(grey: Image.Image) -> list[str]:

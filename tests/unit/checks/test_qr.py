@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from mailguard.checks.qr import QrCheck
 from mailguard.checks.qr_links import carries_address
-from mailguard.checks.qr_pictures import PICTURES
+from mailguard.checks.qr_pictures import PICTURES, PIXELS
 from mailguard.checks.runner import Runner
 from mailguard.checks.urlbl import names_of
 from mailguard.core.verdict import CheckResult, CheckStatus
@@ -284,6 +284,9 @@ async def test_it_is_read_in_a_real_process_and_a_bomb_is_killed_there() -> None
         assert len(symbols(result)["QR_CODE_LINK"]) == 2
         cut = saved(code(LINK))[:-30]  # mail programs show as much as came
         assert "QR_CODE_LINK" in symbols(await look(mail(("cut.png", cut)), pool))
+        large = Image.new("RGBA", (7000, 5500), (0, 0, 0, 0))
+        large.paste((0, 0, 0, 255), (3000, 2000), code(LINK, scale=40).point(lambda grey: 255 - grey))
+        assert (await pool.run("codes.picture", saved(large), {"pixels": PIXELS})).value == {"texts": [LINK]}
         answer = await pool.run("codes.picture", png_of(12_000, 12_000), {"pixels": 10**12})
         assert answer.outcome in (Outcome.MEMORY, Outcome.CPU, Outcome.TIME)
     finally:

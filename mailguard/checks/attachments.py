@@ -68,6 +68,7 @@ class AttachmentsCheck:
 
     name = "attachments"
     needs: tuple[str, ...] = ()
+    waits = False
 
     async def run(self, context: CheckContext, results: Mapping[str, CheckResult]) -> CheckResult:
         """See Check."""

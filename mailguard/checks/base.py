@@ -35,6 +35,8 @@ class Check(Protocol):
 
     `run` may raise UnavailableError when what it relies on is away, and may take longer than there is time for: the runner
     makes both a visible TEMPERROR. It never blocks the event loop for long.
+
+    One that waits for nobody (no DNS, no daemon, no other process) may have `waits = False`: such checks need no task each.
     """
 
     @property

@@ -17,6 +17,7 @@ class ClassifierCheck:
 
     name = "classifier"
     needs: tuple[str, ...] = ()
+    waits = False
 
     def __init__(self, model: Model | None = None) -> None:
         self._model = model or shipped()

@@ -111,6 +111,7 @@ class HtmlCheck:
 
     name = "html"
     needs: tuple[str, ...] = ()
+    waits = False
 
     async def run(self, context: CheckContext, results: Mapping[str, CheckResult]) -> CheckResult:
         """See Check."""

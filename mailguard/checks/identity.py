@@ -35,6 +35,7 @@ class IdentityCheck:
 
     name = "identity"
     needs: tuple[str, ...] = ("spf", "dkim", "dmarc", "arc")
+    waits = False
 
     def __init__(self) -> None:
         # What is worked out from the files takes 50 ms: before the first mail, not while it waits.

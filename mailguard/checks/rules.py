@@ -188,6 +188,7 @@ class RulesCheck:
 
     name = "rules"
     needs: tuple[str, ...] = ()
+    waits = False
 
     def __init__(self, rules: Callable[[], Rules]) -> None:
         self._rules = rules

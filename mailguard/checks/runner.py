@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from types import MappingProxyType
+from typing import Any
 
 from mailguard.checks.base import Check, CheckContext, TenantCheck
 from mailguard.core.address import normalise
@@ -58,9 +59,16 @@ class Runner:
             raise ValueError(f"two checks have one name: {names}")
         self._needs = {check.name: tuple(need for need in check.needs if need in names) for check in self._checks}
         try:
-            TopologicalSorter(self._needs).prepare()
+            order = tuple(TopologicalSorter(self._needs).static_order())
         except CycleError as error:
             raise ValueError(f"checks need each other: {error.args[1]}") from error
+        # What never waits runs in one task, one check after the other: a task each cost more than many a check.
+        needed = {need for check in self._checks if _waits(check) for need in self._needs[check.name]}
+        in_turn = [check for check in self._checks if not _waits(check) and check.name not in needed]
+        self._in_turn = tuple(
+            sorted(in_turn, key=lambda check: (bool(self._needs[check.name]), order.index(check.name)))
+        )
+        self._beside = tuple(check for check in self._checks if check not in self._in_turn)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -97,16 +105,22 @@ class Runner:
     async def run(self, context: CheckContext) -> Findings:
         """All findings about one mail. Never raises for what a check did; cancelling it cancels the checks."""
         tasks: dict[str, asyncio.Task[CheckResult]] = {}
+        ended: dict[str, CheckResult] = {}
+        started: list[asyncio.Task[Any]] = []
         try:
-            for check in self._checks:
+            for check in self._beside:
                 tasks[check.name] = asyncio.create_task(self._run(check, context, tasks), name=f"check {check.name}")
-            if tasks:
-                await asyncio.wait(tasks.values(), timeout=self._budget)
+                started.append(tasks[check.name])
+            if self._in_turn:
+                started.append(asyncio.create_task(self._run_in_turn(context, tasks, ended), name="checks in turn"))
+            if started:
+                await asyncio.wait(started, timeout=self._budget)
         finally:
-            late = [task for task in tasks.values() if not task.done()]
+            late = [task for task in started if not task.done()]
             for task in late:
                 task.cancel()
-        results = tuple([task.result() if task not in late else self._late(name) for name, task in tasks.items()])
+        ended.update((name, task.result()) for name, task in tasks.items() if task not in late)
+        results = tuple([ended.get(name) or self._late(name) for name in self.names])
         for result in results:
             self._report(result, context)
         if late:
@@ -122,6 +136,16 @@ class Runner:
         results = {name: tasks[name].result() for name in self._needs[check.name]}
         return await self._outcome(check.name, check.run(context, results), context)
 
+    async def _run_in_turn(
+        self, context: CheckContext, tasks: Mapping[str, asyncio.Task[CheckResult]], ended: dict[str, CheckResult]
+    ) -> None:
+        for check in self._in_turn:
+            needed = [tasks[name] for name in self._needs[check.name] if name in tasks]
+            if needed:
+                await asyncio.wait(needed)
+            results = {name: tasks[name].result() if name in tasks else ended[name] for name in self._needs[check.name]}
+            ended[check.name] = await self._outcome(check.name, check.run(context, results), context)
+
     async def _outcome(self, name: str, running: Awaitable[CheckResult], context: CheckContext) -> CheckResult:
         started = time.perf_counter()
         try:
@@ -132,7 +156,7 @@ class Runner:
             self._log.unforeseen(f"check {name}", message=context.envelope.message_id, error=error)
             result = failed(name, f"unforeseen {type(error).__name__}")
         elapsed = time.perf_counter() - started
-        result = replace(result, symbols=self._weighed(result.symbols), elapsed=elapsed)
+        result = result.ended(self._weighed(result.symbols), elapsed)
         return with_temperror_symbol(result) if result.status is CheckStatus.TEMPERROR else result
 
     def _weighed(self, symbols: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
@@ -166,6 +190,11 @@ class Runner:
             link_hosts=hosts[:LINK_HOST_LIMIT],
             from_address=normalise(addresses[0]) if len(addresses) == 1 else "",
         )
+
+
+def _waits(check: Check) -> bool:
+    """Whether a check may wait for others than itself: all do but those that say they do not."""
+    return bool(getattr(check, "waits", True))
 
 
 def failed(check: str, detail: str) -> CheckResult:

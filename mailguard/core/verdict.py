@@ -126,6 +126,24 @@ class CheckResult:
     link_hosts: tuple[str, ...] = ()
     """Hosts of links that only this check could see (in pictures), for the Findings'. Not recorded by itself."""
 
+    def ended(self, symbols: tuple[Symbol, ...], elapsed: float) -> CheckResult:
+        """The same with these symbols, after so many seconds. `replace`, for each check of each mail, is three times as slow."""
+        return CheckResult(
+            self.check,
+            self.status,
+            symbols,
+            self.auth,
+            self.malware,
+            self.dmarc_policy,
+            self.detail,
+            elapsed,
+            self.attachments,
+            self.classification,
+            self.vouched,
+            self.dmarc_override,
+            self.link_hosts,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Findings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import fields
 
 import pytest
 
@@ -23,6 +24,7 @@ class Fake:
     def __init__(self, name: str, behaviour: Behaviour | None = None, needs: tuple[str, ...] = ()) -> None:
         self.name = name
         self.needs = needs
+        self.waits = True
         self._behaviour = behaviour
         self.cancelled = False
 
@@ -184,3 +186,57 @@ def test_what_cannot_run_is_refused() -> None:
         Runner([Fake("a"), Fake("a")])
     with pytest.raises(ValueError, match="need each other"):
         Runner([Fake("a", needs=("b",)), Fake("b", needs=("a",))])
+
+
+async def test_what_a_check_reports_is_kept_whole() -> None:
+    reported = CheckResult("x")
+    values = {one.name: object() for one in fields(CheckResult)} | {
+        "check": "x",
+        "status": CheckStatus.OK,
+        "symbols": (),
+    }
+    for name, value in values.items():
+        object.__setattr__(reported, name, value)
+    kept = reported.ended((), 1.5)
+    assert {one.name: getattr(kept, one.name) for one in fields(kept)} == {**values, "elapsed": 1.5}
+
+
+async def test_checks_that_never_wait_run_in_turn_while_the_others_wait() -> None:
+    order: list[str] = []
+    may_end = asyncio.Event()
+
+    def noting(name: str) -> Behaviour:
+        async def behave(results: Mapping[str, CheckResult]) -> CheckResult:
+            order.append(f"{name} after {','.join(results)}")
+            may_end.set()
+            return CheckResult(name)
+
+        return behave
+
+    async def wait(results: Mapping[str, CheckResult]) -> CheckResult:
+        await may_end.wait()
+        order.append("dns")
+        return CheckResult("dns")
+
+    checks = [Fake("last", noting("last"), needs=("dns", "first")), Fake("dns", wait), Fake("first", noting("first"))]
+    for check in (checks[0], checks[2]):
+        check.waits = False
+    findings = await Runner(checks, budget=5).run(context())
+    assert [result.check for result in findings.results] == ["last", "dns", "first"]
+    assert order == ["first after ", "dns", "last after dns,first"]
+    assert not findings.failed_checks
+
+
+async def test_of_checks_in_turn_those_that_had_ended_in_time_count() -> None:
+    checks = [Fake("quick"), Fake("stuck", hang), Fake("never")]
+    for check in checks:
+        check.waits = False
+    findings = await Runner(checks, budget=0.05).run(context())
+    assert findings.failed_checks == ("stuck", "never")
+
+
+async def test_a_check_that_another_waits_for_has_a_task_of_its_own() -> None:
+    prompt = Fake("prompt")
+    prompt.waits = False
+    findings = await Runner([Fake("asks", needs=("prompt",)), prompt], budget=5).run(context())
+    assert not findings.failed_checks

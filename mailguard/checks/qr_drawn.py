@@ -29,6 +29,8 @@ _QUADRANTS = {
 }  # fmt: skip
 """Upper left, upper right, lower left, lower right."""
 _BLOCKS = "█▀▄⬛■▓"
+_WRITTEN = ("&#96", "&#x25", "&#X25")
+"""How the same characters begin as numeric references (U+2580 to U+25FF)."""
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/li|/pre)\b[^<>]*+>", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*+>")
 _TABLE = re.compile(r"<(/?)(table|tr|td|th)\b([^<>]*+)>", re.IGNORECASE)
@@ -58,11 +60,7 @@ def drawings(message: Message) -> list[Drawing]:
     if _has_blocks(message.plain):
         found += _in_text(message.plain)
     for source in sources:
-        if (
-            _has_blocks(source)
-            or source.count("&#9608;") > LEAST_BLOCKS
-            or source.lower().count("&#x2588;") > LEAST_BLOCKS
-        ):
+        if _has_blocks(source) or sum(map(source.count, _WRITTEN)) >= LEAST_BLOCKS:
             found += _in_text(_lines_of(source))
         if source.count("<td") + source.count("<TD") >= LEAST_CELLS and len(_COLOURED.findall(source)) >= LEAST_CELLS:
             found += _in_tables(source)

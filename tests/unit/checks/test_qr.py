@@ -117,10 +117,11 @@ def table(text: str, *, spans: bool) -> str:
         (squares(LINK), ""),
         ("see", f"<p>Scan</p><pre>{half_blocks(LINK)}</pre><p>now</p>"),
         ("see", "<div>" + full_blocks(LINK).replace(" ", "&nbsp;").replace("\n", "</div>\n<div>") + "</div>"),
+        ("see", f"<pre>{half_blocks(LINK).encode('ascii', 'xmlcharrefreplace').decode()}</pre>"),
         ("see", table(LINK, spans=False)),
         ("see", table(LINK, spans=True)),
     ],
-    ids=["half", "full", "light", "squares", "pre", "div", "table", "spans"],
+    ids=["half", "full", "light", "squares", "pre", "div", "references", "table", "spans"],
 )
 async def test_a_drawn_code_is_read(text: str, html: str) -> None:
     found = symbols(await look(mail(text=f"Hello\n\n{text}\n\nBye" if not html else text, html=html)))

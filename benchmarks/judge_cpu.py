@@ -31,8 +31,9 @@ import uvloop
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
 
-from mailguard.app.filter import build_filter
+from mailguard.app.filter import Filter, build_filter
 from mailguard.app.tenant_checks import tenant_checks
+from mailguard.checks.runner import Runner
 from mailguard.config.settings import CHECKS, Settings
 from mailguard.core.clock import system_clock
 from mailguard.core.envelope import Envelope, Recipient, Session
@@ -40,6 +41,7 @@ from mailguard.core.ids import new_message_id
 from mailguard.core.tenant import Directory, Domain, Tenant
 from mailguard.message.parse import Message, parse
 from mailguard.net.dns import StaticResolver
+from mailguard.ops import log as logs
 from mailguard.pipeline.judge import Judge
 
 POLICIES = Path(__file__).parent.parent / "policies"
@@ -117,10 +119,12 @@ class Timed:
     spent: Spent
     name: str = field(init=False)
     needs: tuple[str, ...] = field(init=False)
+    waits: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.name = self.check.name
         self.needs = getattr(self.check, "needs", ())
+        self.waits = getattr(self.check, "waits", True)
 
     async def run(self, *given: Any) -> Any:
         """See Check."""
@@ -151,7 +155,7 @@ class _Counted:
                 resume = partial(self.running.throw, error)
 
 
-def judge(signer: Signer, spent: Spent | None = None) -> Judge:
+def build(signer: Signer, spent: Spent | None = None) -> Filter:
     """What judges at the door, without clamd and a database. With `spent`, each check's time is told."""
     settings = Settings.model_validate({"policies": {"path": str(POLICIES)}})
     resolver = StaticResolver(
@@ -169,11 +173,15 @@ def judge(signer: Signer, spent: Spent | None = None) -> Judge:
         resolver=resolver,
         checks=[name for name in CHECKS if name != "clamav"],
         tenant_checks=tenant_checks(settings, None, clock=system_clock),
-    ).judge
+    )
     if spent is not None:
-        runner = vars(made)["_runner"]
-        runner._checks = tuple(Timed(check, spent) for check in runner._checks)
-        runner._tenant_checks = tuple(Timed(check, spent) for check in runner._tenant_checks)
+        of_judge = vars(made.judge)
+        runner = vars(of_judge["_runner"])
+        of_judge["_runner"] = Runner(
+            [Timed(check, spent) for check in runner["_checks"]],
+            tenant_checks=[Timed(check, spent) for check in runner["_tenant_checks"]],
+            points=runner["_points"],
+        )
     return made
 
 
@@ -225,8 +233,9 @@ async def run(
     templates: Mapping[str, bytes], rounds: int, profile: Path | None
 ) -> tuple[Mapping[str, Cost], Mapping[str, Cost]]:
     """The cost of all and of each check, and the cost of each message."""
+    logs.configure(level="error", form="console")
     signer, total, by_check = Signer(), Spent(), Spent()
-    plain, timed = judge(signer), judge(signer, by_check)
+    plain, timed = build(signer), build(signer, by_check)
     by_message: dict[str, list[float]] = {name: [] for name in templates}
     profiler = cProfile.Profile()
     gc.collect()
@@ -240,16 +249,18 @@ async def run(
         for name, raw in zip(templates, plain_mails, strict=True):
             if profile is not None and number >= 0:
                 with profiler:
-                    await measure(plain, raw, total, apart=False)
+                    await measure(plain.judge, raw, total, apart=False)
             else:
-                await measure(plain, raw, total, apart=False)
+                await measure(plain.judge, raw, total, apart=False)
             by_message[name].append(total.of["all"][-1])
         for raw in timed_mails:
-            await measure(timed, raw, by_check, apart=True)
+            await measure(timed.judge, raw, by_check, apart=True)
         if number < 0:
             total.of.clear()
             by_check.of.clear()
             by_message = {name: [] for name in templates}
+    await plain.close()
+    await timed.close()
     if profile is not None:
         profiler.dump_stats(profile)
     seconds = {"all": total.of["all"], **{name: times for name, times in by_check.of.items() if name != "all"}}

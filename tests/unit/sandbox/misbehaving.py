@@ -100,12 +100,12 @@ def reach_out(raw: bytes, arguments: Mapping[str, Json]) -> Json:
             "remove": lambda: Path(target).unlink(),
             "rename": lambda: Path(target).rename(target + ".new"),
             "directory": lambda: Path(target).with_name("new").mkdir(),
-            "list": lambda: os.listdir("/"),
+            "list": lambda: list(Path("/").iterdir()),
             "pipe": os.pipe,
             "kill": lambda: os.kill(os.getppid(), signal.SIGTERM),
             "more files": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)),
             "root": lambda: os.setresuid(0, 0, 0),
-            "memory to run": lambda: _executable_memory(),
+            "memory to run": _executable_memory,
         }
     )
 

@@ -90,9 +90,13 @@ _Outcome = tuple[AuthOutcome, str, str]
 
 
 async def _rounds(resolver: Resolver, asked: _Asked) -> _Outcome:
-    """Run until nothing is missing: first the record of the domain itself, which is looked up before any run."""
+    """Run until nothing is missing. The record of the domain itself is looked up before: without one there is no run."""
     answers: dict[_Key, list[Any] | None] = {}
-    await _fetch_all(resolver, {(domain_of(asked.sender), "TXT")}, answers)
+    own = (domain_of(asked.sender), "TXT")
+    await _fetch_all(resolver, {own}, answers)
+    texts = answers[own]
+    if texts is not None and not any(spf.RE_SPF.match(text) for (text,) in texts):
+        return AuthOutcome.NONE, "", ""
     for _ in range(ROUNDS):
         run = _Run(asked, answers)
         outcome = run.outcome()

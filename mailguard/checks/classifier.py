@@ -9,7 +9,7 @@ from mailguard.checks.base import CheckContext
 from mailguard.checks.model import Model, shipped
 from mailguard.core.verdict import CheckResult, Classification, Symbol
 
-CLASSIFIED_SPAM, CLASSIFIED_HAM = "CLASSIFIED_SPAM", "CLASSIFIED_HAM"
+CLASSIFIED_SPAM, CLASSIFIED_HAM, BASELINE = "CLASSIFIED_SPAM", "CLASSIFIED_HAM", "BASELINE"
 
 
 class ClassifierCheck:
@@ -38,7 +38,10 @@ class ClassifierCheck:
         )
         return CheckResult(
             self.name,
-            symbols=(Symbol(name, points, says, evidence),),
+            symbols=(
+                Symbol(name, points, says, evidence),
+                Symbol(BASELINE, self._model.calibration.baseline, "what every mail begins with"),
+            ),
             detail=f"logit {logit:.2f}, model {self._model.name}",
             classification=Classification(logit, self._model.name, found.packed),
         )

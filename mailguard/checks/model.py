@@ -27,16 +27,16 @@ SHIPPED = "classifier.npz"
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """From a logit to points: a straight line within bounds, fitted with the points of all symbols."""
+    """From a logit to points, within bounds, and the points that every mail begins with: fitted with those of all symbols."""
 
     slope: float = 1.0
-    offset: float = 0.0
-    least: float = -4.0
-    most: float = 8.0
+    baseline: float = 0.0
+    least: float = -6.0
+    most: float = 6.0
 
     def points(self, logit: float) -> float:
         """What a logit adds to the score."""
-        return round(max(self.least, min(self.most, self.offset + self.slope * logit)), 2)
+        return round(max(self.least, min(self.most, self.slope * logit)), 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Model:
             "scales": self.scales,
             "lengths": self.lengths,
             "bias": self.bias,
-            "calibration": [getattr(self.calibration, name) for name in ("slope", "offset", "least", "most")],
+            "calibration": [getattr(self.calibration, name) for name in ("slope", "baseline", "least", "most")],
             "about": dict(self.about),
         }
         out = BytesIO()

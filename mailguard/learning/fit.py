@@ -15,22 +15,25 @@ from scipy import sparse
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from mailguard.checks.classifier import CLASSIFIED_HAM, CLASSIFIED_SPAM
+from mailguard.checks.classifier import BASELINE, CLASSIFIED_HAM, CLASSIFIED_SPAM
 from mailguard.checks.model import Calibration
 from mailguard.learning.table import Table
 from mailguard.learning.train import OnProgress, folds_of
 
-TRUST = 4.0
+TRUST = 40.0
 """Mails (of average weight) that a symbol must be seen in before its points move more than they stay."""
 LEAST, MOST = -6.0, 6.0
 """Logits of the classifier beyond which it says nothing more."""
 TAG, QUARANTINE = 5.0, 8.0
 """The thresholds of the default profile, which the points are for."""
-MODERN, OLD = (0.02, 0.003), (0.15, 0.04)
+MODERN, OLD = (0.02, 0.003), (0.2, 0.08)
 """Shares of honest mail of sources never seen that may reach them, each source weighing alike: of modern mail, and of the old
 collections, whose senders nothing vouches for and whose newsletters are of their time. Where they differ, the stricter one counts.
 """
-LARGEST = 8.0
+CLOSEST = 2.0
+"""Logits that at least lie between the two thresholds: closer, a single symbol would go from nothing to quarantine."""
+LARGEST = 2.0
+"""Logits that one symbol weighs at most, either way."""
 NOT_FITTED = ("_TEMPERROR", "CLAMAV_", "GTUBE", "LEARNED_", "REPUTATION_", "RSPAMD", "SPAMD")
 
 
@@ -72,9 +75,9 @@ def fit(table: Table, logits: NDArray[np.float64], on_progress: OnProgress) -> F
     on_progress(f"{slope:.3f} points a logit, {offset:+.2f} for every mail")
     calibration = Calibration(
         slope=round(float(solution[-2]) * slope, 4),
-        offset=round(float(solution[-1]) * slope + offset, 3),
-        least=round(float(solution[-1] + solution[-2] * LEAST) * slope + offset, 2),
-        most=round(float(solution[-1] + solution[-2] * MOST) * slope + offset, 2),
+        baseline=round(float(solution[-1]) * slope + offset, 2),
+        least=round(float(solution[-2]) * LEAST * slope, 2),
+        most=round(float(solution[-2]) * MOST * slope, 2),
     )
     points = {
         table.names[column]: round(float(weight) * slope, 1) + 0.0
@@ -89,7 +92,7 @@ def _columns(table: Table) -> NDArray[np.int64]:
         [
             column
             for column, name in enumerate(table.names)
-            if name not in (CLASSIFIED_HAM, CLASSIFIED_SPAM) and not any(part in name for part in NOT_FITTED)
+            if name not in (CLASSIFIED_HAM, CLASSIFIED_SPAM, BASELINE) and not any(part in name for part in NOT_FITTED)
         ],
         dtype=np.int64,
     )
@@ -144,7 +147,7 @@ def _scale(table: Table, raw: NDArray[np.float64], learn: NDArray[np.bool_]) -> 
     tag, quarantine = (
         max(_reached_by(table, raw, rows, shares[number]) for rows, shares in groups if len(rows)) for number in (0, 1)
     )
-    slope = (QUARANTINE - TAG) / max(quarantine - tag, 0.5)
+    slope = (QUARANTINE - TAG) / max(quarantine - tag, CLOSEST)
     return slope, QUARANTINE - quarantine * slope
 
 

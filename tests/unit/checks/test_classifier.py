@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailguard.checks import features
-from mailguard.checks.classifier import CLASSIFIED_HAM, CLASSIFIED_SPAM, ClassifierCheck
+from mailguard.checks.classifier import BASELINE, CLASSIFIED_HAM, CLASSIFIED_SPAM, ClassifierCheck
 from mailguard.checks.features import Kind, extract, fold
 from mailguard.checks.model import Calibration, Model, quantised, shipped
 from mailguard.message.parse import parse
@@ -31,7 +31,7 @@ def model_of(**weights: float) -> Model:
         one = extract(parse(mail(text=word)))
         found[features.ids_of(Kind.WORD, one.body.hashes)] = weight
     whole, scales = quantised(found)
-    return Model(whole, scales, ONES, -0.5, Calibration(slope=2.0, offset=1.0, least=-3.0, most=6.0))
+    return Model(whole, scales, ONES, -0.5, Calibration(slope=2.0, baseline=1.0, least=-3.0, most=6.0))
 
 
 def ids_of(raw: bytes, kind: Kind) -> set[int]:
@@ -99,22 +99,23 @@ def test_the_logit_is_the_weights_of_what_is_there_and_the_bias() -> None:
 async def test_the_check_reports_points_and_the_words_that_said_so() -> None:
     check = ClassifierCheck(model_of(prize=3.0, lunch=-1.0))
     spam = await check.run(context(mail(text="prize")), {})
-    (symbol,) = spam.symbols
+    symbol, baseline = spam.symbols
+    assert (baseline.name, baseline.score) == (BASELINE, 1.0)
     assert symbol.name == CLASSIFIED_SPAM
-    assert symbol.score == pytest.approx(1.0 + 2.0 * 2.5, abs=0.1)
+    assert symbol.score == pytest.approx(2.0 * 2.5, abs=0.1)
     assert symbol.evidence == ('text: "prize" +3.0',)
     assert spam.classification is not None and spam.classification.logit == pytest.approx(2.5, abs=0.05)
     ham = await check.run(context(mail(text="lunch")), {})
-    assert [one.name for one in ham.symbols] == [CLASSIFIED_HAM]
-    assert ham.symbols[0].score == pytest.approx(1.0 - 2.0 * 1.5, abs=0.1)
+    assert [one.name for one in ham.symbols] == [CLASSIFIED_HAM, BASELINE]
+    assert ham.symbols[0].score == pytest.approx(-2.0 * 1.5, abs=0.1)
     assert ham.symbols[0].evidence == ('text: "lunch" -1.0',)
 
 
 def test_points_keep_within_bounds() -> None:
-    calibration = Calibration(slope=2.0, offset=1.0, least=-3.0, most=6.0)
+    calibration = Calibration(slope=2.0, baseline=1.0, least=-3.0, most=6.0)
     assert calibration.points(100) == 6.0
     assert calibration.points(-100) == -3.0
-    assert calibration.points(0) == 1.0
+    assert calibration.points(1) == 2.0
 
 
 def test_a_model_comes_back_from_its_file() -> None:
@@ -141,4 +142,5 @@ def test_a_model_for_other_features_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_shipped_model_says_what_it_was_trained_on() -> None:
     about = shipped_model().about
-    assert "phishing_eval" not in about.get("sources", {})
+    assert "phishing_eval" not in about["sources"]
+    assert sum(about["sources"].values()) > 10_000

@@ -59,7 +59,11 @@ def run(folder: Path, settings: Settings, *, jobs: int, on_progress: Callable[[s
     weights, scales = quantised(trained.weights)
     from mailguard.learning.table import LENGTHS
 
-    counts = {source.name: int(((table.row_source == at) & ~table.row_blank).sum()) for at, source in enumerate(sources) if source.learn}
+    counts = {
+        source.name: int(((table.row_source == at) & ~table.row_blank).sum())
+        for at, source in enumerate(sources)
+        if source.learn
+    }
     about = {"trained": datetime.now(UTC).date().isoformat(), "sources": counts}
     return Outcome(Model(weights, scales, LENGTHS, trained.bias, fitted.calibration, about), fitted, table)
 

@@ -42,7 +42,12 @@ def listed(*, says: str = DMARC_PASS, first: str = "inbox.test", last: str = "li
 
 async def find(raw: bytes, *trusted: str) -> tuple[CheckContext, Findings]:
     given = context(ZONE, raw=raw, mail_from="bounces@list.test", ip="192.0.2.1")
-    checks: list[Check] = [SpfCheck(), DkimCheck(clock=lambda: NOW), DmarcCheck(), ArcCheck(trusted=trusted, clock=lambda: NOW)]
+    checks: list[Check] = [
+        SpfCheck(),
+        DkimCheck(clock=lambda: NOW),
+        DmarcCheck(),
+        ArcCheck(trusted=trusted, clock=lambda: NOW),
+    ]
     return given, await Runner(checks, budget=20).run(given)
 
 

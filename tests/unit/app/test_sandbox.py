@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import structlog
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
@@ -15,6 +16,12 @@ from mailguard.core.errors import ConfigError
 from mailguard.ops.metrics import Metrics
 from mailguard.sandbox.values import Outcome, Protection
 from tests.unit.checks.qr_mails import LINK, code, saved
+
+
+@pytest.fixture(autouse=True)
+def log_as_at_first() -> None:
+    """Another test of this process may have configured it to show errors alone."""
+    structlog.reset_defaults()
 
 
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **sandbox: str) -> Settings:

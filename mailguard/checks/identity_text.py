@@ -51,11 +51,11 @@ def _addresses(view: View, text: str) -> Iterator[Fact]:
 
 def _found(text: str) -> Iterator[re.Match[str]]:
     """The first addresses of a text. From an @ backwards: a pattern that begins with any letter is slow."""
-    at, count = text.find("@"), 0
+    at, count, done = text.find("@"), 0, 0
     while at >= 0 and count < ADDRESS_LIMIT:
-        match = _ADDRESS.search(text, max(0, at - 64), at + 300)
+        match = _ADDRESS.search(text, max(done, at - 64), at + 300)
         if match and match.end() > at:
-            count += 1
+            count, done = count + 1, match.end()
             yield match
         at = text.find("@", at + 1)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mailguard.checks import identity_text
 from mailguard.checks.identity import IdentityCheck
 from mailguard.checks.identity_symbols import SYMBOLS
 from tests.unit.checks.identities import FAILED, PASSED, mail, names
@@ -61,3 +62,11 @@ async def test_a_mail_that_has_it_and_one_that_has_not(symbol: str) -> None:
     hit, miss = CASES[symbol].hit, CASES[symbol].miss
     assert symbol in await names(hit.raw, hit.known, mail_from=hit.mail_from)
     assert symbol not in await names(miss.raw, miss.known, mail_from=miss.mail_from)
+
+
+def test_addresses_that_follow_each_other_closely_are_all_seen() -> None:
+    assert [match[0] for match in identity_text._found("a@x.example b@y.example,c@z.example")] == [
+        "a@x.example",
+        "b@y.example",
+        "c@z.example",
+    ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
 MIN_LENGTH = 3
@@ -25,6 +26,8 @@ Group = frozenset[str]
 
 _FLAGS = re.compile(r"\(\?[a-zA-Z]+\)")
 _GROUP = re.compile(r"\((?:\?(?:P<\w+>|[a-zA-Z]*:))?")
+_RUN = re.compile(r"(?:[ -~](?<![\\.^$*+?()\[\]{}|])(?![*+?{]))+")
+"""Letters of ASCII that mean themselves, none of them repeated."""
 _QUANTIFIER = re.compile(r"([*+?]|\{\d*,?\d*\})\??")
 _ESCAPE = re.compile(r"\\(?:x\{([0-9a-fA-F]+)\}|x([0-9a-fA-F]{2})|[pP]\{\w+\}|[pP]\w|.)", re.DOTALL)
 _ZERO_WIDTH = frozenset("bBAz")
@@ -51,6 +54,7 @@ _SPACE = _Known(frozenset({" "}))
 _DIGIT = _Known(frozenset({"0"}))
 
 
+@lru_cache(maxsize=8192)  # asked for the same branches twice, and for all again at each reload
 def required_literals(pattern: str) -> tuple[Group, ...]:
     """Groups of literals; a text that lacks all of any group cannot match. Empty when nothing is known.
 
@@ -181,6 +185,10 @@ def _sequence(pattern: str, at: int) -> tuple[_Known, int]:
             required.append(group)
 
     while at < len(pattern) and pattern[at] not in "|)":
+        run = _RUN.match(pattern, at)
+        if run and exact is not None:  # letters as they are, many at once
+            exact, at = frozenset(one + run[0].lower() for one in exact), run.end()
+            continue
         known, at = _quantified(pattern, at)
         required.extend(known.required)
         if known.exact is not None and exact is not None and len(exact) * len(known.exact) <= EXACT_LIMIT:

@@ -18,6 +18,7 @@ _PIECES = 8
 """Pieces of one literal that are looked for; more tell no more."""
 _COMMON = " etaoinsrhldcumfpgwybvk"
 """Letters of mail from the most to the less frequent: a piece of rare ones is looked for first."""
+_RANKS = bytes(_COMMON.find(chr(octet)) % (len(_COMMON) + 1) for octet in range(256))
 
 
 class Prefilter:
@@ -95,7 +96,7 @@ def _pieces_of(literal: str) -> list[int]:
 
 
 def _rarity(piece: bytes) -> int:
-    return sum(_COMMON.find(chr(octet)) % (len(_COMMON) + 1) for octet in piece)
+    return sum(piece.translate(_RANKS))
 
 
 def _flat(rows: Iterable[list[int]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -54,7 +54,7 @@ def _gtube(message: EmailMessage) -> None:
 
 
 def _forgery(message: EmailMessage) -> None:
-    message.set_content("Your account is locked.\n\nConfirm who you are: http://bank.test.example/login\n")
+    message.set_content("Good day,\n\nyour statement for October is ready. You find it in the mailbox of your online banking.\n")
 
 
 def _program(message: EmailMessage) -> None:
@@ -75,7 +75,7 @@ def demo_mails(*, sender: str, recipient: str) -> tuple[DemoMail, ...]:
             "a forged sender (DMARC fails)",
             "security@bank.test",
             recipient,
-            "Your account is locked",
+            "Your statement for October",
             _forgery,
         ),
         DemoMail("program", "a program as an attachment", sender, recipient, "Your parcel", _program),

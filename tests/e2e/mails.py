@@ -12,11 +12,19 @@ from tests.servers.smtp_sink import Received
 GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 
 
+ORDINARY = (
+    "Dear all,\r\n\r\nthank you for the minutes of our meeting. I have put my comments on the figures of the third quarter\r\n"
+    "into the table; could we go through it on Thursday at ten?\r\n\r\nBest regards\r\nAnn"
+)
+"""What colleagues write: it must get through whatever its sender lacks."""
+
+
 def mail(subject: str = "hello", body: str = "Hi there.", *, sender: str = "a@sender.test") -> bytes:
     """A plain honest mail to u@client.test."""
+    domain = sender.rpartition("@")[2].rstrip(">")
     return (
         f"From: {sender}\r\nTo: u@client.test\r\nSubject: {subject}\r\n"
-        f"Date: Tue, 01 Apr 2025 10:00:00 +0000\r\nMessage-ID: <{subject.replace(' ', '.')}@sender.test>\r\n\r\n{body}\r\n"
+        f"Date: Tue, 01 Apr 2025 10:00:00 +0000\r\nMessage-ID: <{subject.replace(' ', '.')}@{domain}>\r\n\r\n{body}\r\n"
     ).encode()
 
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from tests.dns_server import DnsServer
-from tests.e2e.mails import mail
+from tests.e2e.mails import ORDINARY, mail
 from tests.e2e.town import Client, Town, attempts, open_town, story
 from tests.servers.clamd import Clamd
 from tests.servers.ports import wait_until
@@ -31,7 +31,7 @@ ZONE = {
     "signed.test": {"TXT": ["v=spf1 ?all"]},
 }
 
-HELLO = mail(sender="a@passing.test")
+HELLO = mail("minutes", ORDINARY, sender="a@passing.test")
 """A mail whose author's domain publishes no DMARC policy, whoever the sender."""
 
 
@@ -202,7 +202,7 @@ def test_unauthenticated_sender_is_not_told_and_the_mail_is_kept(
 ) -> None:
     client, good, bad = refusing(town)
     before = town.relay.metric('mailguard_dsns_total{result="suppressed"}')
-    assert town.relay.send(mail(sender=sender), [good, bad], sender)[0] == 250
+    assert town.relay.send(mail("minutes", ORDINARY, sender=sender), [good, bad], sender)[0] == 250
     unit = town.reached(bad, "undeliverable")
     assert story(unit)[-1] == ("undeliverable", "sender_unauthenticated")
     assert unit["events"][-1]["detail"]["failure"] == "next_hop_refused"
@@ -216,7 +216,7 @@ def test_unauthenticated_sender_is_not_told_and_the_mail_is_kept(
     client.sink.sink.script.pop("rcpt")
     town.run("quarantine", "release", unit["id"])
     town.reached(bad, "released")
-    assert client.got[-1].content.endswith(mail(sender=sender))
+    assert client.got[-1].content.endswith(mail("minutes", ORDINARY, sender=sender))
 
 
 def test_null_sender_is_never_told(town: Town, smarthost: SinkThread) -> None:

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.mails import mail
+from tests.e2e.mails import ORDINARY, mail
 from tests.servers.ports import wait_until
 from tests.servers.relay import Relay
 
@@ -40,8 +40,10 @@ def test_a_stranger_becomes_known_and_a_borrowed_name_is_told(relay: Relay, tmp_
     assert second["score"] < first["score"]
     assert "KNOWN_CORRESPONDENT" in relay.run("trace", "--to", "u@client.test").stdout
 
+    # Tagged at most: what else is odd about the mail would have it refused.
+    relay.run("tenant", "set", "acme", "--policy", "tag-only")
     relay.run("tenant", "vip", "add", "acme", "Joan Miller", "--address", "joan@client.test")
-    spoof = mail("are you free?", sender="Joan MILLER (CEO) <joan.miller@forged-name.test>")
+    spoof = mail("are you free?", ORDINARY, sender="Joan MILLER (CEO) <joan.miller@forged-name.test>")
 
     def told() -> bool:
         assert relay.send(spoof, ["v@client.test"], sender="x@forged-name.test")[0] == 250
@@ -49,8 +51,7 @@ def test_a_stranger_becomes_known_and_a_borrowed_name_is_told(relay: Relay, tmp_
 
     wait_until(told, seconds=30, what="the relay knowing the VIP")
     spoofed = found(relay, "v@client.test")
-    # Tagged by that alone; what else is odd about it may have it kept.
-    assert spoofed["action"] in ("tag", "quarantine"), spoofed["symbols"]
+    assert spoofed["action"] == "tag", spoofed["symbols"]
     assert sum(symbol["points"] for symbol in spoofed["symbols"] if symbol["name"] in spoofed["seen"]) >= 5
     assert spoofed["seen"]["VIP_IMPERSONATION"][1] == "for Joan Miller"
     assert remembered(relay, "joan.miller@forged-name.test") == 0

@@ -20,7 +20,7 @@ RULE = """\
 rules:
   - name: TOO_EAGER
     description: a rule that takes an honest newsletter for spam
-    score: 12
+    score: 6
     where: [subject]
     patterns: 'grand sale'
     hits: ['grand sale']

@@ -33,7 +33,7 @@ score = 20.0
 zone = "dbl.test"
 kind = "domain"
 symbol = "DBL_TEST"
-score = 9.0
+score = 6.0
 codes = ["127.0.1.2"]
 """
 ZONE = {
@@ -105,7 +105,7 @@ def test_a_listed_client_and_a_link_to_a_listed_domain(proxied: Relay) -> None:
     unit, symbols = trace(proxied, "listed@client.test")
     assert unit["action"] == "quarantine"
     assert symbols["BL_TEST"] == 1.0
-    assert symbols["DBL_TEST"] == 9.0
+    assert symbols["DBL_TEST"] == 6.0
     assert {"RDNS_NONE", "HELO_BARE_WORD", "DNSBL_TEMPERROR"} <= set(symbols)
     assert "listed-shop.test: dbl.test=127.0.1.2" in proxied.run("trace", "--to", "listed@client.test").stdout
 

@@ -54,7 +54,9 @@ def _gtube(message: EmailMessage) -> None:
 
 
 def _forgery(message: EmailMessage) -> None:
-    message.set_content("Good day,\n\nyour statement for October is ready. You find it in the mailbox of your online banking.\n")
+    message.set_content(
+        "Good day,\n\nyour statement for October is ready. You find it in the mailbox of your online banking.\n"
+    )
 
 
 def _program(message: EmailMessage) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import socket
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -53,24 +53,7 @@ CheckName = Literal[
     "rspamd",
     "spamd",
 ]
-CHECKS: tuple[CheckName, ...] = (
-    "clamav",
-    "client",
-    "spf",
-    "dkim",
-    "dmarc",
-    "arc",
-    "identity",
-    "classifier",
-    "rules",
-    "html",
-    "attachments",
-    "qr",
-    "dnsbl",
-    "urlbl",
-    "rspamd",
-    "spamd",
-)
+CHECKS: tuple[CheckName, ...] = get_args(CheckName)
 """All checks, in the order in which their results are shown."""
 
 _SERIES = re.compile(r"(?=.{0,32}$)[A-Za-z0-9._-]*(\{year\}[A-Za-z0-9._-]*)?")

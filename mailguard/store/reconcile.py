@@ -146,14 +146,13 @@ def _note(unit: str, reason: str, at: int, what: str) -> MailEvent:
 
 
 def spooled_purpose(connection: Connection, *, unit: str, tenant: int) -> str:
-    """What a unit that has no place in the queue was spooled for: its last way there tells."""
+    """What a unit that has no place in the queue was spooled for. What was released once stays a release, however often it was parked."""
     if tenant == SYSTEM_TENANT:
         is_report = exists().where(events.c.unit == unit, events.c.reason == str(Reason.REPORT_SENT))
         return "report" if connection.execute(select(is_report)).scalar_one() else "dsn"
-    reason = connection.execute(
-        select(events.c.reason)
-        .where(events.c.unit == unit, events.c.to_state == str(State.SPOOLED))
-        .order_by(events.c.id.desc())
-        .limit(1)
-    ).scalar_one_or_none()
-    return "release" if reason == Reason.RELEASED_BY_ADMIN else "forward"
+    was_released = exists().where(
+        events.c.unit == unit,
+        events.c.to_state == str(State.SPOOLED),
+        events.c.reason == str(Reason.RELEASED_BY_ADMIN),
+    )
+    return "release" if connection.execute(select(was_released)).scalar_one() else "forward"

@@ -8,13 +8,14 @@ from mailguard.core.clock import DAY
 from mailguard.core.decision import Reason
 from mailguard.core.events import State
 from mailguard.core.ids import new_message_id
+from mailguard.core.tenant import SYSTEM_TENANT
 from mailguard.store import schema
 from mailguard.store.blobs import FileBlobStore
 from mailguard.store.consistency import check_in
 from mailguard.store.db import Database
 from mailguard.store.ledger import Ledger
 from mailguard.store.queue import QueueStore
-from mailguard.store.reconcile import Reconciled, reconcile
+from mailguard.store.reconcile import Reconciled, reconcile, spooled_purpose
 from tests.unit.store.conftest import ManualClock
 from tests.unit.store.mail import a_message, a_move, a_unit, an_entry
 from tests.unit.store.test_bodies import keep
@@ -82,3 +83,17 @@ async def test_bodies_are_marked_swept_or_named(
     assert (found.marked, set(found.missing), found.orphans) == ((unmarked,), {gone, both.id}, 1)
     assert found.counts == {"requeued": 0, "dequeued": 0, "marked": 1, "missing": 2, "orphans": 1}
     assert list(blobs.ids()) == [unmarked]
+
+
+async def test_a_release_stays_one_however_often_it_is_parked(
+    db: Database, ledger: Ledger, blobs: FileBlobStore
+) -> None:
+    message = await keep(ledger, blobs, State.QUARANTINED, State.SPOOLED)
+    unit = f"{message}-1"
+    await ledger.move([a_move(unit, State.SPOOLED, reason=Reason.RELEASED_BY_ADMIN, queue=an_entry(purpose="release"))])
+    for _ in range(2):
+        await ledger.move([a_move(unit, State.PARKED, reason=Reason.WORKER_DIED, dequeue=True)])
+        assert await db.read(lambda c: spooled_purpose(c, unit=unit, tenant=SYSTEM_TENANT + 1)) == "release"
+        again = a_move(unit, State.SPOOLED, reason=Reason.WORKER_DIED, queue=an_entry(purpose="release"))
+        await ledger.move([again])
+    assert await db.read(lambda c: spooled_purpose(c, unit=f"{message}-2", tenant=SYSTEM_TENANT + 1)) == "forward"

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from mailguard.core.address import normalise
 from mailguard.store.schema import addresses
+from mailguard.store.statements import upserting
 from mailguard.store.texts import clean
 
 _MEMORY = "mailguard.addresses"
@@ -84,8 +84,7 @@ def _find_or_make(connection: Connection, keys: list[str]) -> dict[str, int]:
     found = _find(connection, keys)
     new = [{"address": key} for key in keys if key not in found]
     if new:
-        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        connection.execute(insert(addresses).on_conflict_do_nothing(index_elements=["address"]), new)
+        connection.execute(upserting(connection, addresses).on_conflict_do_nothing(index_elements=["address"]), new)
         found |= _find(connection, [row["address"] for row in new])
     return found
 

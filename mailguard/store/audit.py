@@ -16,11 +16,11 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from mailguard.core.errors import NotFoundError
 from mailguard.store.db import now
 from mailguard.store.schema_audit import audit, audit_head, audit_subjects
+from mailguard.store.statements import upserting
 from mailguard.store.texts import clean
 
 GENESIS = "0" * 64
@@ -199,8 +199,7 @@ def lock_head(connection: Connection) -> AuditHead:
     statement = select(audit_head).with_for_update()
     row = connection.execute(statement).one_or_none()
     if row is None:  # a database that was emptied: the first of all who append makes the row, the others wait for it
-        make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        first = make(audit_head).values(id=1, sequence=0, hash=GENESIS)
+        first = upserting(connection, audit_head).values(id=1, sequence=0, hash=GENESIS)
         connection.execute(first.on_conflict_do_nothing(index_elements=["id"]))
         row = connection.execute(statement).one()
     return AuditHead(row.sequence, row.hash)

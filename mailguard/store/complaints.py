@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import ColumnElement, delete, func, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from mailguard.core.decision import Action, Reason
@@ -16,6 +15,7 @@ from mailguard.core.events import EventKind, State
 from mailguard.store.audit import AuditAction, AuditEntry, append_in
 from mailguard.store.schema import events
 from mailguard.store.schema_service import complaints, release_requests
+from mailguard.store.statements import upserting
 from mailguard.store.texts import clean
 from mailguard.store.trace import TracedUnit
 
@@ -83,12 +83,11 @@ def complain(
     wrong = [f"{unit.id} ({unit.state})" for unit in units if not kind.fits(unit)]
     if wrong:
         raise ConflictError(f"{_MISFITS[kind]}: {', '.join(wrong)}")
-    insert_ = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
     new = []
     for unit in units:
         row = {"unit": unit.id, "tenant": unit.tenant, "kind": kind.value, "at": now}
         added = conn.execute(
-            insert_(complaints)
+            upserting(conn, complaints)
             .values(**row, actor=clean(actor, 128), why=clean(why))
             .on_conflict_do_nothing(index_elements=["unit", "kind"])
             .returning(complaints.c.id)

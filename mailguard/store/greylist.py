@@ -12,12 +12,12 @@ from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from mailguard.core.address import normalise
 from mailguard.core.clock import DAY, HOUR, MINUTE
 from mailguard.store.db import Database, now
 from mailguard.store.schema import greylist
+from mailguard.store.statements import upserting
 
 TOUCHED = HOUR
 """Milliseconds in which a sender that is let in is not noted again: a busy one costs a read a mail, and no write."""
@@ -131,7 +131,6 @@ def _rows(connection: Connection, keys: tuple[str, str]) -> Mapping[str, _Seen]:
 
 
 def _note(connection: Connection, tenant: int, seen: _Seen) -> None:
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     changed = {"first_at": seen.first_at, "last_at": seen.last_at, "passes": seen.passes}
-    statement = insert(greylist).values(key=seen.key, tenant=tenant, **changed)
+    statement = upserting(connection, greylist).values(key=seen.key, tenant=tenant, **changed)
     connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=changed))

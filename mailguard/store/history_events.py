@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from mailguard.core.clock import DAY, SECOND
 from mailguard.core.correspondent import AUTHENTICATED, UNPROVEN
@@ -23,6 +22,7 @@ from mailguard.store.db import now
 from mailguard.store.schema import events, meta, units
 from mailguard.store.schema_history import correspondents, sender_domains
 from mailguard.store.schema_service import complaints
+from mailguard.store.statements import upserting
 from mailguard.store.texts import clean
 
 BATCH = 200
@@ -193,7 +193,7 @@ def write_batch(connection: Connection, batch: Batch) -> None:
 
 
 def _add_proven(connection: Connection, proven: Mapping[Key, Tally]) -> None:
-    statement = _insert(connection)(correspondents)
+    statement = upserting(connection, correspondents)
     new, old = statement.excluded, correspondents.c
     later = and_(new.days > 0, new.last_at > old.last_at)
     another_day = and_(new.days > 0, or_(old.days == 0, new.last_at // DAY > old.last_at // DAY))
@@ -221,7 +221,7 @@ def _add_proven(connection: Connection, proven: Mapping[Key, Tally]) -> None:
 
 
 def _add_domains(connection: Connection, domains: Mapping[str, tuple[int, int]]) -> None:
-    statement = _insert(connection)(sender_domains)
+    statement = upserting(connection, sender_domains)
     new, old = statement.excluded, sender_domains.c
     upsert = statement.on_conflict_do_update(
         index_elements=["domain"],
@@ -258,10 +258,6 @@ def _move(connection: Connection, key: str, before: int, after: int) -> None:
     if connection.scalar(select(func.count()).select_from(meta).where(meta.c.key == key)):
         raise ConflictError("these events were counted by somebody else")
     connection.execute(insert(meta).values(key=key, value=str(after)))
-
-
-def _insert(connection: Connection) -> type[sqlite.Insert] | type[postgresql.Insert]:
-    return postgresql.Insert if connection.dialect.name == "postgresql" else sqlite.Insert
 
 
 def _is(key: Key) -> ColumnElement[bool]:

@@ -8,12 +8,12 @@ from datetime import date
 from decimal import Decimal
 
 from sqlalchemy import ColumnElement, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from mailguard.store.addresses import address_ids
 from mailguard.store.schema import addresses
 from mailguard.store.schema_bill import billed_months, charges, invoice_evidence, invoice_numbers, invoices
+from mailguard.store.statements import upserting
 from mailguard.store.texts import clean
 
 
@@ -78,8 +78,9 @@ class MailboxRow:
 
 def lock_series(conn: Connection, series: str) -> int:
     """The last number given out in a series; until this transaction ends nobody else gets one of it."""
-    make = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-    conn.execute(make(invoice_numbers).values(series=series, last=0).on_conflict_do_nothing(index_elements=["series"]))
+    conn.execute(
+        upserting(conn, invoice_numbers).values(series=series, last=0).on_conflict_do_nothing(index_elements=["series"])
+    )
     where = invoice_numbers.c.series == series
     return int(conn.execute(select(invoice_numbers.c.last).where(where).with_for_update()).scalar_one())
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, case, delete, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from mailguard.core.decision import Reason
 from mailguard.core.errors import ConflictError
 from mailguard.store.db import Database, now
 from mailguard.store.schema import leases, queue, units
+from mailguard.store.statements import upserting
 
 WORKER = "worker:"
 """Prefix of the lease by which a worker instance shows that it lives: `worker:<instance>`, held by the instance."""
@@ -68,8 +68,7 @@ class Leases:
 def acquire_in(connection: Connection, name: str, holder: str, *, lease_ms: int) -> Lease | None:
     """`Leases.acquire` inside a transaction."""
     at = now(connection)
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(leases).values(name=name, holder=holder, until=at + lease_ms, fence=at)
+    statement = upserting(connection, leases).values(name=name, holder=holder, until=at + lease_ms, fence=at)
     held_on = and_(leases.c.holder == holder, leases.c.until > at)
     row = connection.execute(
         statement.on_conflict_do_update(

@@ -12,13 +12,13 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from mailguard.core.errors import NotFoundError
 from mailguard.core.ids import MESSAGE_ID_LENGTH
 from mailguard.store.redact import Redaction
 from mailguard.store.schema import messages, units
 from mailguard.store.schema_learning import deltas, lessons
+from mailguard.store.statements import upserting
 from mailguard.store.texts import clean, to_json
 
 
@@ -122,8 +122,7 @@ class LessonQuery:
 
 def lock_delta(connection: Connection, tenant: int) -> StoredDelta:
     """A tenant's delta, which nobody else changes until the end of this transaction."""
-    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    first = make(deltas).values(tenant=tenant, version=0, weights=b"", changed_at=0)
+    first = upserting(connection, deltas).values(tenant=tenant, version=0, weights=b"", changed_at=0)
     connection.execute(first.on_conflict_do_nothing(index_elements=["tenant"]))
     row = connection.execute(select(deltas).where(deltas.c.tenant == tenant).with_for_update()).one()
     return StoredDelta(row.version, row.weights, row.lessons, row.model)

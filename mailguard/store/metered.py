@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from mailguard.store.addresses import address_ids
 from mailguard.store.schema import addresses, meta, metered, metered_recipients
+from mailguard.store.statements import upserting
 
 _POSITION = "metered_up_to"
 
@@ -79,7 +79,7 @@ def add_counts(conn: Connection, counts: Mapping[tuple[str, int, str], Count]) -
         for (month, tenant, name), count in sorted(counts.items())
     ]
     if rows:
-        statement = _insert(conn)(metered)
+        statement = upserting(conn, metered)
         new = statement.excluded
         added = {name: metered.c[name] + new[name] for name in ("units", "messages", "size")}
         conn.execute(statement.on_conflict_do_update(index_elements=["month", "tenant", "counted"], set_=added), rows)
@@ -100,7 +100,7 @@ def add_recipients(conn: Connection, recipients: Mapping[tuple[str, int, int], R
         for (month, tenant, recipient), counted in sorted(recipients.items())
     ]
     if rows:
-        statement = _insert(conn)(metered_recipients)
+        statement = upserting(conn, metered_recipients)
         new = statement.excluded
         added = {name: metered_recipients.c[name] + new[name] for name in ("units", "size")}
         conn.execute(statement.on_conflict_do_update(index_elements=["month", "tenant", "recipient"], set_=added), rows)
@@ -178,7 +178,3 @@ def first_month(conn: Connection) -> str | None:
     """The earliest month that anything was counted in."""
     found: str | None = conn.scalar(select(func.min(metered.c.month)))
     return found
-
-
-def _insert(conn: Connection) -> type[sqlite.Insert] | type[postgresql.Insert]:
-    return postgresql.Insert if conn.dialect.name == "postgresql" else sqlite.Insert

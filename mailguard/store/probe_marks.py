@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from mailguard.core.clock import DAY
 from mailguard.store.schema_service import probe_marks
+from mailguard.store.statements import upserting
 
 KEPT = DAY
 """Milliseconds for which a mark that was used is remembered; it is believed for a fraction of that."""
@@ -16,8 +16,7 @@ _AT_ONCE = 20
 
 def take_mark_in(connection: Connection, mark: str, *, unit: str, at: int) -> bool:
     """Use the mark with the id `mark` for a unit, at `at` (ms UTC); False when it was used before."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    row = insert(probe_marks).values(id=mark, at=at, unit=unit).on_conflict_do_nothing()
+    row = upserting(connection, probe_marks).values(id=mark, at=at, unit=unit).on_conflict_do_nothing()
     if connection.execute(row.returning(probe_marks.c.id)).first() is None:
         return False
     old = select(probe_marks.c.id).where(probe_marks.c.at < at - KEPT).order_by(probe_marks.c.id).limit(_AT_ONCE)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from mailguard.store.engine import now
 from mailguard.store.schema_service import probes
+from mailguard.store.statements import upserting
 from mailguard.store.texts import clean
 
 _CHUNK = 500
@@ -40,7 +40,6 @@ class ProbeResult:
 
 def record(conn: Connection, results: Sequence[ProbeResult]) -> int:
     """Keep results; how many were new. One that is there already (same tenant, time and place) stays as it is."""
-    insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
     at, added = now(conn), 0
     rows = [
         {
@@ -59,7 +58,7 @@ def record(conn: Connection, results: Sequence[ProbeResult]) -> int:
         for result in sorted(results, key=lambda one: (one.tenant, one.at, one.place))
     ]
     for start in range(0, len(rows), _CHUNK):
-        statement = insert(probes).values(rows[start : start + _CHUNK]).on_conflict_do_nothing()
+        statement = upserting(conn, probes).values(rows[start : start + _CHUNK]).on_conflict_do_nothing()
         added += len(conn.execute(statement.returning(probes.c.id)).all())
     return added
 

@@ -17,7 +17,6 @@ from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from mailguard.core.clock import DAY, SECOND
 from mailguard.core.decision import Action, Reason
@@ -28,6 +27,7 @@ from mailguard.store.db import Database, now
 from mailguard.store.schema import events, meta, units
 from mailguard.store.schema_reputation import reputation
 from mailguard.store.schema_service import complaints
+from mailguard.store.statements import upserting
 
 CHECK = "reputation"
 """The check whose detail in `units.found` names the senders."""
@@ -197,7 +197,7 @@ def write_batch(connection: Connection, batch: Batch) -> None:
         known[key] = known.get(key, Standing(at, at)).plus(outcome, at)
     if not of_tenant:
         return
-    add = _insert(connection)(reputation)
+    add = upserting(connection, reputation)
     changed = {name: add.excluded[name] for name in _COUNTS}
     rows = [
         {"key": key, "tenant": of_tenant[key], **{name: getattr(known[key], name) for name in _COUNTS}}
@@ -247,7 +247,3 @@ def _move(connection: Connection, name: str, before: int, after: int) -> None:
     if connection.scalar(select(func.count()).select_from(meta).where(meta.c.key == name)):
         raise ConflictError("these events were counted by somebody else")
     connection.execute(insert(meta).values(key=name, value=str(after)))
-
-
-def _insert(connection: Connection) -> type[sqlite.Insert] | type[postgresql.Insert]:
-    return postgresql.Insert if connection.dialect.name == "postgresql" else sqlite.Insert

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ClauseElement, ColumnElement, Connection, Dialect, Table, bindparam, insert
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from mailguard.store.engine import cursor_of
@@ -41,6 +42,12 @@ def inserting(table: Table, *, without: Sequence[str] = ()) -> ClauseElement:
         column.name: bindparam(column.name) for column in table.c if column.name not in without
     }
     return insert(table).values(values).inline()  # no RETURNING of the id, which would forbid running many at once
+
+
+def upserting(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An insert that may say what is to be done about rows that are there already (`on_conflict_…`), as both databases know it."""
+    make = postgresql.Insert if connection.dialect.name == "postgresql" else sqlite.Insert
+    return make(table)
 
 
 @lru_cache(maxsize=128)

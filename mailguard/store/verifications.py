@@ -11,10 +11,10 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from mailguard.store.db import Database
 from mailguard.store.schema import verifications
+from mailguard.store.statements import upserting
 from mailguard.store.tenants import bump, tenant_by_name
 from mailguard.store.texts import clean
 
@@ -113,8 +113,7 @@ def keep(conn: Connection, answers: Mapping[Key, ServerAnswer]) -> None:
         }
         for (tenant, key), answer in sorted(answers.items())  # in one order everywhere: no deadlock between processes
     ]
-    insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(verifications)
+    statement = upserting(conn, verifications)
     new = statement.excluded
     names = ("result", "checked_at", "expires_at", "forget_at", "reply", "mailbox")
     conn.execute(

@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, or_, select, update
 
-from mailguard.core.clock import DAY, SECOND
+from mailguard.core.clock import DAY
 from mailguard.core.correspondent import AUTHENTICATED, UNPROVEN
 from mailguard.core.decision import Action
-from mailguard.core.errors import ConflictError
 from mailguard.core.events import EventKind, State
 from mailguard.core.names import name_key
+from mailguard.store.bookmarks import advance, positions, settled_until
 from mailguard.store.db import now
-from mailguard.store.schema import events, meta, units
+from mailguard.store.schema import events, units
 from mailguard.store.schema_history import correspondents, sender_domains
 from mailguard.store.schema_service import complaints
 from mailguard.store.statements import upserting
@@ -27,8 +27,6 @@ from mailguard.store.texts import clean
 
 BATCH = 200
 """Events that one batch reads."""
-SETTLED = 10 * SECOND
-"""On PostgreSQL ids are given out before the commit: what is younger than this (ms) waits for those before it."""
 FORGOTTEN_AT_ONCE = 1_000
 UNHEARD_DAYS = 30.0
 """After which authors are forgotten of whom nothing ever came through."""
@@ -101,9 +99,9 @@ class _Author:
 
 def read_batch(connection: Connection, *, limit: int = BATCH) -> Batch:
     """The next events and complaints that were not counted yet."""
-    before = _positions(connection)
+    before = positions(connection, (_EVENT, _COMPLAINT))
     batch = Batch(before, dict(before))
-    until = now(connection) - (SETTLED if connection.dialect.name == "postgresql" else 0)
+    until = settled_until(connection)
     wanted = or_(events.c.from_state.is_(None), events.c.to_state.in_(list(_OUTCOMES)))
     query = (
         select(events.c.id, events.c.at, events.c.from_state, events.c.to_state, *_UNIT)
@@ -180,9 +178,7 @@ def _author(found: str) -> _Author | None:
 
 def write_batch(connection: Connection, batch: Batch) -> None:
     """Add a batch to what is known. Raises ConflictError when somebody else came first."""
-    for key, after in batch.after.items():
-        if batch.before[key] != after:
-            _move(connection, key, batch.before[key], after)
+    advance(connection, batch.before, batch.after)
     if batch.proven:
         _add_proven(connection, batch.proven)
     for column, counted in ((correspondents.c.unproven, batch.unproven), (correspondents.c.reported, batch.reported)):
@@ -244,20 +240,6 @@ def forget_in(connection: Connection, *, days: float, limit: int = FORGOTTEN_AT_
     seen = sender_domains.c
     names = connection.scalars(select(seen.domain).where(seen.last_at < old).order_by(seen.last_at).limit(limit)).all()
     return removed + connection.execute(delete(sender_domains).where(seen.domain.in_(names))).rowcount
-
-
-def _positions(connection: Connection) -> dict[str, int]:
-    found = connection.execute(select(meta).where(meta.c.key.in_([_EVENT, _COMPLAINT])))
-    return {_EVENT: 0, _COMPLAINT: 0} | {row.key: int(row.value) for row in found}
-
-
-def _move(connection: Connection, key: str, before: int, after: int) -> None:
-    mine = update(meta).where(meta.c.key == key, meta.c.value == str(before)).values(value=str(after))
-    if connection.execute(mine).rowcount:
-        return
-    if connection.scalar(select(func.count()).select_from(meta).where(meta.c.key == key)):
-        raise ConflictError("these events were counted by somebody else")
-    connection.execute(insert(meta).values(key=key, value=str(after)))
 
 
 def _is(key: Key) -> ColumnElement[bool]:

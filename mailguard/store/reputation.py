@@ -16,15 +16,16 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, select
 
-from mailguard.core.clock import DAY, SECOND
+from mailguard.core.clock import DAY
 from mailguard.core.decision import Action, Reason
 from mailguard.core.errors import ConflictError
 from mailguard.core.events import EventKind, State
 from mailguard.core.standing import Outcome, Sender, Standing
+from mailguard.store.bookmarks import advance, positions, settled_until
 from mailguard.store.db import Database, now
-from mailguard.store.schema import events, meta, units
+from mailguard.store.schema import events, units
 from mailguard.store.schema_reputation import reputation
 from mailguard.store.schema_service import complaints
 from mailguard.store.statements import upserting
@@ -35,8 +36,6 @@ BATCH = 500
 """Events of one batch."""
 PAUSE = 0.05
 """Seconds between two batches: a long ledger that is read for the first time must not slow mail down."""
-SETTLED = 10 * SECOND
-"""On PostgreSQL ids are given out before the commit: what is younger (ms) waits for those before it."""
 MOST = 50_000
 """Senders that are remembered of one tenant; the ones that were quiet longest go first."""
 REMEMBERED = 180 * DAY
@@ -115,9 +114,9 @@ class Reputations:
 
 def read_batch(connection: Connection, *, limit: int = BATCH) -> Batch:
     """What the next events and complaints say that were not counted yet."""
-    before = _positions(connection)
+    before = positions(connection, (_EVENT, _COMPLAINT))
     after = dict(before)
-    until = now(connection) - (SETTLED if connection.dialect.name == "postgresql" else 0)
+    until = settled_until(connection)
     told: list[Told] = []
     query = (
         select(events.c.id, events.c.at, events.c.from_state, events.c.to_state, events.c.reason, *_UNIT)
@@ -186,9 +185,7 @@ def _senders(found: str) -> list[Sender]:
 
 def write_batch(connection: Connection, batch: Batch) -> None:
     """Add a batch to what is known. Raises ConflictError when somebody else came first."""
-    for name, after in batch.after.items():
-        if batch.before[name] != after:
-            _move(connection, name, batch.before[name], after)
+    advance(connection, batch.before, batch.after)
     named = [(_key(tenant, sender), tenant, outcome, at) for tenant, sender, outcome, at in batch.told]
     known = _rows(connection, {key for key, *_ in named})
     of_tenant: dict[str, int] = {}
@@ -233,17 +230,3 @@ def _rows(connection: Connection, keys: Collection[str]) -> dict[str, Standing]:
 
 def _key(tenant: int, sender: Sender) -> str:
     return sha256(f"{tenant}\0{sender.kind}\0{sender.name}".encode()).hexdigest()
-
-
-def _positions(connection: Connection) -> dict[str, int]:
-    found = connection.execute(select(meta).where(meta.c.key.in_([_EVENT, _COMPLAINT])))
-    return {_EVENT: 0, _COMPLAINT: 0} | {row.key: int(row.value) for row in found}
-
-
-def _move(connection: Connection, name: str, before: int, after: int) -> None:
-    mine = update(meta).where(meta.c.key == name, meta.c.value == str(before)).values(value=str(after))
-    if connection.execute(mine).rowcount:
-        return
-    if connection.scalar(select(func.count()).select_from(meta).where(meta.c.key == name)):
-        raise ConflictError("these events were counted by somebody else")
-    connection.execute(insert(meta).values(key=name, value=str(after)))

@@ -16,10 +16,11 @@ from mailguard.core.names import name_key
 from mailguard.core.reply import OK
 from mailguard.core.tenant import SYSTEM_TENANT
 from mailguard.core.verdict import CheckResult, Symbol
+from mailguard.store.bookmarks import SETTLED
 from mailguard.store.complaints import Kind, complain
 from mailguard.store.db import Database
 from mailguard.store.history import History
-from mailguard.store.history_events import SETTLED, read_batch, write_batch
+from mailguard.store.history_events import read_batch, write_batch
 from mailguard.store.ledger import begin_in, move_in
 from mailguard.store.trace import look_up
 from tests.unit.store.conftest import ManualClock

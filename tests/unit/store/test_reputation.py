@@ -15,10 +15,11 @@ from mailguard.core.reply import OK
 from mailguard.core.standing import HALF_LIFE, Sender, SenderKind, Standing
 from mailguard.core.tenant import SYSTEM_TENANT
 from mailguard.core.verdict import CheckResult, ScoredSymbol
+from mailguard.store.bookmarks import SETTLED
 from mailguard.store.complaints import Kind, complain
 from mailguard.store.db import Database
 from mailguard.store.ledger import begin_in, move_in
-from mailguard.store.reputation import REMEMBERED, SETTLED, Reputations, forget_in, read_batch, write_batch
+from mailguard.store.reputation import REMEMBERED, Reputations, forget_in, read_batch, write_batch
 from mailguard.store.schema_reputation import reputation
 from mailguard.store.trace import look_up
 from tests.unit.store.conftest import ManualClock

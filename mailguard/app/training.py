@@ -46,6 +46,7 @@ class Outcome:
 def run(folder: Path, settings: Settings, *, jobs: int, on_progress: Callable[[str], None]) -> Outcome:
     """Train and fit on the collections below `folder`. Raises ConfigError when there is none."""
     from mailguard.learning.fit import fit
+    from mailguard.learning.table import LENGTHS
     from mailguard.learning.train import across, train
 
     sources = find_sources(folder)
@@ -54,11 +55,8 @@ def run(folder: Path, settings: Settings, *, jobs: int, on_progress: Callable[[s
     table = replace(table, priors=_priors(table, settings))
     logits = across(table, on_progress)
     fitted = fit(table, logits, on_progress)
-    learn = table.of_sources(number for number, source in enumerate(sources) if source.learn)
-    trained = train(table, np.flatnonzero(learn))
+    trained = train(table, np.flatnonzero(table.learnable))
     weights, scales = quantised(trained.weights)
-    from mailguard.learning.table import LENGTHS
-
     counts = {
         source.name: int(((table.row_source == at) & ~table.row_blank).sum())
         for at, source in enumerate(sources)

@@ -166,7 +166,7 @@ def extract(message: Message) -> Features:
     address = _of_address(sender.address[:FIELD_CHARACTERS]) if sender else ()
     ids = _ids(
         [
-            (Kind.WORD, word_hashes(body)),
+            (Kind.WORD, body.hashes),
             (Kind.PAIR, pair_hashes(body)),
             (Kind.GRAM, _grams(body.text[:GRAM_OCTETS])),
             (Kind.SUBJECT, np.concatenate((subject.hashes, pair_hashes(subject)))),
@@ -243,21 +243,11 @@ def _without_addresses(text: str) -> str:
     return "".join(out)
 
 
-def word_hashes(words: Words) -> Hashes:
-    """The hashes of the words of a text."""
-    return words.hashes
-
-
 def pair_hashes(words: Words) -> Hashes:
     """The hashes of words that follow each other."""
     pairs = words.hashes[:-1] * np.uint64(31)
     pairs += words.hashes[1:]
     return pairs
-
-
-def ids_of(kind: Kind, hashes: Hashes) -> Ids:
-    """The ids that hashes have in a kind."""
-    return _ids([(kind, hashes)])[0]
 
 
 def spans(ids: Ids) -> NDArray[Any]:

@@ -64,7 +64,7 @@ def fit(table: Table, logits: NDArray[np.float64], on_progress: OnProgress) -> F
     """The points. `logits` are the classifier's for each row, by one that never saw its family."""
     columns = _columns(table)
     inputs = _inputs(table, columns, logits)
-    learn = table.of_sources(number for number, source in enumerate(table.sources) if source.learn)
+    learn = table.learnable
     priors = table.priors[columns]
     raw = np.zeros(len(logits))
     for name, left_out in folds_of(table).items():

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from mailguard.learning.fit import QUARANTINE, TAG
 from mailguard.learning.statistics import clopper_pearson
 from mailguard.learning.table import Table
-
-THRESHOLDS = (5.0, 8.0)
 
 
 def report(table: Table, scores: NDArray[np.float64]) -> str:
@@ -24,13 +23,13 @@ def _lines(table: Table, scores: NDArray[np.float64]) -> Iterator[str]:
         ("Without authentication", table.row_blank | ~_with_both(table)),
     ):
         yield f"### {title}\n"
-        yield "| source | kind | n | ≥ 5 | ≥ 8 | 95 % of ≥ 8 | median |"
+        yield f"| source | kind | n | ≥ {TAG:g} | ≥ {QUARANTINE:g} | 95 % of ≥ {QUARANTINE:g} | median |"
         yield "|---|---|---|---|---|---|---|"
         for number, source in enumerate(table.sources):
             found = scores[rows & (table.row_source == number)]
             if not len(found):
                 continue
-            tagged, quarantined = (int((found >= threshold).sum()) for threshold in THRESHOLDS)
+            tagged, quarantined = (int((found >= threshold).sum()) for threshold in (TAG, QUARANTINE))
             low, high = clopper_pearson(quarantined, len(found))
             yield (
                 f"| {source.name} | {'spam' if source.spam else 'ham'} | {len(found)} | {tagged / len(found):.2%} "

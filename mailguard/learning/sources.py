@@ -1,14 +1,14 @@
 """The collections that the classifier is trained on, and those that it is only measured on. Paths are below one folder of all.
 
-What may not be shipped in any form (phishing_eval is CC BY-NC 4.0) is never learned from: `training` leaves it out.
+What may not be shipped in any form (phishing_eval is CC BY-NC 4.0) is never learned from: its `learn` says so.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mailguard.core.errors import ConfigError, Problem
@@ -60,7 +60,7 @@ _MAIL_FROM = re.compile(rb"smtp\.mailfrom=\s*\"?([^\s;\"()<>]+)", re.IGNORECASE)
 
 def find_sources(folder: Path) -> tuple[Source, ...]:
     """The collections that are below `folder`, with their whole paths. Raises ConfigError when there is none."""
-    found = [_at(source, folder) for source in _KNOWN if (folder / source.path).is_dir()]
+    found = [replace(source, path=folder / source.path) for source in _KNOWN if (folder / source.path).is_dir()]
     for kind in ("real", "synth"):
         for place in sorted((folder / _MODERN_HAM / kind).glob("*/ham")):
             if any(place.iterdir()):
@@ -69,17 +69,6 @@ def find_sources(folder: Path) -> tuple[Source, ...]:
     if not found:
         raise ConfigError([Problem(str(folder), "holds none of the known collections; see docs/model-card.md")])
     return tuple(found)
-
-
-def training(sources: Sequence[Source]) -> tuple[Source, ...]:
-    """Those that may be learned from."""
-    return tuple(source for source in sources if source.learn)
-
-
-def _at(source: Source, folder: Path) -> Source:
-    return Source(
-        source.name, folder / source.path, source.spam, source.family, source.modern, source.learn, source.defanged
-    )
 
 
 def mended(source: Source, work: Path) -> Source:
@@ -94,7 +83,7 @@ def mended(source: Source, work: Path) -> Source:
             copy = place / file.name
             copy.write_bytes(raw)
             lines.write(json.dumps({"file": f"spam/{file.name}", **dict(_recorded(raw))}) + "\n")
-    return Source(source.name, place, source.spam, source.family, source.modern, source.learn)
+    return replace(source, path=place, defanged=False)
 
 
 def _recorded(raw: bytes) -> Iterator[tuple[str, str]]:

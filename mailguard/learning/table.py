@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,9 +45,10 @@ class Table:
         """The family of each row."""
         return np.array([source.family for source in self.sources])[self.row_source]
 
-    def of_sources(self, numbers: Iterable[int]) -> NDArray[np.bool_]:
-        """Which rows are of these sources."""
-        return np.isin(self.row_source, list(numbers))
+    @property
+    def learnable(self) -> NDArray[np.bool_]:
+        """Which rows may be learned from."""
+        return np.array([source.learn for source in self.sources])[self.row_source]
 
     def weights(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """What each row weighs: sources by the root of their size, spam and honest mail alike in sum; 1 on average."""

@@ -57,9 +57,8 @@ def folds_of(table: Table) -> dict[str, NDArray[np.bool_]]:
 def across(table: Table, on_progress: OnProgress) -> NDArray[np.float64]:
     """The logit of each row by a classifier that never saw its family. Families that must not be learned from never are."""
     found = np.zeros(len(table.row_source))
-    learn = table.of_sources(number for number, source in enumerate(table.sources) if source.learn)
     for name, left_out in folds_of(table).items():
-        trained = train(table, np.flatnonzero(learn & ~left_out))
+        trained = train(table, np.flatnonzero(table.learnable & ~left_out))
         rows = np.flatnonzero(left_out)
         found[rows] = logits(table, rows, trained)
         on_progress(f"left out {name}: {len(rows)} rows")

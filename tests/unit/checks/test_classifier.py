@@ -29,7 +29,7 @@ def model_of(**weights: float) -> Model:
     found = np.zeros(features.SIZE)
     for word, weight in weights.items():
         one = extract(parse(mail(text=word)))
-        found[features.ids_of(Kind.WORD, one.body.hashes)] = weight
+        found[one.body_ids[0]] = weight
     whole, scales = quantised(found)
     return Model(whole, scales, ONES, -0.5, Calibration(slope=2.0, baseline=1.0, least=-3.0, most=6.0))
 

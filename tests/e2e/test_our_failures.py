@@ -10,7 +10,7 @@ import sqlite3
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -85,9 +85,10 @@ def unwritable_storage(town: Town) -> Iterator[None]:
         temporary.mkdir()
 
 
-def during_the_delivery(client: Client, failure: object, *, reply: str = "250 2.0.0 Taken") -> threading.Event:
-    """Let the next hop take the mail, but answer only once `failure` (a context manager) has begun; set the event to end it."""
-    end = threading.Event()
+def during_the_delivery(client: Client, failure: object, *, reply: str = "250 2.0.0 Taken") -> Callable[[], None]:
+    """Let the next hop take the mail, but answer only once `failure` (a context manager) has begun; call what is returned to
+    end it: all is mended when that returns."""
+    end, ended = threading.Event(), threading.Event()
 
     def content(_line: str) -> str:
         began = threading.Event()
@@ -96,13 +97,18 @@ def during_the_delivery(client: Client, failure: object, *, reply: str = "250 2.
             with failure:  # type: ignore[attr-defined]
                 began.set()
                 end.wait(30)
+            ended.set()
 
         threading.Thread(target=hold, daemon=True).start()
         began.wait(10)
         return reply
 
+    def mend() -> None:
+        end.set()
+        assert ended.wait(30)
+
     client.sink.sink.script["content"] = content
-    return end
+    return mend
 
 
 # before the point of no return
@@ -179,11 +185,11 @@ def test_full_disk_is_a_452_before_anything_is_sent(new_relay: type[Relay], sink
 @pytest.mark.parametrize("failure", ["locked", "broken"])
 def test_outcome_that_cannot_be_committed_is_journalled_and_replayed(town: Town, failure: str) -> None:
     client = town.next_client()
-    end = during_the_delivery(client, locked(town) if failure == "locked" else broken(town, "events"))
+    mend = during_the_delivery(client, locked(town) if failure == "locked" else broken(town, "events"))
     assert town.relay.send(mail(), [client.address()])[0] == 250, "delivered is delivered"
     # Beside it there may be the part that is being replayed, with what earlier tests left to it.
     journalled = "".join(path.read_text() for path in (town.data / "journal").iterdir())
-    end.set()
+    mend()
     assert '"to_state":"delivered"' in journalled.replace(": ", ":")
     unit = town.reached(client.address(), "delivered")
     assert len(client.got) == 1
@@ -195,10 +201,10 @@ def test_outcome_that_cannot_be_committed_is_journalled_and_replayed(town: Town,
 
 def test_mail_that_must_be_spooled_while_the_database_is_locked_is_journalled_too(town: Town) -> None:
     client = town.next_client()
-    end = during_the_delivery(client, locked(town), reply="451 4.3.0 Try again")
+    mend = during_the_delivery(client, locked(town), reply="451 4.3.0 Try again")
     assert town.relay.send(mail(), [client.address()])[0] == 250
     client.sink.sink.script.pop("content")
-    end.set()
+    mend()
     unit = town.reached(client.address(), "delivered")
     assert [state for state, _ in story(unit)] == ["forwarding", "spooled", "delivered"]
     assert len(client.got) == 2, "once refused, once taken"
@@ -222,14 +228,14 @@ def test_worker_that_dies_in_midst_leaves_the_mail_interrupted_and_the_sender_wi
 
 def test_journal_of_a_worker_that_was_killed_is_replayed_by_the_next(town: Town) -> None:
     client = town.next_client()
-    end = during_the_delivery(client, locked(town))
+    mend = during_the_delivery(client, locked(town))
     assert town.relay.send(mail(), [client.address()])[0] == 250
     (pid,) = town.relay.worker_pids()
     town.relay.stop(signal.SIGKILL)
     with pytest.raises(ProcessLookupError):
         wait_for_end(pid)
     assert town.unit(client.address())["state"] == "forwarding"
-    end.set()
+    mend()
     town.relay.start()
     unit = town.reached(client.address(), "delivered")
     assert [state for state, _ in story(unit)][-1] == "delivered"

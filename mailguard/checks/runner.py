@@ -54,10 +54,11 @@ class Runner:
         self._budget = budget
         self._on_timing = on_timing
         self._log = log or MailLog()
-        names = [*(check.name for check in self._checks), *(check.name for check in self._tenant_checks)]
+        own = [check.name for check in self._checks]
+        names = [*own, *(check.name for check in self._tenant_checks)]
         if len(set(names)) != len(names):
             raise ValueError(f"two checks have one name: {names}")
-        self._needs = {check.name: tuple(need for need in check.needs if need in names) for check in self._checks}
+        self._needs = {check.name: tuple(need for need in check.needs if need in own) for check in self._checks}
         try:
             order = tuple(TopologicalSorter(self._needs).static_order())
         except CycleError as error:

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from mailguard.core.decision import Action, Reason
 from mailguard.core.events import State
 from mailguard.store import tenants
 from mailguard.store.probes import ProbeResult, record
 from mailguard.watch.probe_record import look
 from mailguard.watch.probe_results import Latest, latest
-from tests.ledger_of import START, Clock, World
-from tests.servers.postgres import Postgres
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    url = ""
-    if request.param == "postgresql":
-        server: Postgres = request.getfixturevalue("postgres")
-        url = server.clean_database()
-    made = World(tmp_path, url=url, clock=Clock())
-    yield made
-    made.close()
+from tests.ledger_of import START, World
 
 
 def test_the_last_result_counts_from_all_places(world: World) -> None:

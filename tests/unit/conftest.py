@@ -1,4 +1,4 @@
-"""The world of the quarantine's tests, on SQLite and on PostgreSQL."""
+"""What the tests of several rooms start from: a small world on SQLite, and on PostgreSQL. A room may have a world of its own."""
 
 from __future__ import annotations
 

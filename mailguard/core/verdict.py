@@ -80,13 +80,18 @@ class CheckStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A named or non-text part: the facts that policy and later questions need. `size` in octets after decoding."""
+    """A named or non-text part, or a file within one: what policy and later questions need. `size` in octets after decoding."""
 
     name: str
+    """Of a file within others, the path to it: `a.zip/b.exe`."""
     declared_type: str
     true_type: str
     size: int
     sha256: str
+    depth: int = 0
+    """0: the attachment; 1: a file in it; and so on. A file's own come right after it."""
+    found: tuple[str, ...] = ()
+    """Names of the symbols that were reported of this very file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,8 @@ def findings_from_json(text: str) -> Findings:
                 item.get("true_type", ""),
                 item.get("size", 0),
                 item.get("sha256", ""),
+                item.get("depth", 0),
+                tuple(item.get("found", ())),
             )
             for item in value.get("attachments", ())
         ),

@@ -1,0 +1,63 @@
+"""The function of the sandbox that takes one attachment apart, and the form of its answer.
+
+What it returns: {"files": [{"name", "kind", "declared", "size", "sha256", "depth", "via", "found": [[symbol, evidence], ...]}, ...]}
+in the order of a walk through the tree, each file before what lies in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from mailguard.sandbox.frames import Json
+from mailguard.sandbox.unpack.kinds import kind_of
+from mailguard.sandbox.unpack.openers import OPENERS
+from mailguard.sandbox.unpack.work import ExhaustedError, File, Work
+
+
+def tree(raw: bytes, arguments: Mapping[str, Json]) -> Json:
+    """Take a file apart. `name`, `declared`: as the mail calls it; `passwords`: what encrypted files are tried with."""
+    name, declared = str(arguments.get("name") or ""), str(arguments.get("declared") or "")
+    passwords = arguments.get("passwords")
+    work = Work(
+        File(name, raw, kind_of(raw, name, declared), declared=declared),
+        passwords=[one for one in passwords if isinstance(one, str)] if isinstance(passwords, list) else [],
+    )
+    take_apart(work)
+    return {"files": [_json(file) for file in walk(work.root)]}
+
+
+def take_apart(work: Work) -> None:
+    """Open all that is queued, until nothing is left or a limit is reached."""
+    while work.queue:
+        file = work.queue.popleft()
+        for opener in OPENERS.get(file.kind, ()):
+            try:
+                opener(file, work)
+            except ExhaustedError:
+                return
+            except MemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever a parser raises for a broken file is a fact about it
+                work.found(file, "UNPACK_BROKEN", f"{type(error).__name__}: {error}")
+
+
+def walk(file: File) -> Iterator[File]:
+    """A file and all below it, each before what lies in it."""
+    waiting = [file]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        waiting.extend(reversed(one.children))
+
+
+def _json(file: File) -> Json:
+    return {
+        "name": file.name,
+        "kind": file.kind,
+        "declared": file.declared,
+        "size": len(file.raw),
+        "sha256": file.sha256,
+        "depth": file.depth,
+        "via": file.via,
+        "found": [[symbol, evidence] for symbol, evidence in file.found],
+    }

@@ -1,0 +1,110 @@
+"""One job of taking a file apart: the tree of files as it grows, what was found in each, and what may still be spent.
+
+Openers (openers.py) get a File and the Work; they report with `Work.found` and hand on what lies within with `Work.add`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mailguard.sandbox.unpack.kinds import kind_of
+
+EVIDENCE = 200
+"""Characters of evidence that are kept."""
+FINDINGS = 20
+"""Findings of one file that are kept."""
+NAME = 255
+"""Characters of a file's name that are kept."""
+
+
+class ExhaustedError(Exception):
+    """A limit of the job is reached: whatever lies deeper or comes later is not looked into. Already reported when raised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one job may make: `octets` in all, `files` in all, `depth` below the attachment, `ratio` of a file to its container."""
+
+    octets: int = 64 * 1024 * 1024
+    files: int = 1_000
+    depth: int = 5
+    ratio: int = 250
+    """Times as large as its container that a file may be, once it has `ratio_from` octets: more is a bomb."""
+    ratio_from: int = 16 * 1024 * 1024
+
+
+@dataclass(slots=True, eq=False)
+class File:
+    """One file of the tree. `kind` is its MIME type by content; `depth` 0 is the attachment itself."""
+
+    name: str
+    raw: bytes
+    kind: str
+    depth: int = 0
+    declared: str = ""
+    """The MIME type that its container declares, if any."""
+    via: str = ""
+    """How it came out of its container, if not plainly: `password`, `base64`."""
+    found: list[tuple[str, str]] = field(default_factory=list)
+    """(symbol, evidence)."""
+    children: list[File] = field(default_factory=list)
+
+    @property
+    def sha256(self) -> str:
+        """Of its content, in hexadecimal."""
+        return hashlib.sha256(self.raw).hexdigest()
+
+
+class Work:
+    """The state of one job: the tree below `root`, the queue of what is still to be opened, and the room that is left."""
+
+    def __init__(self, root: File, *, bounds: Bounds | None = None, passwords: Sequence[str] = ()) -> None:
+        self.root = root
+        self.bounds = bounds or Bounds()
+        self.passwords: tuple[str, ...] = tuple(passwords)
+        """What encrypted files are tried with, the likeliest first."""
+        self.queue: deque[File] = deque([root])
+        self._octets = self.bounds.octets
+        self._files = self.bounds.files
+
+    @property
+    def room(self) -> int:
+        """Octets that may still come out of files."""
+        return self._octets
+
+    def found(self, file: File, symbol: str, evidence: str = "") -> None:
+        """Report a symbol of a file; the same twice counts once."""
+        one = (symbol, evidence[:EVIDENCE])
+        if one not in file.found and len(file.found) < FINDINGS:
+            file.found.append(one)
+
+    def may_hold(self, parent: File, size: int) -> int:
+        """How many octets a file within `parent` may have, which claims to have `size` (-1: nobody says).
+
+        Raises ExhaustedError, after reporting, when nothing of the kind may come out any more.
+        """
+        if self._files <= 0:
+            self.found(parent, "UNPACK_TOO_MANY", f"more than {self.bounds.files} files")
+            raise ExhaustedError
+        most = min(self._octets, max(self.bounds.ratio * len(parent.raw), self.bounds.ratio_from))
+        if most <= 0 or size > most:
+            self.found(parent, "UNPACK_BOMB", f"{size if size >= 0 else 'too many'} octets out of {len(parent.raw)}")
+            raise ExhaustedError
+        return most
+
+    def add(self, parent: File, name: str, raw: bytes, *, declared: str = "", via: str = "") -> File:
+        """Put a file below another, to be opened later unless it lies too deep. Raises ExhaustedError as `may_hold` does."""
+        self.may_hold(parent, len(raw))
+        self._files -= 1
+        self._octets -= len(raw)
+        name = name[-NAME:]
+        child = File(name, raw, kind_of(raw, name, declared), parent.depth + 1, declared, via)
+        parent.children.append(child)
+        if child.depth <= self.bounds.depth:
+            self.queue.append(child)
+        elif child.raw:
+            self.found(child, "UNPACK_TOO_DEEP", f"deeper than {self.bounds.depth}")
+        return child

@@ -7,12 +7,15 @@ from types import MappingProxyType
 
 from mailguard.sandbox import codes
 from mailguard.sandbox.child import Function
+from mailguard.sandbox.unpack import openers
+from mailguard.sandbox.unpack.tree import tree
 
 FUNCTIONS: Mapping[str, Function] = MappingProxyType(
     {
         "codes.picture": codes.in_picture,
         "codes.pdf": codes.in_pdf,
         "codes.drawing": codes.in_drawing,
+        "unpack.tree": tree,
     }
 )
 
@@ -20,3 +23,4 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
 def prepare() -> None:
     """Do a little of everything, so that nothing is left to be imported: afterwards no file can be opened."""
     codes.prepare()
+    openers.prepare()

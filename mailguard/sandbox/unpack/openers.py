@@ -12,3 +12,16 @@ Opener = Callable[[File, Work], None]
 
 OPENERS: Mapping[str, Sequence[Opener]] = MappingProxyType({})
 """By MIME type, as kinds.kind_of tells it; all of a kind's openers look, in this order."""
+
+OF_ANY: Sequence[Opener] = ()
+"""What looks at every file, whatever its kind, before the openers of its kind."""
+
+PREPARE: Sequence[Callable[[], None]] = ()
+"""What each format's module does before the process gives up its rights: import all that it imports when first needed, open
+what it opens. Afterwards no file can be opened, and no memory become code."""
+
+
+def prepare() -> None:
+    """Do all of PREPARE."""
+    for one in PREPARE:
+        one()

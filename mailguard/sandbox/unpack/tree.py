@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from mailguard.sandbox.frames import Json
 from mailguard.sandbox.unpack.kinds import kind_of
-from mailguard.sandbox.unpack.openers import OPENERS
+from mailguard.sandbox.unpack.openers import OF_ANY, OPENERS
 from mailguard.sandbox.unpack.work import ExhaustedError, File, Work
 
 
@@ -30,7 +30,7 @@ def take_apart(work: Work) -> None:
     """Open all that is queued, until nothing is left or a limit is reached."""
     while work.queue:
         file = work.queue.popleft()
-        for opener in OPENERS.get(file.kind, ()):
+        for opener in (*OF_ANY, *OPENERS.get(file.kind, ())):
             try:
                 opener(file, work)
             except ExhaustedError:

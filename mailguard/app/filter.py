@@ -76,10 +76,26 @@ class Filter:
                 self.on_reload()
 
 
+class FilterFiles:
+    """Profiles and rules, read before the processes are made that judge by them. Raises ConfigError with all that is wrong."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.policies = PolicyFiles(settings.policies.path)
+        self.policies.load()
+        self.rules = RulesFiles(settings.policies.path / "rules")
+        self.rules.load()
+
+    def reload_if_changed(self) -> None:
+        """Read again what has changed; of what is wrong the last good version stays."""
+        self.policies.reload_if_changed()
+        self.rules.reload_if_changed()
+
+
 def build_filter(
     settings: Settings,
     *,
     directory: Callable[[], Directory],
+    files: FilterFiles | None = None,
     resolver: Resolver | None = None,
     checks: Sequence[str] | None = None,
     metrics: Metrics | None = None,
@@ -91,6 +107,8 @@ def build_filter(
     fitted: bool = True,
 ) -> Filter:
     """Profiles, rules and checks from the settings. `checks` names those that run, by default the enabled ones.
+
+    `files` are read already, and only looked at for changes.
 
     `tenant_checks` look at a mail as each of its tenants sees it: those that need the database, which is not opened here.
     Without `fitted` symbols have the points that the code suggests, which fitting begins with.
@@ -114,10 +132,11 @@ def build_filter(
         if metrics:
             metrics.checked(check, status, seconds)
 
-    policies = PolicyFiles(settings.policies.path, on_problems=on_problems)
-    policies.load()
-    rules = RulesFiles(settings.policies.path / "rules", on_problems=on_problems)
-    rules.load()
+    read = files or FilterFiles(settings)
+    policies, rules = read.policies.told_to(on_problems), read.rules.told_to(on_problems)
+    if files:
+        policies.reload_if_changed()
+        rules.reload_if_changed()
     resolver = resolver or AiodnsResolver(
         settings.dns.nameservers,
         timeout=settings.dns.timeout,

@@ -12,7 +12,7 @@ from pathlib import Path
 from prometheus_client import REGISTRY
 
 from mailguard.app.audit_head import AuditHeads
-from mailguard.app.filter import build_filter
+from mailguard.app.filter import FilterFiles, build_filter
 from mailguard.app.forgetting import Forgetting
 from mailguard.app.learning import feedback_of
 from mailguard.app.policy_record import PolicyRecord
@@ -91,7 +91,7 @@ METER_PAUSE = 0.1
 class Relay:
     """One worker's services, in the order in which they start; they stop in the opposite one."""
 
-    def __init__(self, settings: Settings, *, instance: str) -> None:
+    def __init__(self, settings: Settings, *, instance: str, files: FilterFiles) -> None:
         """Builds everything; opens the database and the journal. Raises ConfigError and UnavailableError."""
         self._settings = settings
         self._instance = instance
@@ -115,6 +115,7 @@ class Relay:
         self.filter = build_filter(
             settings,
             directory=self._current,
+            files=files,
             metrics=self.metrics,
             log=self.log,
             clock=clock,

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from io import BytesIO
 from itertools import groupby
@@ -144,8 +144,9 @@ class Model:
         return made
 
 
+@cache
 def shipped() -> Model:
-    """The model in the package."""
+    """The model in the package, read once a process."""
     return Model.from_bytes((files("mailguard.checks") / "data" / SHIPPED).read_bytes())
 
 

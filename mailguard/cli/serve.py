@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 from mailguard.cli.context import cli_of
@@ -9,9 +11,10 @@ from mailguard.cli.context import cli_of
 
 def serve(context: typer.Context) -> None:
     """Run the relay until SIGTERM, which drains it; SIGHUP reloads certificates and policies."""
-    cli = cli_of(context)
-    settings = cli.settings
+    settings = cli_of(context).settings
+    # NumPy's algebra would start threads when it is imported, and a process with threads is not to be forked.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
     from mailguard.app.parent import serve as run
 
-    raise typer.Exit(run(settings, config=cli.config))
+    raise typer.Exit(run(settings))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from pathlib import Path
+from typing import Self
 
 from mailguard.core.errors import ConfigError, Problem
 
@@ -29,6 +31,12 @@ class ReloadedFiles(ABC):
     @abstractmethod
     def _take(self) -> None:
         """Read the files and put what they say in force. Raises ConfigError with every problem: then nothing changes."""
+
+    def told_to(self, on_problems: OnProblems) -> Self:
+        """The same, as read so far, for somebody else to reload and to hear of what is wrong."""
+        other = copy(self)
+        other._on_problems = on_problems
+        return other
 
     def load(self) -> None:
         """Read the files. Raises ConfigError with every problem; what was in force before, if anything, stays."""

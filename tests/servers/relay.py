@@ -156,7 +156,7 @@ class Relay:
         workers = []
         for pid in children:
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended just now
-                if b"mailguard.app.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if Path(f"/proc/{pid}/comm").read_text().startswith("mailguard-w"):
                     workers.append(pid)
         return workers
 

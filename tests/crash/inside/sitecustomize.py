@@ -157,9 +157,8 @@ def in_release() -> None:
 
 
 if os.environ.get("CRASH_STEPS"):
-    if "mailguard.app.worker" in sys.orig_argv:
-        in_worker()
-    elif "serve" in sys.orig_argv:
+    if "serve" in sys.orig_argv:
         in_parent()
+        in_worker()  # whose processes are forked from this one
     elif "release" in sys.orig_argv:
         in_release()

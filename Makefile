@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev run test test-packages crash fuzz fit lint docs lock clean
+.PHONY: help install dev run test test-packages crash fuzz fit bench lint docs lock clean
 
 # A virtual environment that was copied or moved does not work: make it anew.
 $(shell [ ! -e .venv/.stamp-runtime ] || [ "$$(cat .venv/.path 2>/dev/null)" = "$$PWD" ] || rm -f .venv/.stamp-*)
@@ -57,6 +57,12 @@ CORPORA ?= ../shared/corpora
 fit: dev ## Train the classifier and fit all points on the collections in CORPORA; writes mailguard/checks/data and policies/rules
 	tools/fit $(CORPORA)
 	.venv/bin/python tools/write_docs.py
+
+PEERS ?= ../shared/bench
+BENCH ?=
+bench: dev ## Measure with every check on, beside Postfix and rspamd of PEERS, BENCH="--paths all --count 1000"
+	@tools/packages bench
+	.venv/bin/python -m benchmarks.bench --peers $(PEERS) $(BENCH)
 
 lint: dev ## ruff, mypy --strict and the layers
 	.venv/bin/ruff check .

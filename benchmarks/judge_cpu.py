@@ -57,16 +57,16 @@ TEXT = re.compile(rb"^Content-Type: *text/(?:plain|html)[^\n]*\n(?:[^\n]+\n)*\n"
 
 
 class Signer:
-    """A key of sender.test, made anew."""
+    """A key of `domain`, made anew unless given in PEM."""
 
-    def __init__(self) -> None:
-        key = self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    def __init__(self, domain: str = "sender.test", pem: bytes = b"") -> None:
+        self.domain = domain
+        loaded = serialization.load_pem_private_key(pem, None) if pem else None
+        if loaded is not None and not isinstance(loaded, rsa.RSAPrivateKey):
+            raise ValueError("not an RSA key")
+        key = self._key = loaded or rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-        )
-        # dkimpy's own RSA is pure Python: signing would take longer than all that is measured.
-        dkim.RSASSA_PKCS1_v1_5_sign = lambda digest, _: key.sign(
-            digest.digest(), padding.PKCS1v15(), utils.Prehashed(hashes.SHA256())
         )
 
     @property
@@ -79,17 +79,22 @@ class Signer:
     def signed(self, mail: bytes) -> bytes:
         """The mail with a signature on top."""
         names = [b"from", b"subject", b"message-id", b"date", b"to"]
-        return bytes(dkim.sign(mail, b"bench", b"sender.test", self._pem, include_headers=names)) + mail
+        # dkimpy's own RSA is pure Python: signing would take longer than all that is measured.
+        dkim.RSASSA_PKCS1_v1_5_sign = lambda digest, _: self._key.sign(
+            digest.digest(), padding.PKCS1v15(), utils.Prehashed(hashes.SHA256())
+        )
+        return bytes(dkim.sign(mail, b"bench", self.domain.encode(), self._pem, include_headers=names)) + mail
 
 
 def as_new(template: bytes, token: bytes, signer: Signer) -> bytes:
-    """A mail that no cache has seen: from sender.test, with the token in its Subject and text, signed, lines ended by CRLF."""
+    """A mail that no cache has seen: from the signer's domain, with the token in its Subject and text, signed, lines ended by CRLF."""
     head, _, body = template.replace(b"\r\n", b"\n").partition(b"\n\n")
     head = SUBJECT.sub(b"Subject: " + token + b" ", DROPPED.sub(b"", head + b"\n"), count=1)
     text = TEXT.search(body)
     at = text.end() if text and b"base64" not in text.group().lower() else 0
     body = body[:at] + b"ref " + token + b"\n" + body[at:]
-    head = b"From: Bench Sender <a@sender.test>\nMessage-ID: <" + token + b"@sender.test>\n" + head
+    domain = signer.domain.encode()
+    head = b"From: Bench Sender <a@" + domain + b">\nMessage-ID: <" + token + b"@" + domain + b">\n" + head
     return signer.signed((head + b"\n" + body).rstrip(b"\n").replace(b"\n", b"\r\n") + b"\r\n")
 
 

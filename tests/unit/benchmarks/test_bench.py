@@ -109,6 +109,6 @@ def test_dots_are_stuffed() -> None:
 def test_made_up_mails_are_what_they_say() -> None:
     assert 900_000 < len(with_attachments(1_000_000, 1)) < 1_100_000
     message = parse(with_attachments(100_000, 1).replace(b"\n", b"\r\n"))
-    assert [one.name for one in message.attachments] == ["plan.dat", "table.csv"]
+    assert [one.filename for one in message.attachments] == ["plan.dat", "table.csv"]
     assert EICAR_TEXT in with_malware(1)
     assert made_up(500, 3) == made_up(500, 3) != made_up(500, 4)

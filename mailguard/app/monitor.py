@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from contextlib import AsyncExitStack
@@ -34,7 +35,7 @@ SCANNER_RETRY = 30.0
 
 
 def run_monitor(settings: Settings, control: socket.socket, instance: str) -> int:
-    """The process: until its parent closes `control`. 1 when its listener or the database cannot be had."""
+    """The process: until its parent says so over `control`, or is gone. 1 when its listener or the database cannot be had."""
     try:
         uvloop.run(_Monitor(settings).run(control))
     except (MailGuardError, OSError) as error:
@@ -56,7 +57,7 @@ class _Monitor:
         self._ready_workers = 0
 
     async def run(self, control: socket.socket) -> None:
-        """Serve until `control` ends; what it says meanwhile is in Supervisor. Raises OSError when it cannot listen."""
+        """Serve until `control` says `end`; what it says meanwhile is in Supervisor. Raises OSError when it cannot listen."""
         # The parent alone says when to end: after the last worker, and when it is gone itself.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)
         reader, writer = await asyncio.open_connection(sock=control)
@@ -69,8 +70,10 @@ class _Monitor:
                 stack.push_async_callback(http.stop)
             writer.write(b"ready\n")
             verifying = asyncio.create_task(self._verify_scanner())
-            while line := await reader.readline():
+            while (line := await reader.readline()) and line != b"end\n":
                 self._hear(*line.decode("ascii").split())
+            if not line:
+                os._exit(1)  # the parent was killed: whoever starts in its place wants our port at once
             verifying.cancel()
             if self._endings:
                 await asyncio.wait(self._endings, timeout=5)

@@ -68,7 +68,7 @@ class Supervisor:
 
     `prepare` is called before each fork and at each SIGHUP: what it reads again, the next child has. `on_ready` is called
     once, when all are ready for the first time; `on_death` with the pid of every process that ended. The monitor is told
-    over its socket pair, a line each: `ready COUNT` of workers, `ended INSTANCE PID STATUS` of a worker.
+    over its socket pair, a line each: `ready COUNT` of workers, `ended INSTANCE PID STATUS` of a worker, and at last `end`.
     """
 
     def __init__(
@@ -275,12 +275,10 @@ class Supervisor:
         self._end_monitor()
 
     def _end_monitor(self) -> None:
-        """When the last worker is gone: the monitor finds its socket pair closed, settles the rest and ends."""
-        monitor = self._children.get(0)
-        if monitor is not None and not self._workers():
+        """When the last worker is gone, the monitor is to settle the rest and end."""
+        if 0 in self._children and not self._workers():
             self._deadline = time.monotonic() + MONITOR_ENDS
-            with contextlib.suppress(OSError):
-                monitor.control.shutdown(socket.SHUT_WR)
+            self._tell("end")
 
     def _kill_late(self) -> None:
         late = self._workers() or list(self._children.values())

@@ -141,7 +141,7 @@ def build_filter(
         settings.dns.nameservers,
         timeout=settings.dns.timeout,
         cache_size=settings.dns.cache_size,
-        on_query=(lambda result: metrics.dns_queries.labels(result).inc()) if metrics else None,
+        on_query=metrics.looked_up if metrics else None,
     )
     scanner = ClamdClient(
         settings.clamav.address, timeout=settings.clamav.timeout, connections=settings.clamav.connections

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from sqlalchemy import Boolean, Connection, and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Boolean, Connection, and_, bindparam, delete, or_, select, update
 
 from mailguard.core.decision import Reason
 from mailguard.core.errors import ConflictError, NotFoundError
@@ -227,6 +227,7 @@ _CURRENT = (
     .join(schema.messages, schema.messages.c.id == schema.units.c.message)
     .where(schema.units.c.id == bindparam("unit"))
 )
+_TENANT = select(schema.units.c.tenant).where(schema.units.c.id == bindparam("unit"))
 _MOVE = (
     update(schema.units)
     .where(schema.units.c.id == bindparam("unit"), schema.units.c.state == bindparam("from_state"))
@@ -316,26 +317,28 @@ def note_in(connection: Connection, events: Sequence[MailEvent]) -> None:
         return
     if any(event.kind is EventKind.STATE for event in events):
         raise ValueError("a STATE event is written by the move that it tells of")
-    units = {event.unit for event in events}
-    found = connection.execute(select(schema.units.c.id, schema.units.c.tenant).where(schema.units.c.id.in_(units)))
-    tenants = {row.id: row.tenant for row in found}
-    if missing := units - tenants.keys():
-        raise NotFoundError(f"no such mail: {', '.join(sorted(missing))}")
-    connection.execute(
-        insert(schema.events),
-        [
-            {
-                "at": event.at,
-                "unit": event.unit,
-                "tenant": tenants[event.unit],
-                "kind": event.kind.value,
-                "reason": event.reason.value,
-                "actor": clean(event.actor, 128),
-                "detail": to_json(event.detail),
-            }
-            for event in events
-        ],
-    )
+    tenants: dict[str, int] = {}
+    for unit in {event.unit for event in events}:
+        found = run(connection, _TENANT, {"unit": unit}).fetchone()
+        if found is None:
+            raise NotFoundError(f"no such mail: {unit}")
+        tenants[unit] = found[0]
+    run_many(connection, _ADD_EVENT, [_note_row(event, tenants[event.unit]) for event in events])
+
+
+def _note_row(event: MailEvent, tenant: int) -> dict[str, Any]:
+    return {
+        "at": event.at,
+        "unit": event.unit,
+        "tenant": tenant,
+        "kind": event.kind.value,
+        "from_state": None,
+        "to_state": None,
+        "reason": event.reason.value,
+        "actor": clean(event.actor, 128),
+        "size": 0,
+        "detail": to_json(event.detail),
+    }
 
 
 def interrupt_dead_in(connection: Connection, *, limit: int) -> int:

@@ -26,15 +26,15 @@ _CHUNK = 1024 * 1024
 def main() -> None:
     """The process's entry; ends with the channel."""
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # whoever started the relay may have it ignored
-    order, _ = _receive()
+    order, material = _receive()
     cpu_seconds, jobs = float(str(order["cpu_seconds"])), int(str(order["jobs"]))
-    paths = order["paths"]
+    paths, options = order["paths"], order["options"]
     if isinstance(paths, list):
         sys.path.extend(map(str, paths))
     try:
         registry = importlib.import_module(str(order["registry"]))
         functions: Mapping[str, Function] = registry.FUNCTIONS
-        registry.prepare()
+        registry.prepare(options if isinstance(options, dict) else {}, material)
         held = confine(
             user=str(order["user"]),
             memory=int(str(order["memory"])),

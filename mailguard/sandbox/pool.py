@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from mailguard.core.errors import UnavailableError
 from mailguard.sandbox.frames import RAW_LIMIT, Json
@@ -57,6 +58,11 @@ class Pool:
             self._observer.done(function, answer.outcome, time.monotonic() - begun)
         return answer
 
+    def renew(self, *, options: Mapping[str, Json], material: bytes) -> None:
+        """Prepare processes with these from now on: one of before does no further job, and is ended when the next one comes."""
+        if (options, material) != (self._order.options, self._order.material):
+            self._order = replace(self._order, options=options, material=material)
+
     async def close(self) -> None:
         """Kill all processes, also those at work, and wait until they are gone."""
         self._closed = True
@@ -91,7 +97,8 @@ class Pool:
             answer = await process.do(function, raw, arguments, limits=self._order.limits)
         finally:
             usable = answer is not None and answer.outcome in (Outcome.OK, Outcome.ERROR)
-            if usable and process.jobs < self._order.limits.jobs and not self._closed:
+            current = process.order is self._order and not self._closed
+            if usable and current and process.jobs < self._order.limits.jobs:
                 self._idle.append(process)
             else:
                 await asyncio.shield(self._end(process))
@@ -101,7 +108,7 @@ class Pool:
         """A process that is idle, or a new one. Raises UnavailableError."""
         while self._idle:
             process = self._idle.pop()
-            if process.alive:
+            if process.alive and process.order is self._order:
                 return process
             await self._end(process)
         if self._has_closed():

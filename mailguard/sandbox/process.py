@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from mailguard.core.errors import UnavailableError
 from mailguard.sandbox.frames import HEAD, FrameError, Json, lengths, pack, unpack
-from mailguard.sandbox.values import Answer, Limits, Outcome, Protection
+from mailguard.sandbox.values import NO_ARGUMENTS, Answer, Limits, Outcome, Protection
 
 START_SECONDS = 30.0
 """In which a process must have imported its libraries; a second is usual on a busy machine."""
@@ -31,6 +31,10 @@ class Order:
     paths: tuple[str, ...] = ()
     user: str = "nobody"
     limits: Limits = field(default_factory=Limits)
+    options: Mapping[str, Json] = NO_ARGUMENTS
+    """What its functions are prepared with, before it gives up its rights."""
+    material: bytes = field(default=b"", repr=False)
+    """The same, of what is no JSON: compiled rules."""
 
 
 class Process:
@@ -42,11 +46,14 @@ class Process:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         held: frozenset[Protection] = frozenset(),
+        *,
+        order: Order = Order(),  # noqa: B008 - frozen
     ) -> None:
         self._process = process
         self._reader = reader
         self._writer = writer
         self.held = held
+        self.order = order
         self.jobs = 0
         """Jobs that it has done."""
 
@@ -145,7 +152,7 @@ async def start_process(order: Order) -> Process:
     except OSError as error:
         ours.close()
         raise UnavailableError(f"a process of the sandbox could not be started: {error}") from error
-    made = Process(process, reader, writer)
+    made = Process(process, reader, writer, order=order)
     try:
         made.held = await made.greet(_order(order))
     except BaseException:
@@ -165,5 +172,7 @@ def _order(order: Order) -> bytes:
             "memory": limits.memory,
             "jobs": limits.jobs,
             "parent": os.getpid(),
-        }
+            "options": dict(order.options),
+        },
+        order.material,
     )

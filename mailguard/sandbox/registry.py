@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from mailguard.sandbox import codes
 from mailguard.sandbox.child import Function
+from mailguard.sandbox.frames import Json
 from mailguard.sandbox.unpack import openers
 from mailguard.sandbox.unpack.tree import tree
 
@@ -20,7 +21,10 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
 )
 
 
-def prepare() -> None:
-    """Do a little of everything, so that nothing is left to be imported: afterwards no file can be opened."""
+def prepare(options: Mapping[str, Json], material: bytes) -> None:
+    """Do a little of everything, so that nothing is left to be imported: afterwards no file can be opened.
+
+    `material` are the compiled YARA rules, or nothing.
+    """
     codes.prepare()
     openers.prepare()

@@ -18,6 +18,13 @@ from mailguard.sandbox.child import Function
 from mailguard.sandbox.frames import HEAD, Json
 
 
+PREPARED: list[dict[str, Json]] = []
+
+
+def prepared(raw: bytes, arguments: Mapping[str, Json]) -> Json:
+    return {"with": [*PREPARED], "pid": os.getpid()}
+
+
 def echo(raw: bytes, arguments: Mapping[str, Json]) -> Json:
     return {"size": len(raw), "arguments": dict(arguments), "pid": os.getpid()}
 
@@ -128,6 +135,7 @@ FUNCTIONS: Mapping[str, Function] = {
         echo,
         loop,
         sleep,
+        prepared,
         allocate,
         crash,
         leave,
@@ -142,6 +150,7 @@ FUNCTIONS: Mapping[str, Function] = {
 }
 
 
-def prepare() -> None:
+def prepare(options: Mapping[str, Json], material: bytes) -> None:
     """Nothing is left to be imported."""
     _errors({"mapped": _executable_memory})
+    PREPARED.append({"options": dict(options), "material": material.hex()})

@@ -87,6 +87,18 @@ async def test_a_job_gets_its_octets_and_arguments() -> None:
         assert pool.pids == {answer["pid"]}
 
 
+async def test_processes_are_prepared_anew_once_there_is_something_new() -> None:
+    async with pool_of() as pool:
+        first = value(await pool.run("prepared"))
+        assert first["with"] == [{"options": {}, "material": ""}]
+        pool.renew(options={}, material=b"")  # nothing new
+        assert value(await pool.run("prepared"))["pid"] == first["pid"]
+        pool.renew(options={"a": 1}, material=b"\xff\x00")
+        second = value(await pool.run("prepared"))
+        assert second["with"] == [{"options": {"a": 1}, "material": "ff00"}]
+        assert pool.pids == {second["pid"]}
+
+
 @pytest.mark.parametrize(
     ("function", "limits", "outcome"),
     [

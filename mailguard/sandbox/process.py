@@ -31,7 +31,7 @@ class Order:
     paths: tuple[str, ...] = ()
     user: str = "nobody"
     limits: Limits = field(default_factory=Limits)
-    options: Mapping[str, Json] = NO_ARGUMENTS
+    options: Mapping[str, Json] = field(default_factory=lambda: NO_ARGUMENTS)
     """What its functions are prepared with, before it gives up its rights."""
     material: bytes = field(default=b"", repr=False)
     """The same, of what is no JSON: compiled rules."""
@@ -47,7 +47,7 @@ class Process:
         writer: asyncio.StreamWriter,
         held: frozenset[Protection] = frozenset(),
         *,
-        order: Order = Order(),  # noqa: B008 - frozen
+        order: Order = Order(),
     ) -> None:
         self._process = process
         self._reader = reader

@@ -17,7 +17,6 @@ from pathlib import Path
 from mailguard.sandbox.child import Function
 from mailguard.sandbox.frames import HEAD, Json
 
-
 PREPARED: list[dict[str, Json]] = []
 
 

@@ -9,10 +9,13 @@ ADDRESS_LIMIT = 254
 LOCAL_PART_LIMIT = 64
 """Octets in a local part (RFC 5321 §4.5.3.1.1)."""
 
-_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]"
+# Letters beyond ASCII (RFC 6531) are what the sets do not exclude: named as a range of a million, they take 30 ms to compile.
+_ATEXT = r"[^\x00-\x20\x22\x28\x29\x2c\x2e\x3a-\x3c\x3e\x40\x5b-\x5d\x7f]"  # of ASCII, A-Za-z0-9!#$%&'*+/=?^_`{|}~-
 _DOT_STRING = rf"{_ATEXT}+(?:\.{_ATEXT}+)*"
-_QUOTED = r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*"'
-_LABEL = r"[A-Za-z0-9_\u0080-\U0010ffff](?:[A-Za-z0-9_\-\u0080-\U0010ffff]*[A-Za-z0-9_\u0080-\U0010ffff])?"
+_QUOTED = r'"(?:[^\x00-\x1f\x22\x5c\x7f]|\\[\x20-\x7e])*"'
+_LETTER = r"[^\x00-\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f]"  # of ASCII, A-Za-z0-9_
+_INNER = r"[^\x00-\x2c\x2e\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f]"  # and the hyphen
+_LABEL = rf"{_LETTER}(?:{_INNER}*{_LETTER})?"
 _DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*\.?"
 _LITERAL = r"\[[\x21\x23-\x3b\x3d\x3f-\x5a\x5e-\x7e]+\]"  # without <>", which RFC 5321 allows: in a path they mean else
 _MAILBOX = re.compile(rf"(?P<local>{_DOT_STRING}|{_QUOTED})@(?P<domain>{_DOMAIN}|{_LITERAL})")

@@ -1,47 +1,102 @@
-"""All commands put together."""
+"""All commands put together. Which there are is known at once; a command's module loads when it is run or its help is shown."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from mailguard.cli import (
-    audit,
-    bill,
-    contract,
-    db,
-    ledger,
-    lessons,
-    maintenance,
-    plan,
-    policy,
-    privacy,
-    probe,
-    quarantine,
-    queue,
-    recipient,
-    report,
-    scanner,
-    tenant,
-)
-from mailguard.cli import config as config_commands
 from mailguard.cli.context import Cli
-from mailguard.cli.demo import demo
-from mailguard.cli.evaluate import evaluate
-from mailguard.cli.playground import playground
-from mailguard.cli.scan import scan
-from mailguard.cli.serve import serve
 from mailguard.cli.several import SeveralValues
-from mailguard.cli.sink import sink
-from mailguard.cli.sla import sla
-from mailguard.cli.trace import trace
-from mailguard.cli.train import train
-from mailguard.cli.usage import usage
+
+if TYPE_CHECKING:
+    from typer._click.core import Command, Context  # typer has its own Click
+
+COMMANDS = {
+    "serve": "serve:serve",
+    "tenant": "tenant:app",
+    "recipient": "recipient:app",
+    "policy": "policy:app",
+    "quarantine": "quarantine:app",
+    "lessons": "lessons:app",
+    "trace": "trace:trace",
+    "scan": "scan:scan",
+    "evaluate": "evaluate:evaluate",
+    "train": "train:train",
+    "scanner": "scanner:app",
+    "usage": "usage:usage",
+    "plan": "plan:app",
+    "contract": "contract:app",
+    "bill": "bill:app",
+    "report": "report:app",
+    "sla": "sla:sla",
+    "probe": "probe:app",
+    "maintenance": "maintenance:app",
+    "queue": "queue:app",
+    "ledger": "ledger:app",
+    "audit": "audit:app",
+    "privacy": "privacy:app",
+    "config": "config:app",
+    "db": "db:app",
+    "playground": "playground:playground",
+    "demo": "demo:demo",
+    "sink": "sink:sink",
+}
+"""Each command, in the order of the help: the module in mailguard.cli, and what in it is the function or the group."""
+_CLASSES = {"evaluate": SeveralValues}
+
+
+class _Loaded(Mapping[str, "Command"]):
+    """The commands by their names, each loaded when it is asked for, once."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Command] = {}
+
+    def __getitem__(self, name: str) -> Command:
+        if name not in self._made:
+            self._made[name] = _load(name, COMMANDS[name])
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in COMMANDS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+def _load(name: str, place: str) -> Command:
+    module, _, attribute = place.partition(":")
+    found = getattr(import_module(f"mailguard.cli.{module}"), attribute)
+    alone = typer.Typer(pretty_exceptions_enable=False)
+    if isinstance(found, typer.Typer):
+        alone.add_typer(found, name=name)
+    else:
+        alone.command(name, cls=_CLASSES.get(name))(found)
+    return typer.main.get_group(alone).commands[name]
+
+
+class _Root(TyperGroup):
+    """`mailguard` itself."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = _Loaded()  # type: ignore[assignment]  # nobody adds to it
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        """See Click."""
+        return list(COMMANDS)
+
 
 app = typer.Typer(
     name="mailguard",
+    cls=_Root,
     help="A managed e-mail-filtering SMTP relay: takes in, checks, forwards, quarantines, explains and meters.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -76,33 +131,3 @@ def root(
     cli = Cli(config)
     context.obj = cli
     context.call_on_close(cli.close)
-
-
-app.command("serve")(serve)
-app.add_typer(tenant.app, name="tenant")
-app.add_typer(recipient.app, name="recipient")
-app.add_typer(policy.app, name="policy")
-app.add_typer(quarantine.app, name="quarantine")
-app.add_typer(lessons.app, name="lessons")
-app.command("trace")(trace)
-app.command("scan")(scan)
-app.command("evaluate", cls=SeveralValues)(evaluate)
-app.command("train")(train)
-app.add_typer(scanner.app, name="scanner")
-app.command("usage")(usage)
-app.add_typer(plan.app, name="plan")
-app.add_typer(contract.app, name="contract")
-app.add_typer(bill.app, name="bill")
-app.add_typer(report.app, name="report")
-app.command("sla")(sla)
-app.add_typer(probe.app, name="probe")
-app.add_typer(maintenance.app, name="maintenance")
-app.add_typer(queue.app, name="queue")
-app.add_typer(ledger.app, name="ledger")
-app.add_typer(audit.app, name="audit")
-app.add_typer(privacy.app, name="privacy")
-app.add_typer(config_commands.app, name="config")
-app.add_typer(db.app, name="db")
-app.command("playground")(playground)
-app.command("demo")(demo)
-app.command("sink")(sink)

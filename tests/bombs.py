@@ -16,6 +16,11 @@ import pikepdf
 Named = tuple[str, bytes]
 
 
+def small_zip() -> Named:
+    """No bomb: what the others are measured against."""
+    return "notes.zip", _zip({"notes.txt": b"The minutes of our meeting.\n"})
+
+
 def nested_zips() -> Named:
     """As 42.zip: 16 archives in each of 16 in each of 16 in each of 16, and in the innermost 64 MiB of zeros: 4 TiB."""
     inner = _zip({"0.dll": bytes(64 * 1024 * 1024)})

@@ -38,13 +38,15 @@ def spam(subject: str = "offer") -> bytes:
     return mail(subject, GTUBE.decode())
 
 
-def with_attachment(content: bytes, name: str, subject: str = "see attachment") -> bytes:
+def with_attachment(
+    content: bytes, name: str, subject: str = "see attachment", *, body: str = "Please see the attachment."
+) -> bytes:
     """A mail with one file attached."""
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = "a@sender.test", "u@client.test", subject
     message["Date"] = "Tue, 01 Apr 2025 10:00:00 +0000"
     message["Message-ID"] = f"<{name}@sender.test>"
-    message.set_content("Please see the attachment.")
+    message.set_content(body)
     message.add_attachment(content, maintype="application", subtype="octet-stream", filename=name)
     return message.as_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 

@@ -16,6 +16,8 @@ EVIDENCE = 200
 """Characters of evidence that are kept."""
 FINDINGS = 20
 """Findings of one file that are kept."""
+LINKS, URL = 200, 2_048
+"""Links of one job that are handed on, and characters of each."""
 NAME = 255
 """Characters of a file's name that are kept."""
 
@@ -51,6 +53,8 @@ class File:
     found: list[tuple[str, str]] = field(default_factory=list)
     """(symbol, evidence)."""
     children: list[File] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
+    """(URL, how it was found if not plainly: `qr`)."""
 
     @property
     def sha256(self) -> str:
@@ -69,6 +73,7 @@ class Work:
         self.queue: deque[File] = deque([root])
         self._octets = self.bounds.octets
         self._files = self.bounds.files
+        self._links = LINKS
 
     @property
     def room(self) -> int:
@@ -80,6 +85,13 @@ class Work:
         one = (symbol, evidence[:EVIDENCE])
         if one not in file.found and len(file.found) < FINDINGS:
             file.found.append(one)
+
+    def link(self, file: File, url: str, via: str = "") -> None:
+        """Hand on a link of a file, for the relay to judge; the same twice counts once."""
+        one = (url[:URL], via)
+        if self._links > 0 and one not in file.links:
+            self._links -= 1
+            file.links.append(one)
 
     def may_hold(self, parent: File, size: int) -> int:
         """How many octets a file within `parent` may have, which claims to have `size` (-1: nobody says).

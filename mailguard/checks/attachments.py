@@ -104,7 +104,7 @@ def _members(inspection: Inspection) -> Iterator[Attachment]:
     outer = inspection.attachment.name
     for member in inspection.zip.members:
         if not member.name.endswith("/") and (inspection.is_archive or extension(member.name) in EXECUTABLE_EXTENSIONS):
-            yield Attachment(f"{outer}/{member.name}", "", "", member.size, "")
+            yield Attachment(f"{outer}/{member.name}", "", "", member.size, "", 1)
 
 
 def _suspicions(inspection: Inspection) -> Iterator[tuple[str, str]]:

@@ -13,9 +13,11 @@ class Action(StrEnum):
 
     DELIVER = "deliver"
     TAG = "tag"
+    STRIP = "strip"
+    """Deliver without some of its attachments; the whole original is kept in quarantine."""
     QUARANTINE = "quarantine"
     HOLD = "hold"
-    """Keep durably, scan again when the scanner is back, then decide anew."""
+    """Keep durably, scan again when the scanner is back or some time has passed, then decide anew."""
     REJECT = "reject"
     DEFER = "defer"
     DISCARD = "discard"
@@ -34,6 +36,11 @@ class Reason(StrEnum):
     MALWARE = "malware"
     DMARC_FAIL = "dmarc_fail"
     FORBIDDEN_ATTACHMENT = "forbidden_attachment"
+    """A file is of a forbidden kind, or a rule for attachments fits it."""
+    UNINSPECTABLE_ATTACHMENT = "uninspectable_attachment"
+    """A file could not be looked into to its end: encrypted, over a limit, broken."""
+    STRIPPED_ATTACHMENT = "stripped_attachment"
+    """The original of a mail that was delivered without some of its attachments."""
     SCANNER_FAILED = "scanner_failed"
     SYMBOL_RULE = "symbol_rule"
     """A symbol for which the profile names an action of its own (an encrypted archive, a scanner's limit)."""
@@ -82,12 +89,26 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Unwanted:
+    """An attachment that is to be taken out of a mail.
+
+    `name` as the sender wrote it and `sha256` of its content, as in its facts (verdict.Attachment). `because`: the file on
+    whose account it goes (`a.zip/b.exe`) and why, for people.
+    """
+
+    name: str
+    sha256: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What happens to the message for one recipient, and why.
 
     `recipient` is the number of the Recipient in the envelope. `explanation` is for people (`score 8.2 ≥ quarantine at
     6.0`); `policy` is the profile's name and `policy_hash` identifies its exact text. `reply` is what the sender hears
-    if this decision stands alone.
+    if this decision stands alone. `strip`: what is taken out, when the action is STRIP. `hold_for`: how long mail is held,
+    counted from when it came, in milliseconds; 0: until the scanner is back.
     """
 
     recipient: int
@@ -98,3 +119,5 @@ class Decision:
     policy_hash: str
     reply: Reply
     subject_tag: str = ""
+    strip: tuple[Unwanted, ...] = ()
+    hold_for: int = 0

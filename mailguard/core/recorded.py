@@ -23,6 +23,8 @@ class RecordedUnit:
     explanation: str
     found: tuple[CheckResult, ...] = ()
     """What the checks found that look with the tenant's eyes."""
+    held_over: bool = False
+    """Whether it was held and then decided anew: rules that hold mail have had their time."""
 
 
 @dataclass(frozen=True, slots=True)

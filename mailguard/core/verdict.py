@@ -1,6 +1,6 @@
 """What the checks found (Findings, tenant-neutral) and what that means for one tenant (Verdict).
 
-Checks report, policy decides: nothing here says what happens to the mail.
+Checks report, policy decides: nothing here says what happens to the mail, but for what a rule of the profile asks for a file.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from mailguard.core.decision import Action
 
 
 class AuthMethod(StrEnum):
@@ -205,6 +207,34 @@ class ScoredSymbol:
     """The check that reported it; its page in docs/checks explains the symbol."""
 
 
+class Ground(StrEnum):
+    """Why a profile has a say about a file."""
+
+    RULE = "rule"
+    """A rule fits it."""
+    LIST = "list"
+    """Its extension or type is among those forbidden."""
+    UNINSPECTABLE = "uninspectable"
+    """It could not be looked into to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuledFile:
+    """A file about which the profile has a say.
+
+    `word` is the rule's name, or the symbol that says why it could not be looked into. `action` is what a rule asks for; None
+    when the profile has one action for all on this ground. `root` and `sha256` are those of the attachment that it is, or
+    lies in; without them a scanner spoke of the mail as a whole.
+    """
+
+    name: str
+    ground: Ground
+    word: str = ""
+    action: Action | None = None
+    root: str = ""
+    sha256: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What the findings mean for one tenant: the score and the facts that a policy decides by. Still no action."""
@@ -218,6 +248,9 @@ class Verdict:
     """Why a failure of DMARC counts for nothing; `dmarc_failed` is None then."""
     failed_checks: tuple[str, ...] = ()
     forbidden_attachments: tuple[str, ...] = ()
+    """Names of files whose extension or type is forbidden, and about which no rule decides."""
+    ruled_files: tuple[RuledFile, ...] = ()
+    """All files about which the profile has a say, these among them, in the order of the mail."""
     list_match: ListMatch = ListMatch.NONE
     list_entry: str = ""
     """The list entry that matched, for the explanation."""

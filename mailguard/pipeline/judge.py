@@ -82,9 +82,18 @@ class Judge:
         )
 
     async def conclude(
-        self, session: Session, envelope: Envelope, message: Message, findings: Findings
+        self,
+        session: Session,
+        envelope: Envelope,
+        message: Message,
+        findings: Findings,
+        *,
+        received_at: int | None = None,
     ) -> tuple[Judgement, ...]:
-        """One Judgement per recipient, in the envelope's order, each standing alone: not yet settled with the others."""
+        """One Judgement per recipient, in the envelope's order, each standing alone: not yet settled with the others.
+
+        `received_at` (ms UTC) is of mail that was held; None: it comes just now.
+        """
         directory, now = self._directory(), self._clock()
         context = self._context(session, envelope, message)
         verdicts: dict[int, tuple[Policy, Verdict]] = {}
@@ -102,6 +111,7 @@ class Judge:
                     session=session,
                     now_ms=now,
                     seen=await self._runner.run_for(tenant, context, findings),
+                    waited_ms=0 if received_at is None else max(0, now - received_at),
                 )
                 verdicts[recipient.tenant] = policy, verdict
             policy, verdict = verdicts[recipient.tenant]

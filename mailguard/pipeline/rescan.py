@@ -9,16 +9,16 @@ from sqlalchemy import Connection
 
 from mailguard.core.clock import Clock
 from mailguard.core.decision import Action
-from mailguard.core.envelope import Envelope
-from mailguard.core.errors import TemporaryError
+from mailguard.core.envelope import Envelope, Session
 from mailguard.core.events import State
-from mailguard.core.reply import LOCAL_ERROR
 from mailguard.core.tenant import Directory
+from mailguard.core.verdict import Findings
 from mailguard.message.parse import parse
 from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import Metrics
 from mailguard.pipeline.judge import Judge, Judgement
 from mailguard.pipeline.units import headers_block
+from mailguard.queue.attempt import StillHeld
 from mailguard.queue.group import Group
 from mailguard.store.blobs import BlobStore
 from mailguard.store.db import Database
@@ -29,6 +29,7 @@ from mailguard.store.rejudge import Rejudged, rejudge_in, session_in
 NEXT_STATE = {
     Action.DELIVER: State.SPOOLED,
     Action.TAG: State.SPOOLED,
+    Action.STRIP: State.QUARANTINED,
     Action.QUARANTINE: State.QUARANTINED,
     # The sender heard 250 long ago: a rejection now would be backscatter.
     Action.REJECT: State.QUARANTINED,
@@ -64,18 +65,33 @@ class Rescan:
         self._clock = clock
 
     async def __call__(self, claims: Sequence[Claim]) -> None:
-        """Judge and move them, under their fences. Raises TemporaryError when any must be held on: none is moved then."""
+        """Judge and move them, under their fences. Raises StillHeld for those that must be held on."""
         first = claims[0]
         message = parse(await asyncio.to_thread(self._blobs.get, first.message))
         session = await self._db.read(lambda connection: session_in(connection, first.message))
         envelope = Envelope(first.message, first.mail_from, first.mail_options, Group(tuple(claims)).recipients)
         findings = await self._judge.find(session, envelope, message)
-        concluded = await self._judge.conclude(session, envelope, message, findings)
-        judgements = [one.routed() for one in concluded]
-        waiting = [one.decision for one in judgements if one.decision.action not in NEXT_STATE]
+        concluded = await self._judge.conclude(session, envelope, message, findings, received_at=first.received_at)
+        pairs = list(zip(claims, [one.routed() for one in concluded], strict=True))
+        ready = [pair for pair in pairs if pair[1].decision.action in NEXT_STATE]
+        if ready:
+            await self._decided(session, envelope, findings, ready)
+        waiting = [pair for pair in pairs if pair not in ready]
         if waiting:
-            raise TemporaryError(LOCAL_ERROR, waiting[0].explanation)
-        moves = [self._move(claim, judgement) for claim, judgement in zip(claims, judgements, strict=True)]
+            first_decision = waiting[0][1].decision
+            # By a rule until its time is over; else until a scanner is back.
+            due_at = first.received_at + first_decision.hold_for if first_decision.hold_for else 0
+            raise StillHeld([claim for claim, _ in waiting], first_decision.explanation, due_at=due_at)
+
+    async def _decided(
+        self,
+        session: Session,
+        envelope: Envelope,
+        findings: Findings,
+        pairs: Sequence[tuple[Claim, Judgement]],
+    ) -> None:
+        """Move what need not be held any longer, and put what was found and decided in place of what was before."""
+        moves = [self._move(claim, judgement) for claim, judgement in pairs]
         rejudged = [
             Rejudged(
                 claim.unit,
@@ -93,15 +109,15 @@ class Rescan:
                 ).decode("utf-8", "surrogateescape"),
                 judgement.verdict.results,
             )
-            for claim, judgement in zip(claims, judgements, strict=True)
+            for claim, judgement in pairs
         ]
 
         def work(connection: Connection) -> None:
             move_in(connection, moves)
-            rejudge_in(connection, first.message, findings, rejudged)
+            rejudge_in(connection, envelope.message_id, findings, rejudged)
 
         await self._db.write(work)
-        for claim, judgement, move in zip(claims, judgements, moves, strict=True):
+        for (claim, judgement), move in zip(pairs, moves, strict=True):
             self._tell(claim, judgement, move)
 
     def _move(self, claim: Claim, judgement: Judgement) -> Move:

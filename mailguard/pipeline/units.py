@@ -20,6 +20,7 @@ FIRST_STATE: Mapping[Action, State] = MappingProxyType(
     {
         Action.DELIVER: State.FORWARDING,
         Action.TAG: State.FORWARDING,
+        Action.STRIP: State.QUARANTINED,
         Action.QUARANTINE: State.QUARANTINED,
         Action.HOLD: State.HELD,
         Action.DISCARD: State.DISCARDED,
@@ -62,10 +63,13 @@ def new_unit(
 ) -> NewUnit:
     """One recipient's unit as it begins. `probe_mark`: the id of the mark by which it is a mail of `mailguard probe`.
 
-    In milliseconds: `retention` is how long it may wait in the queue; after `first_rescan` it is scanned again, if held.
+    In milliseconds: `retention` is how long it may wait in the queue; after `first_rescan` it is scanned again, if held,
+    unless a rule for attachments says when.
     """
     decision = judgement.decision
     state = FIRST_STATE[decision.action]
+    due_at = received_at + (decision.hold_for or first_rescan)
+    expires_at = received_at + decision.hold_for + retention
     return NewUnit(
         number=judgement.recipient.number,
         recipient=judgement.recipient,
@@ -76,7 +80,7 @@ def new_unit(
         symbols=judgement.verdict.symbols,
         headers=headers_block.decode("utf-8", "surrogateescape"),
         holder=instance if state is State.FORWARDING else "",
-        queue=QueueEntry(RESCAN, received_at + first_rescan, received_at + retention) if state is State.HELD else None,
+        queue=QueueEntry(RESCAN, due_at, expires_at) if state is State.HELD else None,
         detail={"reply": str(decision.reply)} if not decision.action.accepts else {},
         probe=bool(probe_mark),
         probe_mark=probe_mark,

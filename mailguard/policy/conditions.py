@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from mailguard.core.decision import Action, Reason
-from mailguard.core.verdict import DmarcPolicy, ListMatch, Verdict
+from mailguard.core.verdict import DmarcPolicy, Ground, ListMatch, RuledFile, Verdict
+from mailguard.policy.file_rules import STRICTNESS
 from mailguard.policy.profile import IGNORE, Policy
 
-STRICTNESS: Mapping[Action, int] = MappingProxyType(
-    {
-        action: strictness
-        for strictness, action in enumerate(
-            (
-                Action.DELIVER,
-                Action.TAG,
-                Action.QUARANTINE,
-                # Above quarantine: what was not scanned must not lie there as mere spam, to be released unscanned.
-                Action.HOLD,
-                Action.DEFER,
-                # Above waiting for a scanner: what is refused anyway needs none.
-                Action.DISCARD,
-                Action.REJECT,
-            )
-        )
-    }
-)
+__all__ = ["CONDITIONS", "STRICTNESS", "Condition", "Opinion", "action_of", "gravity"]
 
 Opinion = tuple[Action, str]
 """What one condition asks for, and why, for people."""
@@ -65,9 +48,35 @@ def _deny_list(verdict: Verdict, policy: Policy) -> Opinion | None:
     return (policy.deny_list, f"deny list entry {verdict.list_entry}") if denied else None
 
 
+def action_of(file: RuledFile, policy: Policy) -> Action:
+    """What the profile asks for on account of one file."""
+    if file.ground is Ground.RULE:
+        return file.action or IGNORE
+    return policy.forbidden_attachment if file.ground is Ground.LIST else policy.uninspectable
+
+
 def _forbidden_attachment(verdict: Verdict, policy: Policy) -> Opinion | None:
     names = verdict.forbidden_attachments
-    return (policy.forbidden_attachment, f"forbidden attachment {', '.join(names[:3])}") if names else None
+    asked = [(policy.forbidden_attachment, f"forbidden attachment {', '.join(names[:3])}")] if names else []
+    by_rule: dict[tuple[Action, str], list[str]] = {}
+    for file in verdict.ruled_files:
+        if file.ground is Ground.RULE:
+            by_rule.setdefault((action_of(file, policy), file.word), []).append(file.name)
+    asked += [(action, f"attachment {_named(files)} by rule {word}") for (action, word), files in by_rule.items()]
+    return max(asked, key=lambda opinion: STRICTNESS[opinion[0]]) if asked else None
+
+
+def _uninspectable(verdict: Verdict, policy: Policy) -> Opinion | None:
+    files = [file for file in verdict.ruled_files if file.ground is Ground.UNINSPECTABLE]
+    if not files:
+        return None
+    words = ", ".join(dict.fromkeys(file.word for file in files))
+    what = _named([file.name for file in files if file.name])
+    return policy.uninspectable, f"attachment {what} cannot be looked into ({words})".replace("  ", " ")
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(list(dict.fromkeys(names))[:3])
 
 
 def _symbol_rule(verdict: Verdict, policy: Policy) -> Opinion | None:
@@ -106,6 +115,7 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition(Reason.SCANNER_FAILED, _failed_checks),
     Condition(Reason.DENY_LIST, _deny_list, spares_special=True),
     Condition(Reason.FORBIDDEN_ATTACHMENT, _forbidden_attachment),
+    Condition(Reason.UNINSPECTABLE_ATTACHMENT, _uninspectable, spares_special=True),
     Condition(Reason.SYMBOL_RULE, _symbol_rule, spares_special=True),
     Condition(
         Reason.DMARC_FAIL,

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from mailguard.core.address import is_special, local_part_of
-from mailguard.core.decision import Action, Decision, Reason
+from mailguard.core.decision import Action, Decision, Reason, Unwanted
 from mailguard.core.envelope import Recipient
 from mailguard.core.reply import LOCAL_ERROR, Reply
 from mailguard.core.tenant import SYSTEM_TENANT
-from mailguard.core.verdict import Verdict
-from mailguard.policy.conditions import CONDITIONS, STRICTNESS, gravity
+from mailguard.core.verdict import Ground, RuledFile, Verdict
+from mailguard.policy.conditions import CONDITIONS, STRICTNESS, action_of, gravity
 from mailguard.policy.profile import IGNORE, Policy
 
 ACCEPTED = Reply(250, "2.0.0", "Ok: message accepted")
@@ -26,6 +26,7 @@ REJECTIONS: Mapping[Reason, Reply] = MappingProxyType(
         Reason.MALWARE: Reply(550, "5.7.1", "Message refused because of its content"),
         Reason.DENY_LIST: Reply(550, "5.7.1", "Sender refused by the recipient's policy"),
         Reason.FORBIDDEN_ATTACHMENT: Reply(550, "5.7.1", "Message refused: type of attachment not allowed"),
+        Reason.UNINSPECTABLE_ATTACHMENT: Reply(550, "5.7.1", "Message refused: an attachment cannot be looked into"),
         Reason.SYMBOL_RULE: Reply(550, "5.7.1", "Message refused because of its content"),
         Reason.DMARC_FAIL: Reply(550, "5.7.1", "Message refused by the DMARC policy of the author's domain"),
         Reason.SPAM_SCORE: Reply(550, "5.7.1", "Message refused by the recipient's policy"),
@@ -75,7 +76,37 @@ def _decide(verdict: Verdict, policy: Policy, recipient: Recipient) -> Decision:
     strictest = max(asked, key=lambda ask: STRICTNESS[ask[0]])
     action, reason, why = strictest
     also = "; ".join(ask[2] for ask in asked if ask is not strictest)
-    return _decision(recipient, policy, action, reason, f"{why}; also {also}" if also else why)
+    why = f"{why}; also {also}" if also else why
+    if action is Action.STRIP:
+        return _stripped(_decision(recipient, policy, action, reason, why), verdict, policy, asked)
+    decision = _decision(recipient, policy, action, reason, why)
+    # A failed scanner is asked again sooner, but the rule's time is not cut short by that: decided anew, it holds on.
+    by_rule = action is Action.HOLD and reason is Reason.FORBIDDEN_ATTACHMENT
+    return replace(decision, hold_for=policy.hold_for) if by_rule else decision
+
+
+def _stripped(
+    decision: Decision, verdict: Verdict, policy: Policy, asked: Sequence[tuple[Action, Reason, str]]
+) -> Decision:
+    """The decision with what is to be taken out; quarantine when that is no attachment that can be told from others."""
+    files = [file for file in verdict.ruled_files if action_of(file, policy) is Action.STRIP]
+    if not files or not all(file.sha256 for file in files):
+        why = f"{decision.explanation}; nobody can say which attachment to strip"
+        return replace(decision, action=Action.QUARANTINE, explanation=why)
+    unwanted: dict[tuple[str, str], Unwanted] = {}
+    for file in files:
+        unwanted.setdefault((file.root, file.sha256), Unwanted(file.root, file.sha256, _because(file)))
+    tagged = any(ask[0] is Action.TAG for ask in asked)
+    return replace(decision, strip=tuple(unwanted.values()), subject_tag=policy.subject_tag if tagged else "")
+
+
+def _because(file: RuledFile) -> str:
+    within = f"{file.name}: " if file.name != file.root else ""
+    if file.ground is Ground.RULE:
+        return f"{within}files like this are not let in (rule {file.word})"
+    if file.ground is Ground.LIST:
+        return f"{within}files of this kind are not let in"
+    return f"{within}it cannot be looked into ({file.word})"
 
 
 def _decision(recipient: Recipient, policy: Policy, action: Action, reason: Reason, why: str) -> Decision:

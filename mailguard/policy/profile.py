@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from mailguard.core.clock import HOUR
 from mailguard.core.decision import Action
 from mailguard.core.tenant import ListEntry
 from mailguard.core.verdict import DmarcPolicy
+from mailguard.policy.file_rules import FilePolicy, FileRule
 
 DEFAULT_PROFILE = "default"
 
@@ -65,9 +67,6 @@ DMARC_ACTIONS: Mapping[DmarcPolicy, Action] = MappingProxyType(
 FAILED_CHECK_ACTIONS: Mapping[str, Action] = MappingProxyType({"clamav": Action.DEFER})
 SYMBOL_RULES: Mapping[str, SymbolRule] = MappingProxyType(
     {
-        "CLAMAV_LIMIT": SymbolRule(action=Action.TAG),
-        "CLAMAV_TOO_LARGE": SymbolRule(action=Action.TAG),
-        "CLAMAV_ENCRYPTED": SymbolRule(action=Action.TAG),
         "CLAMAV_HEURISTIC": SymbolRule(action=Action.QUARANTINE),
         "CLAMAV_PUA": SymbolRule(action=Action.TAG),
     }
@@ -92,6 +91,14 @@ class Policy:
     forbidden_extensions: frozenset[str] = FORBIDDEN_EXTENSIONS
     forbidden_types: frozenset[str] = FORBIDDEN_TYPES
     forbidden_attachment: Action = Action.QUARANTINE
+    uninspectable: Action = Action.TAG
+    """The action for files that could not be looked into."""
+    file_rules: tuple[FileRule, ...] = ()
+    """The first that fits a file decides about it, before the lists above."""
+    hold_for: int = 4 * HOUR
+    """How long a rule may hold mail, in milliseconds, counted from when it came."""
+    ask: str = ""
+    """Whom the note in place of a stripped attachment says to ask; empty: the mail administrator."""
     failed_checks: Mapping[str, Action] = field(default_factory=lambda: FAILED_CHECK_ACTIONS)
     """The action when a check ended in TEMPERROR, by its name; a check that is not named here: `failed_check`."""
     failed_check: Action = IGNORE
@@ -106,10 +113,22 @@ class Policy:
     quarantine_days: float = 30.0
     malware_days: float = 30.0
     hash: str = field(init=False, compare=False)
+    files: FilePolicy = field(init=False, compare=False, repr=False)
+    """What it says about attached files, together."""
 
     def __post_init__(self) -> None:
         for name in ("dmarc", "failed_checks", "symbols"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+        files = FilePolicy(
+            extensions=self.forbidden_extensions,
+            types=self.forbidden_types,
+            forbidden=self.forbidden_attachment,
+            uninspectable=self.uninspectable,
+            rules=self.file_rules,
+            hold_for=self.hold_for,
+            own=frozenset(name for name, rule in self.symbols.items() if rule.action is not None),
+        )
+        object.__setattr__(self, "files", files)
         object.__setattr__(self, "hash", hashlib.sha256(self.canonical().encode()).hexdigest())
 
     def action_of_failed(self, check: str) -> Action:
@@ -132,6 +151,10 @@ class Policy:
                     self.forbidden_attachment,
                     sorted(self.forbidden_extensions),
                     sorted(self.forbidden_types),
+                    self.uninspectable,
+                    [_said(rule) for rule in self.file_rules],
+                    self.hold_for,
+                    self.ask,
                 ],
                 "failed_checks": [self.failed_check, dict(self.failed_checks)],
                 "deny_list": self.deny_list,
@@ -146,3 +169,19 @@ class Policy:
             sort_keys=True,
             separators=(",", ":"),
         )
+
+
+def _said(rule: FileRule) -> list[object]:
+    """All that a rule for files says, as JSON."""
+    return [
+        rule.name,
+        rule.action,
+        sorted(rule.symbols),
+        sorted(rule.types),
+        sorted(rule.extensions),
+        rule.larger,
+        sorted(rule.senders),
+        sorted(rule.others),
+        rule.within,
+        rule.then,
+    ]

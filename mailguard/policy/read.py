@@ -14,6 +14,7 @@ from mailguard.config.problems import Location, nearest, problems_of
 from mailguard.config.yaml_source import Source, read
 from mailguard.core.errors import ConfigError, Problem
 from mailguard.core.tenant import ListEntry, ListKind
+from mailguard.policy.file_shape import joined_rules
 from mailguard.policy.lists import parse_pattern
 from mailguard.policy.profile import DEFAULT_PROFILE, Policy
 from mailguard.policy.shape import BUILT_IN, ProfileTable, to_policy
@@ -106,13 +107,18 @@ class _Reader:
         return to_policy(name, table, from_files=entries) if len(self._problems) == before else None
 
     def _effective(self, name: str) -> dict[str, Any] | None:
-        """The data of a profile over that of what it extends. Tables are merged key by key, lists and values replaced."""
+        """The data of a profile over that of what it extends. Tables are merged key by key, lists and values replaced, rules
+        for attachments put before those inherited."""
         line = self._line(name)
         if line is None:
             return None
         data: dict[str, Any] = BUILT_IN
         for member in reversed(line):
-            data = _merge(data, self._sources[member].data)
+            own = self._sources[member].data
+            inherited = data["attachments"]["rules"]
+            data = _merge(data, own)
+            if "rules" in (own.get("attachments") or {}):
+                data["attachments"]["rules"] = joined_rules(inherited, own["attachments"]["rules"])
         return data
 
     def _line(self, name: str) -> list[str] | None:

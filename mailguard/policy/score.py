@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 
 from mailguard.core.envelope import Envelope, Session
 from mailguard.core.tenant import ListKind, Tenant
-from mailguard.core.verdict import Attachment, CheckResult, CheckStatus, Findings, ListMatch, ScoredSymbol, Verdict
+from mailguard.core.verdict import (
+    CheckResult,
+    CheckStatus,
+    Findings,
+    Ground,
+    ListMatch,
+    ScoredSymbol,
+    Verdict,
+)
 from mailguard.policy import lists
+from mailguard.policy.file_rules import ruled_files, sender_of
 from mailguard.policy.profile import Policy
-
-_INVISIBLE = re.compile(r"[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-"""Controls and direction marks, with which `exe` is made to read otherwise."""
 
 
 def score(
@@ -26,10 +30,11 @@ def score(
     session: Session,
     now_ms: int,
     seen: tuple[CheckResult, ...] = (),
+    waited_ms: int = 0,
 ) -> Verdict:
     """What `findings` mean for `tenant` under `policy`. `now_ms` decides which list entries have expired.
 
-    `seen` are the results of the checks that look with the tenant's eyes.
+    `seen` are the results of the checks that look with the tenant's eyes. `waited_ms`: how long the mail has been here.
     """
     symbols, shares = _points((*findings.results, *seen), policy)
     ruling = lists.match(
@@ -40,6 +45,7 @@ def score(
         session=session,
         now_ms=now_ms,
     )
+    ruled = ruled_files(findings, policy.files, sender_of(findings, envelope, session), waited=waited_ms)
     return Verdict(
         tenant=tenant.id,
         score=_sum(symbol.points for symbol in symbols),
@@ -53,11 +59,8 @@ def score(
             *findings.failed_checks,
             *(result.check for result in seen if result.status is CheckStatus.TEMPERROR),
         ),
-        forbidden_attachments=tuple(
-            attachment.name or attachment.true_type
-            for attachment in findings.attachments
-            if is_forbidden(attachment, policy)
-        ),
+        forbidden_attachments=tuple(file.name for file in ruled if file.ground is Ground.LIST),
+        ruled_files=ruled,
         list_match=_LIST_MATCH[ruling.entry.kind] if ruling else ListMatch.NONE,
         list_entry=ruling.entry.pattern if ruling else "",
         author_vouched=ruling.author_vouched if ruling else False,
@@ -67,24 +70,6 @@ def score(
 
 
 _LIST_MATCH = {ListKind.ALLOW: ListMatch.ALLOW, ListKind.DENY: ListMatch.DENY}
-
-
-def is_forbidden(attachment: Attachment, policy: Policy) -> bool:
-    """Whether the profile forbids this file, by the extension of its name or by what its content is."""
-    types = {attachment.declared_type.lower(), attachment.true_type.lower()}
-    return extension(attachment.name) in policy.forbidden_extensions or not types.isdisjoint(policy.forbidden_types)
-
-
-def extension(name: str) -> str:
-    """The last extension of a file name as the receiving system will see it, in lower case; empty when there is none.
-
-    `dir/invoice.pdf.EXE. ` gives `exe`: a path counts by its last part, and Windows drops dots and spaces at the end.
-    """
-    plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", name))
-    last = re.split(r"[/\\]", plain)[-1].rstrip(". \t")
-    _, dot, suffix = last.rpartition(".")
-    # `x.exe::$DATA` names the same file as `x.exe` on NTFS.
-    return suffix.partition(":")[0].rstrip(". ").lower() if dot else ""
 
 
 def _points(results: Iterable[CheckResult], policy: Policy) -> tuple[tuple[ScoredSymbol, ...], dict[str, float]]:

@@ -13,20 +13,8 @@ from mailguard.core.decision import Action
 from mailguard.core.tenant import ListEntry, ListKind
 from mailguard.core.verdict import DmarcPolicy
 from mailguard.policy.conditions import STRICTNESS
-from mailguard.policy.lists import parse_pattern
+from mailguard.policy.file_shape import AttachmentsTable, Pattern, rule_data, rules_of, span_text
 from mailguard.policy.profile import IGNORE, Policy, SymbolRule, Threshold
-
-
-def _pattern(text: str) -> str:
-    parse_pattern(text)
-    return text.strip().lower()
-
-
-def _extension(text: str) -> str:
-    plain = text.lower().lstrip(".")
-    if not plain or any(character in plain for character in "*?/\\ ."):
-        raise ValueError("must be an extension such as exe, without dot or wildcard")
-    return plain
 
 
 def _list_file(text: str) -> str:
@@ -74,19 +62,11 @@ class DmarcTable(Table):
     reject: Literal["ignore", "tag", "quarantine", "reject"] = "quarantine"
 
 
-class AttachmentsTable(Table):
-    """`attachments`: files that are forbidden."""
-
-    action: Literal["ignore", "tag", "quarantine", "reject"] = "quarantine"
-    extensions: tuple[Annotated[str, AfterValidator(_extension)], ...] = ()
-    types: tuple[Annotated[str, Field(pattern=r"^[a-z0-9.+-]+/[a-z0-9.+-]+$")], ...] = ()
-
-
 class ListsTable(Table):
     """`lists`: entries for every tenant with this profile, here or in files with an entry a line."""
 
-    allow: tuple[Annotated[str, AfterValidator(_pattern)], ...] = ()
-    deny: tuple[Annotated[str, AfterValidator(_pattern)], ...] = ()
+    allow: tuple[Pattern, ...] = ()
+    deny: tuple[Pattern, ...] = ()
     allow_files: tuple[Annotated[str, AfterValidator(_list_file)], ...] = ()
     deny_files: tuple[Annotated[str, AfterValidator(_list_file)], ...] = ()
 
@@ -156,6 +136,10 @@ def to_policy(name: str, table: ProfileTable, *, from_files: tuple[ListEntry, ..
         forbidden_extensions=frozenset(table.attachments.extensions),
         forbidden_types=frozenset(table.attachments.types),
         forbidden_attachment=_action(table.attachments.action),
+        uninspectable=_action(table.attachments.uninspectable),
+        file_rules=rules_of(table.attachments.rules),
+        hold_for=table.attachments.hold_for,
+        ask=table.attachments.ask,
         failed_check=failed.pop(DEFAULT_CHECK, IGNORE),
         failed_checks=failed,
         deny_list=Action(table.deny_list),
@@ -183,6 +167,10 @@ def to_data(policy: Policy) -> dict[str, Any]:
             "action": _word(policy.forbidden_attachment),
             "extensions": sorted(policy.forbidden_extensions),
             "types": sorted(policy.forbidden_types),
+            "uninspectable": _word(policy.uninspectable),
+            "rules": [rule_data(rule) for rule in policy.file_rules],
+            "hold_for": span_text(policy.hold_for),
+            "ask": policy.ask,
         },
         "failed_checks": {
             **{check: _word(action) for check, action in sorted(policy.failed_checks.items())},

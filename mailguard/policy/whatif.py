@@ -17,12 +17,13 @@ from mailguard.policy.decide import decide, reply_for, settle
 from mailguard.policy.profile import IGNORE, Policy
 from mailguard.policy.score import score
 
-DELIVERING = frozenset({Action.DELIVER, Action.TAG})
+DELIVERING = frozenset({Action.DELIVER, Action.TAG, Action.STRIP})
 KEYS = {
     Reason.MALWARE: "malware",
     Reason.SCANNER_FAILED: "failed_checks",
     Reason.DENY_LIST: "deny_list",
     Reason.FORBIDDEN_ATTACHMENT: "attachments",
+    Reason.UNINSPECTABLE_ATTACHMENT: "attachments.uninspectable",
     Reason.SYMBOL_RULE: "symbols",
     Reason.DMARC_FAIL: "dmarc",
     Reason.SPAM_SCORE: "thresholds",
@@ -103,13 +104,13 @@ def unmet_symbols(draft: Policy, current: Policy, seen: Iterable[str]) -> tuple[
 
 def _verdicts(mail: RecordedMail, tenant: Tenant, policy: Policy) -> dict[int, Verdict]:
     """The verdict for each recipient of the tenant by its number: one for all, unless a new scan saw more for some."""
-    by_found: dict[tuple[CheckResult, ...], Verdict] = {}
+    by_found: dict[tuple[tuple[CheckResult, ...], bool], Verdict] = {}
     found: dict[int, Verdict] = {}
     for unit in mail.units:
         if unit.recipient.tenant != tenant.id:
             continue
-        if unit.found not in by_found:
-            by_found[unit.found] = score(
+        if (unit.found, unit.held_over) not in by_found:
+            by_found[unit.found, unit.held_over] = score(
                 mail.findings,
                 tenant=tenant,
                 policy=policy,
@@ -117,8 +118,9 @@ def _verdicts(mail: RecordedMail, tenant: Tenant, policy: Policy) -> dict[int, V
                 session=mail.session,
                 now_ms=mail.received_at,
                 seen=unit.found,
+                waited_ms=policy.hold_for if unit.held_over else 0,
             )
-        found[unit.recipient.number] = by_found[unit.found]
+        found[unit.recipient.number] = by_found[unit.found, unit.held_over]
     return found
 
 
@@ -226,6 +228,8 @@ class WhatIf:
             ("hold {} more", self.count(before=frozenset(Action) - {Action.HOLD}, after={Action.HOLD})),
             ("deliver {} that were refused", self.count(before=refused, after=DELIVERING)),
             ("tag {} more", self.count(before={Action.DELIVER}, after={Action.TAG})),
+            ("strip {} more", self.count(before={Action.DELIVER, Action.TAG}, after={Action.STRIP})),
+            ("no longer strip {}", self.count(before={Action.STRIP}, after={Action.DELIVER, Action.TAG})),
             ("no longer tag {}", self.count(before={Action.TAG}, after={Action.DELIVER})),
         )
         told = [text.format(f"{count:,}") for text, count in parts if count]

@@ -10,6 +10,7 @@ from mailguard.core.clock import MINUTE
 from mailguard.core.decision import Reason
 from mailguard.core.errors import MailError, NotFoundError, TemporaryError, UnavailableError
 from mailguard.core.events import State
+from mailguard.core.reply import LOCAL_ERROR
 from mailguard.delivery.backoff import Backoff
 from mailguard.delivery.forward import Job
 from mailguard.delivery.outcome import Outcome, OutcomeKind, Stage
@@ -26,7 +27,17 @@ STORAGE_WAIT = MINUTE
 """Milliseconds after which mail whose body could not be read is due again."""
 
 Rescan = Callable[[Sequence[Claim]], Awaitable[None]]
-"""Judges held units of one message anew and moves them, under their fences. Raises TemporaryError: not possible yet."""
+"""Judges held units of one message anew and moves them, under their fences. Raises TemporaryError: not possible yet; StillHeld:
+for some of them."""
+
+
+class StillHeld(TemporaryError):
+    """The new decision about `claims` is to hold them: until `due_at` (ms UTC), or for as long as they wait for a scanner (0)."""
+
+    def __init__(self, claims: Sequence[Claim], reason: str, *, due_at: int) -> None:
+        super().__init__(LOCAL_ERROR, reason)
+        self.claims = tuple(claims)
+        self.due_at = due_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,14 +174,16 @@ class Attempts:
 
     async def _scan_again(self, group: Group) -> None:
         now = self._services.clock()
-        why = "nothing scans held mail here"
+        why, claims, due_at = "nothing scans held mail here", group.claims, 0
         if self._rescan is not None:
             try:
                 await self._rescan(group.claims)
                 return
+            except StillHeld as error:
+                why, claims, due_at = error.reason, error.claims, error.due_at
             except TemporaryError as error:
                 why = error.reason
-        expired = [claim for claim in group.claims if claim.expires_at <= now]
+        expired = [claim for claim in claims if claim.expires_at <= now]
         if expired:
             moves = [
                 Move(
@@ -186,8 +199,8 @@ class Attempts:
             await self._services.ledger.move(moves)
             for claim in expired:
                 self._services.log.quarantined(claim.unit, reason=Reason.SCANNER_FAILED)
-        waiting = [claim for claim in group.claims if claim not in expired]
+        waiting = [claim for claim in claims if claim not in expired]
         if waiting:
             attempts = 1 + max(claim.attempts for claim in waiting)
-            due_at = self._settings.rescan_backoff.next_attempt(attempts, now=now)
+            due_at = due_at or self._settings.rescan_backoff.next_attempt(attempts, now=now)
             await self._services.queue.reschedule(waiting, due_at=due_at, reply=why)

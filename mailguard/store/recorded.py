@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, select
 from mailguard.core.clock import HOUR
 from mailguard.core.decision import Action, Reason
 from mailguard.core.envelope import Envelope, Recipient, Session
-from mailguard.core.events import EventKind
+from mailguard.core.events import EventKind, State
 from mailguard.core.ids import new_message_id
 from mailguard.core.recorded import RecordedMail, RecordedUnit
 from mailguard.store.findings import findings_from_json, results_from_json
@@ -55,20 +55,20 @@ def page(
     return [_mail(row, of_message[row.id], reasons) for row in found]
 
 
-def _first_reasons(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
-    """Why each unit began as it did; what moved it later has reasons of its own."""
-    found: dict[str, str] = {}
+def _first_reasons(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Why and where each unit began; what moved it later has reasons of its own."""
+    found: dict[str, tuple[str, str]] = {}
     for start in range(0, len(ids), _CHUNK):
-        first = select(events.c.unit, events.c.reason).where(
+        first = select(events.c.unit, events.c.reason, events.c.to_state).where(
             events.c.unit.in_(ids[start : start + _CHUNK]),
             events.c.kind == EventKind.STATE.value,
             events.c.from_state.is_(None),
         )
-        found.update((row.unit, row.reason) for row in connection.execute(first))
+        found.update((row.unit, (row.reason, row.to_state)) for row in connection.execute(first))
     return found
 
 
-def _mail(row: Row[Any], rows: Sequence[Row[Any]], reasons: dict[str, str]) -> RecordedMail:
+def _mail(row: Row[Any], rows: Sequence[Row[Any]], reasons: Mapping[str, tuple[str, str]]) -> RecordedMail:
     ordered = sorted(rows, key=_number)
     recorded = tuple(
         RecordedUnit(
@@ -77,12 +77,13 @@ def _mail(row: Row[Any], rows: Sequence[Row[Any]], reasons: dict[str, str]) -> R
                 one.recipient_raw, one.tenant, one.domain, rcpt_options_from_json(one.options), number=_number(one)
             ),
             Action(one.action),
-            Reason(reasons.get(one.id, one.reason)),
+            Reason(reasons.get(one.id, (one.reason, ""))[0]),
             one.score,
             one.policy,
             one.policy_hash,
             one.explanation,
             results_from_json(one.found),
+            held_over=reasons.get(one.id, ("", ""))[1] == State.HELD and one.action != Action.HOLD,
         )
         for one in ordered
     )

@@ -40,6 +40,7 @@ THREAT_OF: Mapping[str, Threat] = MappingProxyType(
     {
         Reason.MALWARE.value: Threat.MALWARE,
         Reason.FORBIDDEN_ATTACHMENT.value: Threat.ATTACHMENT,
+        Reason.UNINSPECTABLE_ATTACHMENT.value: Threat.ATTACHMENT,
         Reason.DMARC_FAIL.value: Threat.FORGED,
         Reason.SPAM_SCORE.value: Threat.SPAM,
         # Rejected, but for another recipient of the same mail: kept, and by far the most of it is spam.

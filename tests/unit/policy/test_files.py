@@ -15,6 +15,7 @@ from mailguard.core.decision import Action
 from mailguard.core.errors import ConfigError, NotFoundError, Problem
 from mailguard.core.tenant import ListEntry, ListKind
 from mailguard.core.verdict import DmarcPolicy
+from mailguard.policy.file_rules import FileRule
 from mailguard.policy.files import PolicyFiles
 from mailguard.policy.profile import IGNORE, Policy, SymbolRule, Threshold
 from mailguard.policy.read import read_profiles
@@ -57,7 +58,8 @@ def test_strict_and_tag_only_build_on_default() -> None:
     profiles, _ = read_profiles(SHIPPED)
     strict, tag_only = profiles["strict"], profiles["tag-only"]
     assert strict.forbidden_extensions == profiles["default"].forbidden_extensions
-    assert strict.symbols["CLAMAV_ENCRYPTED"].action is Action.QUARANTINE
+    assert strict.uninspectable is Action.QUARANTINE
+    assert tag_only.uninspectable is Action.TAG
     assert strict.failed_checks["clamav"] is Action.DEFER
     assert strict.malware is tag_only.malware is Action.QUARANTINE
     assert all(threshold.action is Action.TAG for threshold in tag_only.thresholds)
@@ -243,6 +245,24 @@ policies = st.builds(
     dmarc=st.fixed_dictionaries(dict.fromkeys(DmarcPolicy, severities)),
     forbidden_extensions=st.frozensets(st.sampled_from(["exe", "js", "no"])),
     forbidden_attachment=severities,
+    uninspectable=severities,
+    file_rules=st.lists(
+        st.builds(
+            FileRule,
+            name=st.sampled_from(["#1", "macros"]),
+            action=st.sampled_from([IGNORE, Action.TAG, Action.STRIP, Action.REJECT]),
+            symbols=st.sampled_from([frozenset(), frozenset({"OFFICE_MACRO"})]),
+            types=st.sampled_from([(), ("application/vnd.ms-*",)]),
+            extensions=st.sampled_from([frozenset({"docm"}), frozenset({"docm", "no"})]),
+            larger=st.sampled_from([0, 1, 10**7]),
+            senders=st.sampled_from([(), ("b.example", "192.0.2.0/24")]),
+            others=st.sampled_from([(), ("a@b.example",)]),
+            within=st.sampled_from([None, True, False]),
+        ),
+        max_size=1,
+    ).map(tuple),
+    hold_for=st.sampled_from([4 * 3_600_000, 90_000, 86_400_000]),
+    ask=st.sampled_from(["", "help@b.example"]),
     failed_checks=st.dictionaries(st.sampled_from(["clamav", "spf"]), st.sampled_from([Action.HOLD, Action.DEFER])),
     deny_list=severities,
     lists=st.sampled_from([(), (ListEntry(ListKind.DENY, "b.example"),)]),

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailguard.core.verdict import Attachment, CheckResult, DmarcPolicy, Findings, Symbol
+from mailguard.policy.file_rules import is_forbidden
+from mailguard.policy.names import extension
 from mailguard.policy.profile import Policy, SymbolRule
-from mailguard.policy.score import extension, is_forbidden
 from tests.unit.policy.building import findings, verdict_of
 
 
@@ -78,8 +79,8 @@ def test_an_extension_is_what_the_receiving_system_will_see(name: str, expected:
 def test_a_program_is_forbidden_whatever_it_is_called() -> None:
     program = Attachment("holiday.jpg", "image/jpeg", "application/x-dosexec", 1, "00")
     picture = Attachment("holiday.jpg", "image/jpeg", "image/jpeg", 1, "00")
-    assert is_forbidden(program, Policy())
-    assert not is_forbidden(picture, Policy())
+    assert is_forbidden(program, Policy().files)
+    assert not is_forbidden(picture, Policy().files)
 
 
 def test_a_nameless_forbidden_part_is_named_by_its_type() -> None:

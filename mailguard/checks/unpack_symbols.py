@@ -21,6 +21,7 @@ _UNPACK: Mapping[str, tuple[float, str]] = {
     "UNPACK_TRAILING_DATA": (0.5, "a file that is shown or read goes on after its end with another file"),
     "UNPACK_ENCODED": (0.5, "a text file holds another file in encoded form"),
     "UNPACK_ENCODED_EXECUTABLE": (3.0, "a text file holds a program in encoded form"),
+    "YARA_UNFINISHED": (0.0, "a file is too large for the YARA rules, or was not reached in their time"),
 }
 """Any file."""
 
@@ -39,5 +40,35 @@ _ARCHIVES: Mapping[str, tuple[float, str]] = {
     "ARCHIVE_UNUSUAL": (0.5, "an archive of a kind that is hardly ever sent but to get past filters"),
 }
 
-SYMBOLS: Mapping[str, tuple[float, str]] = MappingProxyType({**_UNPACK, **_ARCHIVES, **NAMES, **SANDBOXED})
+_OFFICE: Mapping[str, tuple[float, str]] = {
+    "OFFICE_MACRO": (0.3, "a document has macros"),
+    "OFFICE_MACRO_AUTOEXEC": (1.0, "macros of a document start when it is opened or closed"),
+    "OFFICE_MACRO_SUSPICIOUS": (1.0, "macros of a document reach for programs, files or the network"),
+    "OFFICE_MACRO_RUNS": (6.0, "macros of a document start by themselves and start programs or fetch files"),
+    "OFFICE_MACRO_STOMPED": (4.0, "macros of a document do in their compiled form what their text does not say"),
+    "OFFICE_MACRO_DISGUISED": (4.0, "a document has macros under a name that says that it has none"),
+    "OFFICE_XLM": (1.5, "a workbook has macros of Excel 4"),
+    "OFFICE_XLM_HIDDEN": (3.0, "a workbook has macros of Excel 4 in a sheet that is hidden"),
+    "OFFICE_DDE": (1.0, "a document takes its content from another program (DDE)"),
+    "OFFICE_DDE_RUNS": (6.0, "a document starts a program of the system by DDE"),
+    "OFFICE_REMOTE_TEMPLATE": (4.0, "a document fetches its template, with its macros, from the web"),
+    "OFFICE_TEMPLATE_SHARE": (0.5, "a document has its template on another machine, as a company's own do"),
+    "OFFICE_REMOTE_OBJECT": (3.5, "a document fetches an object, frame or part from another machine when it is opened"),
+    "OFFICE_REMOTE_IMAGE": (0.2, "a document fetches a picture from the web, which tells that it was opened"),
+    "OFFICE_EXTERNAL_LINK": (0.0, "a document takes content from another file"),
+    "OFFICE_EXPLOIT_SHAPE": (7.0, "a document has the form of an attack on the program that opens it"),
+    "OFFICE_ATTACKED_CLASS": (3.0, "a document has an object of a class that hardly anything but attacks uses"),
+    "OFFICE_EQUATION": (0.3, "a document has an equation of the old editor"),
+    "OFFICE_EMBEDDED": (0.1, "a document holds another file"),
+    "OFFICE_EMBEDDED_PROGRAM": (5.0, "a document holds a program, a script or a shortcut"),
+    "OFFICE_LINKED_PROGRAM": (3.0, "a document holds a link to a program, shown as an object to open"),
+    "OFFICE_ACTIVEX": (0.3, "a document has ActiveX controls"),
+    "OFFICE_PASSWORD": (
+        1.5,
+        "an encrypted document opens with a password of the mail, or one that Office tries unasked",
+    ),
+    "OFFICE_ENCRYPTED": (1.0, "a document is encrypted, and no password that the mail gives opens it"),
+}
+
+SYMBOLS: Mapping[str, tuple[float, str]] = MappingProxyType({**_UNPACK, **_ARCHIVES, **_OFFICE, **NAMES, **SANDBOXED})
 """Symbols with their default points, and what they mean. NAMES are reported of files within archives as of attached ones."""

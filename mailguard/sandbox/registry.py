@@ -10,6 +10,7 @@ from mailguard.sandbox.child import Function
 from mailguard.sandbox.frames import Json
 from mailguard.sandbox.unpack import openers
 from mailguard.sandbox.unpack.tree import tree
+from mailguard.sandbox.unpack.yara import RULES
 
 FUNCTIONS: Mapping[str, Function] = MappingProxyType(
     {
@@ -28,3 +29,4 @@ def prepare(options: Mapping[str, Json], material: bytes) -> None:
     """
     codes.prepare()
     openers.prepare()
+    RULES.prepare(material)

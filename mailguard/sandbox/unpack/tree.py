@@ -12,6 +12,7 @@ from mailguard.sandbox.frames import Json
 from mailguard.sandbox.unpack.kinds import kind_of
 from mailguard.sandbox.unpack.openers import OF_ANY, OPENERS
 from mailguard.sandbox.unpack.work import ExhaustedError, File, Work
+from mailguard.sandbox.unpack.yara import RULES
 
 
 def tree(raw: bytes, arguments: Mapping[str, Json]) -> Json:
@@ -23,7 +24,9 @@ def tree(raw: bytes, arguments: Mapping[str, Json]) -> Json:
         passwords=[one for one in passwords if isinstance(one, str)] if isinstance(passwords, list) else [],
     )
     take_apart(work)
-    return {"files": [_json(file) for file in walk(work.root)]}
+    files = [*walk(work.root)]
+    RULES.look(files, work)
+    return {"files": [_json(file) for file in files]}
 
 
 def take_apart(work: Work) -> None:

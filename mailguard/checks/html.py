@@ -9,11 +9,12 @@ import asyncio
 from collections.abc import Iterator, Mapping
 
 from mailguard.checks.base import CheckContext
-from mailguard.checks.html_active import Active, active_content, is_smuggling
 from mailguard.checks.html_links import link_facts
 from mailguard.checks.html_pages import page_facts
-from mailguard.checks.html_text import hidden_text, letter_tricks
+from mailguard.checks.html_text import letter_tricks
 from mailguard.core.verdict import CheckResult, Symbol
+from mailguard.message.active import Active, active_content, is_smuggling
+from mailguard.message.hidden_facts import hidden_text
 from mailguard.message.parse import Message
 
 INLINE_LIMIT = 256 * 1024
@@ -41,6 +42,7 @@ SYMBOLS: Mapping[str, tuple[float, str]] = {
     "PAGE_CARD": (3.0, "an attached page asks for a card, an account number or a secret phrase"),
     "PAGE_PREFILLED": (2.0, "an attached page has a mail address filled in"),
     "PAGE_SCRIPT": (1.0, "an attached page runs a script"),
+    "PAGE_REMOTE_SCRIPT": (1.0, "an attached page fetches a script from the web"),
     "PAGE_SCRIPT_URL": (1.0, "a link in an attached page is a script"),
     "PAGE_DATA_PAGE": (1.5, "a link or frame in an attached page holds a page itself"),
     "PAGE_FRAME": (0.7, "an attached page embeds another page or object"),

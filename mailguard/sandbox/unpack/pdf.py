@@ -86,7 +86,11 @@ def open_pdf(file: File, work: Work) -> None:
 def prepare() -> None:
     """Read a little PDF of each kind, so that nothing is left to be imported."""
     prepare_streams()
-    for encryption in (False, pikepdf.Encryption(owner="o", user="u", R=6), pikepdf.Encryption(owner="o", user="u", R=4)):
+    for encryption in (
+        False,
+        pikepdf.Encryption(owner="o", user="u", R=6),
+        pikepdf.Encryption(owner="o", user="u", R=4),
+    ):
         with pikepdf.new() as pdf:
             pdf.add_blank_page()
             pdf.Root.OpenAction = Dictionary(S=Name.JavaScript, JS=pdf.make_stream(b"1"))
@@ -186,7 +190,7 @@ def _node(walk: _Walk, value: object, depth: int, *, formatting: bool) -> None:
         return
     entries = value.stream_dict if isinstance(value, Stream) else value
     _facts(walk, entries, formatting=formatting)
-    for name in entries.keys():
+    for name in list(entries.keys()):
         if name not in ("/Parent", "/P", "/Dest", "/Resources"):
             inner = formatting or name in ("/Fields", "/Kids")
             _node(walk, entries.get(name), depth + 1, formatting=inner)

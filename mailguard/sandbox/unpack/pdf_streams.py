@@ -31,7 +31,9 @@ def content_of(stream: Stream, limit: int) -> bytes:
     """At most the first `limit` octets of a stream. As it stands when it has filters that are none of text's or files'."""
     entries = stream.stream_dict
     filters = entries.get("/Filter")
-    names = [str(one) for one in filters] if isinstance(filters, Array) else [str(filters)] if filters is not None else []
+    names = (
+        [str(one) for one in filters] if isinstance(filters, Array) else [str(filters)] if filters is not None else []
+    )
     raw = stream.read_raw_bytes()
     if not names:
         return raw[:limit]

@@ -25,6 +25,7 @@ class Active(StrEnum):
     SCRIPT = "script"
     DATA_SCRIPT = "data-script"
     """A script element that holds data and does not run (JSON-LD)."""
+    REMOTE_SCRIPT = "remote-script"
     SCRIPT_URL = "script-url"
     DATA_PAGE = "data-page"
     HANDLER = "handler"
@@ -50,6 +51,7 @@ _PATTERNS: Mapping[Active, str] = {
     Active.PREFILLED: r"<input[^<>]*\svalue\s*=\s*[\"']?[a-z0-9._%+-]+@[a-z0-9-]+\.[a-z]",
     Active.SCRIPT: r"<script[\s>/]",
     Active.DATA_SCRIPT: r"<script[^<>]*\stype\s*=\s*[\"']?application/(?:ld\+)?json",
+    Active.REMOTE_SCRIPT: r"<script[^<>]*\s(?:src|href|xlink:href)\s*=\s*[\"']?\s*(?:https?:)?//[^\s\"'<>]+",
     Active.SCRIPT_URL: r"(?:href|src|action|data|srcdoc)\s*=\s*[\"']?\s*(?:javascript|vbscript)\s*:",
     Active.DATA_PAGE: r"(?:href|src|action|data)\s*=\s*[\"']?\s*data:(?:text/html|application/(?:xhtml|xml)|text/xml|text/javascript)",
     Active.HANDLER: r"<[a-z][^<>]*\son(?:load|error|click|mouseover|mouseenter|focus|submit|begin|toggle|pageshow|auxclick)\s*=\s*[\"']?[^\s\"'>]",

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev run test test-packages crash fuzz fit bench lint docs lock clean
+.PHONY: help install dev run test test-packages crash fuzz fit bench bench-scale soak lint docs lock clean
 
 # A virtual environment that was copied or moved does not work: make it anew.
 $(shell [ ! -e .venv/.stamp-runtime ] || [ "$$(cat .venv/.path 2>/dev/null)" = "$$PWD" ] || rm -f .venv/.stamp-*)
@@ -63,6 +63,16 @@ BENCH ?=
 bench: dev ## Measure with every check on, beside Postfix and rspamd of PEERS, BENCH="--paths all --count 1000"
 	@tools/packages bench
 	.venv/bin/python -m benchmarks.bench --peers $(PEERS) $(BENCH)
+
+SCALE ?=
+bench-scale: dev ## How cost grows with connections, size, tenants, events…: SVG curves, SCALE="--only events --events 10000000"
+	@tools/packages bench
+	.venv/bin/python -m benchmarks.scale --peers $(PEERS) $(SCALE)
+
+SOAK_MINUTES ?= 10
+soak: dev ## Load for SOAK_MINUTES=10; fails when a worker's memory grows
+	@tools/packages bench
+	.venv/bin/python -m benchmarks.soak --peers $(PEERS) --minutes $(SOAK_MINUTES)
 
 lint: dev ## ruff, mypy --strict and the layers
 	.venv/bin/ruff check .

@@ -23,6 +23,7 @@ from benchmarks.zone import serving
 from tests.servers.clamd import Clamd, private_clamd
 from tests.servers.relay import Relay
 
+ROOT = Path(__file__).resolve().parents[1]
 OURS = "MailGuard"
 PORT = 2525
 DRAIN = 180.0
@@ -321,11 +322,7 @@ def postgresql(world: World) -> Mapping[str, Figures]:
 
 def plain(world: World, octets: int, count: int, word: str) -> list[bytes]:
     """Mails of about so many octets of text, signed."""
-    return [
-        mail
-        for number in range(count)
-        for mail in batch([made_up(max(200, octets - 900), number)], 1, f"{word}{number}", world.signer)
-    ]
+    return batch([made_up(max(200, octets - 900), octets)], count, word, world.signer)
 
 
 def _certificate(root: Path) -> tuple[Path, Path]:

@@ -18,6 +18,8 @@ from mailguard.checks.clamav import ClamavCheck
 from mailguard.checks.classifier import ClassifierCheck
 from mailguard.checks.dkim import DkimCheck
 from mailguard.checks.dmarc import DmarcCheck
+from mailguard.checks.hashes import HashesCheck
+from mailguard.checks.hashes_file import HashesFiles
 from mailguard.checks.html import HtmlCheck
 from mailguard.checks.identity import IdentityCheck
 from mailguard.checks.points import fitted_points
@@ -27,7 +29,9 @@ from mailguard.checks.rules import RulesCheck
 from mailguard.checks.rules_file import RulesFiles
 from mailguard.checks.runner import Runner
 from mailguard.checks.spf import SpfCheck
+from mailguard.checks.yara_file import YaraFiles
 from mailguard.config import Settings
+from mailguard.config.reloading import OnProblems, ReloadedFiles, ignore_problems
 from mailguard.config.settings import CHECKS
 from mailguard.core.clock import Clock, system_clock
 from mailguard.core.errors import Problem
@@ -55,6 +59,8 @@ class Filter:
     scanner: ClamdClient
     resolver: Resolver
     sandbox: Pool
+    yara: YaraFiles
+    hashes: HashesFiles
     on_reload: Callable[[], None]
     """Called after each good reload; a bad one is told by `on_problems` of the files."""
 
@@ -64,31 +70,45 @@ class Filter:
         await self.scanner.close()
 
     def reload(self) -> None:
-        """Read profiles and rules again; of what is wrong the last good version stays."""
-        for files in (self.policies, self.rules):
+        """Read profiles, rules and lists again; of what is wrong the last good version stays."""
+        for files in self._files:
             if not files.reload():
                 self.on_reload()
+        self._renew()
 
     def reload_if_changed(self) -> None:
         """The same, of what has changed."""
-        for files in (self.policies, self.rules):
+        for files in self._files:
             if files.changed and not files.reload():
                 self.on_reload()
+        self._renew()
+
+    @property
+    def _files(self) -> tuple[ReloadedFiles, ...]:
+        return self.policies, self.rules, self.yara, self.hashes
+
+    def _renew(self) -> None:
+        """Processes of the sandbox have the rules that were in force when they were made."""
+        self.sandbox.renew(options={}, material=self.yara.current.compiled)
 
 
 class FilterFiles:
-    """Profiles and rules, read before the processes are made that judge by them. Raises ConfigError with all that is wrong."""
+    """Profiles, rules and lists, read before the processes are made that judge by them. Raises ConfigError with all that is wrong."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.policies = PolicyFiles(settings.policies.path)
+    def __init__(self, settings: Settings, *, on_problems: OnProblems = ignore_problems) -> None:
+        self.policies = PolicyFiles(settings.policies.path, on_problems=on_problems)
         self.policies.load()
-        self.rules = RulesFiles(settings.policies.path / "rules")
+        self.rules = RulesFiles(settings.policies.path / "rules", on_problems=on_problems)
         self.rules.load()
+        self.yara = YaraFiles(settings.policies.path / "yara")
+        self.yara.load()
+        self.hashes = HashesFiles(settings.policies.path / "hashes")
+        self.hashes.load()
 
     def reload_if_changed(self) -> None:
         """Read again what has changed; of what is wrong the last good version stays."""
-        self.policies.reload_if_changed()
-        self.rules.reload_if_changed()
+        for files in (self.policies, self.rules, self.yara, self.hashes):
+            files.reload_if_changed()
 
 
 def build_filter(
@@ -134,9 +154,10 @@ def build_filter(
 
     read = files or FilterFiles(settings)
     policies, rules = read.policies.told_to(on_problems), read.rules.told_to(on_problems)
+    yara, hashes = read.yara.told_to(on_problems), read.hashes.told_to(on_problems)
     if files:
-        policies.reload_if_changed()
-        rules.reload_if_changed()
+        for one in (policies, rules, yara, hashes):
+            one.reload_if_changed()
     resolver = resolver or AiodnsResolver(
         settings.dns.nameservers,
         timeout=settings.dns.timeout,
@@ -147,6 +168,7 @@ def build_filter(
         settings.clamav.address, timeout=settings.clamav.timeout, connections=settings.clamav.connections
     )
     sandbox = build_sandbox(settings, metrics)
+    sandbox.renew(options={}, material=yara.current.compiled)
     every: dict[str, Callable[[], Check]] = {
         "clamav": lambda: ClamavCheck(scanner),
         "spf": SpfCheck,
@@ -159,6 +181,7 @@ def build_filter(
         "html": HtmlCheck,
         "attachments": AttachmentsCheck,
         "qr": lambda: QrCheck(sandbox),
+        "hashes": lambda: HashesCheck(lambda: hashes.current),
         **network_checks(settings, metrics=metrics, log=log, clock=clock),
     }
     if recordings is not None:
@@ -182,7 +205,7 @@ def build_filter(
         authserv_id=settings.server.authserv_id,
         clock=clock,
     )
-    return Filter(judge, policies, rules, scanner, resolver, sandbox, on_reload)
+    return Filter(judge, policies, rules, scanner, resolver, sandbox, yara, hashes, on_reload)
 
 
 def _recorded(name: str, recordings: Recordings, live: Callable[[], Check] | None) -> Check:

@@ -30,7 +30,7 @@ def serve(settings: Settings) -> int:
     problems = _scanner_file_problems(settings)
     if problems:
         raise ConfigError(problems)
-    files = FilterFiles(settings)
+    files = FilterFiles(settings, on_problems=logs.MailLog().policies_invalid)
     build_filter(settings, directory=Directory, files=files)
     TlsCertificate(*certificate_files(settings))
     outbound_tls(settings)

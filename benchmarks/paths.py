@@ -126,7 +126,8 @@ def _complete(sent: Sent, count: int) -> None:
         raise RuntimeError(f"{sent.accepted} of {count} mails accepted; refused: {sent.refused[:3]}")
 
 
-def _warm(world: World, measured: Measured, sink: Sink) -> None:
+def warm(world: World, measured: Measured, sink: Sink) -> None:
+    """Send enough that caches are full and connections open."""
     mails = batch(world.templates, max(len(world.templates), world.count // 5), f"warm{world.made}", world.signer)
     measured.through(Plan(port=PORT, connections=world.connections), mails, sink)
 
@@ -136,7 +137,7 @@ def cut_through(world: World) -> Mapping[str, Figures]:
     with world.relay() as measured:
         if world.peers is None:
             with Sink(SINK_PORT) as sink:
-                _warm(world, measured, sink)
+                warm(world, measured, sink)
                 return {
                     f"{OURS}, {connections} at a time": measured.through(
                         Plan(port=PORT, connections=connections),
@@ -224,7 +225,7 @@ def tls(world: World) -> Mapping[str, Figures]:
                 certificate = _certificate(world.root) if secure else None
                 with Sink(SINK_PORT, certificate=certificate) as sink:
                     if not number:
-                        _warm(world, measured, sink)
+                        warm(world, measured, sink)
                     plan = Plan(port=PORT, connections=world.connections, tls=secure)
                     mails = batch(world.templates, world.count, f"tls{number}{name[:3]}", world.signer)
                     rows[name].append(measured.through(plan, mails, sink))
@@ -248,7 +249,7 @@ def domains(world: World) -> Mapping[str, Figures]:
         world.relay(dns=dns) as measured,
         Sink(SINK_PORT) as sink,
     ):
-        _warm(world, measured, sink)
+        warm(world, measured, sink)
         plan = Plan(port=PORT, connections=world.connections)
         return {
             "1,000 domains, cold": measured.through(plan, mails("cold"), sink),
@@ -281,7 +282,7 @@ def signatures(world: World) -> Mapping[str, Figures]:
         assert clamd.process is not None
         measured.servers.append(clamd.process.pid)
         with Sink(SINK_PORT) as sink:
-            _warm(world, measured, sink)
+            warm(world, measured, sink)
             mails = batch(world.templates, world.count, "signatures", world.signer)
             return {name: measured.through(Plan(port=PORT, connections=world.connections), mails, sink)}
 
@@ -290,7 +291,7 @@ def writers(world: World) -> Mapping[str, Figures]:
     """Two workers, and a command line that writes to the same database all the time."""
     done = threading.Event()
     with world.relay() as measured, Sink(SINK_PORT) as sink:
-        _warm(world, measured, sink)
+        warm(world, measured, sink)
 
         def write() -> int:
             number = 0
@@ -315,7 +316,7 @@ def postgresql(world: World) -> Mapping[str, Figures]:
     if not world.postgres:
         raise RuntimeError("say where it is: --postgres postgresql://user:password@host/database (an empty one)")
     with world.relay(database=world.postgres) as measured, Sink(SINK_PORT) as sink:
-        _warm(world, measured, sink)
+        warm(world, measured, sink)
         mails = batch(world.templates, world.count, "postgresql", world.signer)
         return {"PostgreSQL": measured.through(Plan(port=PORT, connections=world.connections), mails, sink)}
 

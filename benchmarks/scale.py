@@ -26,7 +26,7 @@ from benchmarks.figures import machine
 from benchmarks.fill import copies
 from benchmarks.load import Plan, send
 from benchmarks.mails import batch, templates_of
-from benchmarks.paths import PORT, ROOT, Measured, World, plain
+from benchmarks.paths import PORT, ROOT, Measured, World, plain, warm
 from benchmarks.peers import SINK_PORT
 from benchmarks.plot import Points, curve_svg
 from benchmarks.sink import Sink
@@ -53,6 +53,7 @@ def connections(world: World, _events: int) -> Curve:
     """Mails a second and CPU time by how many clients send at a time."""
     rate, cpu = [], []
     with world.relay() as measured, Sink(SINK_PORT) as sink:
+        warm(world, measured, sink)
         for number in (1, 2, 5, 10, 20, 50, 100, 200, 500):
             mails = batch(world.templates, max(world.count, 2 * number), f"connections{number}", world.signer)
             got = measured.through(Plan(port=PORT, connections=number), mails, sink)
@@ -65,6 +66,7 @@ def size(world: World, _events: int) -> Curve:
     """CPU time by the size of a mail of text."""
     cpu, wait = [], []
     with world.relay() as measured, Sink(SINK_PORT) as sink:
+        warm(world, measured, sink)
         for octets in (1_000, 4_000, 16_000, 64_000, 256_000, 1_000_000, 4_000_000, 10_000_000, 25_000_000):
             count = max(4, min(world.count, 40_000_000 // octets))
             got = measured.through(Plan(port=PORT, connections=4), plain(world, octets, count, f"size{octets}"), sink)
@@ -77,6 +79,7 @@ def recipients(world: World, _events: int) -> Curve:
     """CPU time by the recipients of a mail."""
     cpu = []
     with world.relay() as measured, Sink(SINK_PORT) as sink:
+        warm(world, measured, sink)
         for number in (1, 2, 5, 10, 20, 50, 100):
             count = max(20, world.count // number)
             people = [f"u{one}@client.test" for one in range(number)]
@@ -94,6 +97,7 @@ def tenants(world: World, _events: int) -> Curve:
             _add_tenants(measured, number)
             last = f"u@client{number - 1}.test"
             _wait_for(measured, last)
+            warm(world, measured, sink)
             mails = batch(world.templates, world.count, f"tenants{number}", world.signer)
             people = [f"u@client{at * number // 20}.test" for at in range(min(number, 20))]
             parts = [mails[at :: len(people)] for at in range(len(people))]
@@ -190,9 +194,9 @@ def rules(world: World, _events: int) -> Curve:
         policies = world.root / f"policies{times}"
         multiply(ROOT / "policies", policies, times)
         with world.relay(MAILGUARD_POLICIES__PATH=str(policies)) as measured, Sink(SINK_PORT) as sink:
+            warm(world, measured, sink)
             mails = batch(world.templates, world.count, f"rules{times}", world.signer)
-            measured.through(Plan(port=PORT), mails[: len(world.templates)], sink)
-            got = measured.through(Plan(port=PORT), mails[len(world.templates) :], sink)
+            got = measured.through(Plan(port=PORT), mails, sink)
             cpu.append((float(times), got.cpu))
     return Curve("Rules and profiles", "times", "CPU ms a mail", {"CPU ms a mail": cpu})
 

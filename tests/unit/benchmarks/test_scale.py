@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import xml.etree.ElementTree as ET
 from contextlib import closing
@@ -90,7 +91,9 @@ def test_copies_are_whole_mails_of_their_own(tmp_path: Path) -> None:
 
 
 def test_rules_are_multiplied_by_other_names(tmp_path: Path) -> None:
-    scale.multiply(scale.ROOT / "policies", tmp_path / "policies", 2)
-    own = load_rules(scale.ROOT / "policies" / "rules")
-    twice = load_rules(tmp_path / "policies" / "rules")
-    assert len(twice) == 2 * len(own)
+    (tmp_path / "own" / "rules").mkdir(parents=True)
+    for name in ("rules/00-test.yaml", "rules/80-ordinary.yaml", "default.yaml"):
+        shutil.copyfile(scale.ROOT / "policies" / name, tmp_path / "own" / name)
+    scale.multiply(tmp_path / "own", tmp_path / "twice", 2)
+    assert len(load_rules(tmp_path / "twice" / "rules")) == 2 * len(load_rules(tmp_path / "own" / "rules"))
+    assert (tmp_path / "twice" / "default-1.yaml").exists()

@@ -70,5 +70,25 @@ _OFFICE: Mapping[str, tuple[float, str]] = {
     "OFFICE_ENCRYPTED": (1.0, "a document is encrypted, and no password that the mail gives opens it"),
 }
 
-SYMBOLS: Mapping[str, tuple[float, str]] = MappingProxyType({**_UNPACK, **_ARCHIVES, **_OFFICE, **NAMES, **SANDBOXED})
+_RTF: Mapping[str, tuple[float, str]] = {
+    "RTF_OBJECT_UPDATE": (1.5, "an RTF file has objects that are opened with it, unasked"),
+    "RTF_EXPLOIT_SHAPE": (7.0, "an RTF file has the form of an attack on the program that opens it"),
+    "RTF_OBFUSCATED": (3.0, "an RTF file is written to be misread by filters"),
+    "RTF_REMOTE_TEMPLATE": (5.0, "an RTF file fetches its template from the web"),
+    "RTF_REMOTE_OBJECT": (4.0, "an RTF file fetches an object from another machine"),
+}
+
+_SHORTCUTS: Mapping[str, tuple[float, str]] = {
+    "ONENOTE_EMBEDDED": (0.2, "a OneNote section holds a file"),
+    "ONENOTE_EMBEDDED_PROGRAM": (6.0, "a OneNote section holds a program, a script or a shortcut"),
+    "SHORTCUT": (1.0, "a shortcut, which opens something else"),
+    "SHORTCUT_RUNS": (6.0, "a shortcut that makes a program of the system run what the shortcut says"),
+    "SHORTCUT_REMOTE": (3.0, "a shortcut to another machine, or that fetches something from there"),
+    "SHORTCUT_HIDDEN": (3.0, "a shortcut that hides what it does, or other files in it"),
+    "OFFICE_QUERY": (3.0, "a file that makes Excel fetch and run what a page says"),
+}
+
+SYMBOLS: Mapping[str, tuple[float, str]] = MappingProxyType(
+    {**_UNPACK, **_ARCHIVES, **_OFFICE, **_RTF, **_SHORTCUTS, **NAMES, **SANDBOXED}
+)
 """Symbols with their default points, and what they mean. NAMES are reported of files within archives as of attached ones."""

@@ -5,13 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from mailguard.sandbox.unpack import encrypted, office_ole, office_xml
+from mailguard.sandbox.unpack import encrypted, office_flat, office_ole, office_xml, onenote, rtf, shortcuts
 from mailguard.sandbox.unpack.work import File, Work
 
 Opener = Callable[[File, Work], None]
 """Reports what is in a file and adds what lies within. Raises whatever it likes for a broken one; ExhaustedError goes up."""
 
 _OFFICE: Mapping[str, Sequence[Opener]] = {
+    "application/rtf": (rtf.open_rtf,),
+    "application/onenote": (onenote.open_onenote,),
+    "application/x-office-xml": (office_flat.open_flat,),
+    "application/x-ms-shortcut": (shortcuts.open_shortcut,),
+    **dict.fromkeys(
+        (
+            "text/plain",
+            "text/x-sylk",
+            "text/x-ms-iqy",
+            "application/x-mswinurl",
+            "application/windows-library+xml",
+            "application/windows-settings+xml",
+        ),
+        (shortcuts.open_text_shortcut,),
+    ),
     **dict.fromkeys(
         (
             "application/x-ole-storage",

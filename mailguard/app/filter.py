@@ -93,16 +93,16 @@ class Filter:
 
 
 class FilterFiles:
-    """Profiles, rules and lists, read before the processes are made that judge by them. Raises ConfigError with all that is wrong."""
+    """Profiles, rules and lists, read before the processes are made that judge by them. Raises ConfigError with what is wrong."""
 
     def __init__(self, settings: Settings, *, on_problems: OnProblems = ignore_problems) -> None:
         self.policies = PolicyFiles(settings.policies.path, on_problems=on_problems)
         self.policies.load()
         self.rules = RulesFiles(settings.policies.path / "rules", on_problems=on_problems)
         self.rules.load()
-        self.yara = YaraFiles(settings.policies.path / "yara")
+        self.yara = YaraFiles(settings.policies.path / "yara", on_problems=on_problems)
         self.yara.load()
-        self.hashes = HashesFiles(settings.policies.path / "hashes")
+        self.hashes = HashesFiles(settings.policies.path / "hashes", on_problems=on_problems)
         self.hashes.load()
 
     def reload_if_changed(self) -> None:

@@ -27,19 +27,23 @@ def check(
     *,
     json: Json = False,
 ) -> None:
-    """Check every profile, list file and content rule; exit 2 with each problem at its path and line when there is one."""
+    """Check every profile, list file, content rule, YARA rule and list of hashes; exit 2 with each problem at its path and line when there is one."""
     from mailguard.policy.read import read_profiles
 
     directory = path or cli_of(context).settings.policies.path
     profiles, problems = read_profiles(directory)
     rules, wrong_rules = _rules(directory / "rules")
-    problems += wrong_rules
+    yara, wrong_yara = _yara(directory)
+    hashes, wrong_hashes = _hashes(directory)
+    problems += wrong_rules + wrong_yara + wrong_hashes
     if json:
         print_json(
             {
                 "path": str(directory),
                 "profiles": {name: policy.hash for name, policy in profiles.items()},
                 "rules": rules,
+                "yara": yara,
+                "hashes": hashes,
                 "problems": [{"where": problem.where, "message": problem.message} for problem in problems],
             }
         )
@@ -48,7 +52,10 @@ def check(
         return
     if problems:
         raise ConfigError(problems)
-    say(f"{directory} is in order: {len(profiles)} profiles ({', '.join(profiles)}), {rules} rules")
+    say(
+        f"{directory} is in order: {len(profiles)} profiles ({', '.join(profiles)}), {rules} rules, "
+        f"{yara} YARA rules, {hashes} hashes"
+    )
 
 
 def _rules(directory: Path) -> tuple[int, tuple[Problem, ...]]:
@@ -59,6 +66,24 @@ def _rules(directory: Path) -> tuple[int, tuple[Problem, ...]]:
         return (len(load_rules(directory)) if directory.is_dir() else 0), ()
     except ConfigError as error:
         return 0, tuple(Problem(f"rules/{problem.where}", problem.message) for problem in error.problems)
+
+
+def _yara(directory: Path) -> tuple[int, tuple[Problem, ...]]:
+    """The same of YARA rules."""
+    from mailguard.checks.yara_file import YaraFiles
+
+    files = YaraFiles(directory / "yara")
+    problems = files.reload()
+    return len(files.current), problems
+
+
+def _hashes(directory: Path) -> tuple[int, tuple[Problem, ...]]:
+    """The same of known bad hashes."""
+    from mailguard.checks.hashes_file import HashesFiles
+
+    files = HashesFiles(directory / "hashes")
+    problems = files.reload()
+    return len(files.current), problems
 
 
 @app.command("list")

@@ -48,6 +48,7 @@ CheckName = Literal[
     "html",
     "attachments",
     "qr",
+    "hashes",
     "dnsbl",
     "urlbl",
     "rspamd",

@@ -5,6 +5,7 @@ ECMA-376 Part 2 (relationships); read by their form rather than as XML, as a bro
 
 from __future__ import annotations
 
+import codecs
 import io
 import re
 import zipfile
@@ -28,6 +29,7 @@ PART_LIMIT = 8 * 1024 * 1024
 PARTS = 2_000
 """Parts that are looked at."""
 
+_ENCODINGS = ("cp437", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1", "ascii", "cp1252")
 _RELATION = re.compile(r"<(?:\w+:)?Relationship\b([^>]{0,8192})>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"\b(\w+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 _FIELD = re.compile(
@@ -62,6 +64,12 @@ def open_package(file: File, work: Work) -> None:
     for name in parts.names:
         _part(parts, name, started)
     _sheets(parts)
+
+
+def prepare() -> None:
+    """Load the character sets that names in zips and texts may have."""
+    for encoding in _ENCODINGS:
+        codecs.lookup(encoding)
 
 
 class Parts:

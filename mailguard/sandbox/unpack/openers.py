@@ -60,7 +60,10 @@ OPENERS: Mapping[str, Sequence[Opener]] = MappingProxyType({**_OFFICE})
 OF_ANY: Sequence[Opener] = ()
 """What looks at every file, whatever its kind, before the openers of its kind."""
 
-PREPARE: Sequence[Callable[[], None]] = (encrypted.prepare,)
+PREPARE: Sequence[Callable[[], None]] = (
+    encrypted.prepare,
+    office_xml.prepare,
+)
 """What each format's module does before the process gives up its rights: import all that it imports when first needed, open
 what it opens. Afterwards no file can be opened, and no memory become code."""
 

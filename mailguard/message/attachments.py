@@ -268,7 +268,7 @@ def inspect(part: Part) -> Inspection:
     kind = type_of(head[:HEAD] if not head.startswith(b"CD001", 32769) else head)
     directory = read_zip_directory(tail[0] if len(tail) == 1 else b"".join(tail)) if is_zip else None
     if directory and kind == "application/zip":
-        kind = _type_of_zip(directory)
+        kind = type_of_zip(directory)
     names = tuple(name[:NAME_LIMIT] for name in part.names)
     return Inspection(Attachment(_shown(names), part.content_type, kind, size, digest.hexdigest()), names, directory)
 
@@ -278,7 +278,8 @@ def _shown(names: tuple[str, ...]) -> str:
     return next((name for name in names if extension(name) in EXECUTABLE_EXTENSIONS), names[0] if names else "")
 
 
-def _type_of_zip(directory: ZipDirectory) -> str:
+def type_of_zip(directory: ZipDirectory) -> str:
+    """What a zip is to its reader, by the names within: a document, a Java archive, or a zip of files."""
     names = [member.name.lower().lstrip("/") for member in directory.members]
     document = "[content_types].xml" in names
     for prefix, kind in _IN_ZIP:

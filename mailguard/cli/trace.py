@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,12 +33,20 @@ def trace(
         str | None, typer.Option("--since", metavar="TIME", help="From then on: 7d, 2026-11-01 (UTC).")
     ] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before then.")] = None,
+    sha256: Annotated[str, typer.Option("--sha256", metavar="HASH", help="Mail with a file of this SHA-256.")] = "",
+    attachment: Annotated[
+        str, typer.Option("--attachment", metavar="NAME", help="Mail with a file whose name contains this.")
+    ] = "",
+    known_bad: Annotated[
+        bool, typer.Option("--known-bad", help="Delivered mail whose files are on a list of known bad ones now.")
+    ] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many, the newest.")] = 50,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what became of mail: what was found, who decided what and why, every event and delivery attempt.
 
-    Mail that was refused is shown too. Without any option: the newest mail.
+    Mail that was refused is shown too. Without any option: the newest mail. The options about files look at all mail of
+    the time given, and combine with --tenant, --since, --until and --limit.
     """
     from mailguard.cli.mail import refusal_json, unit_json
     from mailguard.store import trace as store
@@ -46,6 +56,14 @@ def trace(
     cli = cli_of(context)
     if id_ and id_condition(id_) is None:
         raise ConfigError([Problem("--id", f"{id_!r} is no id of ours, such as 01J8ZQ4W2M7T5RKX3F9C1B6NDE or …-2")])
+
+    if sha256 or attachment or known_bad:
+        if to or sender or message_id or id_:
+            other = "--to, --from, --message-id and --id"
+            raise ConfigError([Problem("trace", f"--sha256, --attachment and --known-bad do not go with {other}")])
+        wanted = _Wanted(sha256.strip().lower(), attachment, known_bad, tenant, since, until, limit)
+        _trace_files(cli, wanted, json=json)
+        return
 
     def work(conn: Connection) -> tuple[list[TraceRow], int, dict[int, str]]:
         now = cli.now(conn)
@@ -73,6 +91,64 @@ def trace(
         say(f"these are the newest {limit}; narrow the search or raise --limit for more")
     if unnamed:
         say(f"{unnamed} more refused at that time without their addresses kept; it may be among them")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is asked about files."""
+
+    sha256: str
+    name: str
+    known_bad: bool
+    tenant: str | None
+    since: str | None
+    until: str | None
+    limit: int
+
+
+def _trace_files(cli: Cli, wanted: _Wanted, *, json: bool) -> None:
+    """The mail with a file, or all delivered mail with known bad ones."""
+    from mailguard.checks.hashes import KnownFiles
+    from mailguard.checks.hashes_file import load_hashes
+    from mailguard.cli.mail import unit_json
+    from mailguard.store.file_trace import find_delivered_with_files, find_mail_with_file
+    from mailguard.store.tenants import tenant_names
+
+    if wanted.known_bad and (wanted.sha256 or wanted.name):
+        raise ConfigError([Problem("--known-bad", "does not go with --sha256 and --attachment")])
+    if wanted.sha256 and not re.fullmatch(r"[0-9a-f]{64}", wanted.sha256):
+        raise ConfigError([Problem("--sha256", f"{wanted.sha256!r} is no SHA-256: give 64 hexadecimal digits")])
+    known = load_hashes(cli.settings.policies.path / "hashes") if wanted.known_bad else KnownFiles()
+
+    def work(conn: Connection) -> tuple[list[TraceRow], dict[int, str]]:
+        now, of = cli.now(conn), tenant_id(conn, wanted.tenant)
+        since = point(wanted.since, option="--since", now=now) if wanted.since else 0
+        until = point(wanted.until, option="--until", now=now) if wanted.until else 0
+        if wanted.known_bad:
+            found = find_delivered_with_files(
+                conn, lambda one: known.find(one) is not None, tenant=of, since=since, until=until, limit=wanted.limit
+            )
+        else:
+            found = find_mail_with_file(
+                conn,
+                sha256=wanted.sha256,
+                name=wanted.name,
+                tenant=of,
+                since=since,
+                until=until,
+                limit=wanted.limit,
+            )
+        return [*found], tenant_names(conn)
+
+    rows, names = cli.read(work)
+    if json:
+        from mailguard.store.trace import TracedUnit
+
+        print_json([unit_json(row, names) for row in rows if isinstance(row, TracedUnit)])
+        return
+    _print(cli, rows, names)
+    if len(rows) == wanted.limit:
+        say(f"these are the newest {wanted.limit}; narrow the search or raise --limit for more")
 
 
 def _print(cli: Cli, rows: list[TraceRow], names: dict[int, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import signal
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.mails import arrived, infected, mail
+from tests.e2e.mails import arrived, infected, mail, with_attachment
 from tests.servers.ports import wait_until
 from tests.servers.relay import ROOT, Relay
 from tests.servers.sink_thread import SinkThread
@@ -138,3 +139,41 @@ def test_sighup_reads_the_policies_at_once(new_relay: Callable[..., Relay], poli
     assert relay.process is not None
     relay.process.send_signal(signal.SIGHUP)
     everywhere(lambda: relay.send(infected())[0] == 550, what="the changed profile being used")
+
+
+def test_a_new_list_of_hashes_is_used_and_tells_who_has_the_file(
+    new_relay: Callable[..., Relay], policies: Path, sink: SinkThread
+) -> None:
+    relay = new_relay(policies=policies, environment={"MAILGUARD_POLICIES__POLL_SECONDS": "3600"})
+    relay.add_tenant("acme", "client.test", sink.port)
+    relay.start()
+    content = b"a new thread of screws, in blue\n"
+    digest = hashlib.sha256(content).hexdigest()
+    assert relay.send(with_attachment(content, "screws.txt"))[0] == 250
+
+    def traced(*options: str) -> list[str]:
+        return [unit["state"] for unit in json.loads(relay.run("trace", *options, "--json").stdout)]
+
+    wait_until(lambda: traced("--sha256", digest) == ["delivered"], what="the mail being found by its file")
+    assert traced("--attachment", "screws") == ["delivered"]
+    assert traced("--known-bad") == []
+
+    put(policies / "hashes/ours.txt", f"# source: ourselves\n# date: 2026-11-24\n{digest}  Screws\n")
+    assert traced("--known-bad") == ["delivered"]
+    assert relay.process is not None
+    relay.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: relay.metric('mailguard_policy_reloads_total{result="ok"}') > 0, what="the reload")
+    assert relay.send(with_attachment(content, "other-name.txt"))[0] == 250
+    wait_until(lambda: "quarantined" in traced("--sha256", digest), what="the second mail being kept")
+    assert "KnownBad.Screws" in relay.run("trace", "--sha256", digest).stdout
+
+    put(policies / "hashes/ours.txt", "nonsense\n")
+    put(policies / "yara/ours.yar", "rule\n")
+    checked = relay.run("policy", "check", check=False)
+    assert checked.returncode == 2
+    assert "hashes/ours.txt:1" in checked.stdout + checked.stderr
+    assert "yara/ours.yar:2:1" in checked.stdout + checked.stderr
+    relay.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: relay.metric('mailguard_policy_reloads_total{result="error"}') == 2, what="both being told")
+    relay.send(with_attachment(content, "third.txt"))
+    wait_until(lambda: traced("--sha256", digest).count("quarantined") == 2, what="the last good list staying")

@@ -80,6 +80,11 @@ def _stream(file: File, work: Work, path: list[str], ole: olefile.OleFileIO) -> 
         _word(file, work, stream(ole, path))
     elif last == "powerpoint document":
         _slides(file, work, stream(ole, path, 4 * STREAM_LIMIT))
+    elif last.startswith("_") and last[1:].isdigit():  # an object of a document in XML, compressed after its length
+        data = stream(ole, path)
+        if data[4:5] == b"\x78":
+            most = work.may_hold(file, int.from_bytes(data[:4], "little"))
+            work.add(file, f"object{last}.ole", zlib.decompressobj().decompress(data[4:], most))
     elif last in ("package", "contents", "embeddedodf"):
         work.add(file, last, stream(ole, path, work.may_hold(file, -1)))
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from mailguard.checks.attachments import SYMBOLS as NAMES
+from mailguard.checks.html import SYMBOLS as HTML
 from mailguard.checks.sandboxed import SYMBOLS as SANDBOXED
 
 _UNPACK: Mapping[str, tuple[float, str]] = {
@@ -88,7 +89,45 @@ _SHORTCUTS: Mapping[str, tuple[float, str]] = {
     "OFFICE_QUERY": (3.0, "a file that makes Excel fetch and run what a page says"),
 }
 
+_PDF: Mapping[str, tuple[float, str]] = {
+    "PDF_FIELD_SCRIPT": (0.0, "fields of a PDF's form have scripts"),
+    "PDF_XFA_SCRIPT": (0.2, "a PDF's XML form has scripts"),
+    "PDF_JAVASCRIPT": (0.5, "a PDF has a script"),
+    "PDF_JAVASCRIPT_SUSPICIOUS": (3.0, "a PDF's script does what attacks do: it decodes, exports or leads elsewhere"),
+    "PDF_OPEN_ACTION": (0.7, "a PDF runs something when it or a page is opened"),
+    "PDF_LAUNCH": (4.0, "a PDF starts a program"),
+    "PDF_NETWORK_SHARE": (
+        4.0,
+        "a PDF reaches for a share of another computer, which gives away the reader's credentials",
+    ),
+    "PDF_REMOTE_GO_TO": (0.3, "a PDF leads into another file"),
+    "PDF_SUBMIT_FORM": (0.5, "a PDF sends its form, or takes its content from elsewhere"),
+    "PDF_EMBEDDED_FILE": (0.0, "a PDF holds another file"),
+    "PDF_RICH_MEDIA": (0.5, "a PDF holds media or 3-D content"),
+    "PDF_LINK_OVER_PAGE": (1.0, "one link lies over most of a PDF's page"),
+    "PDF_MANY_OBJECTS": (0.5, "a PDF has more objects than are looked at"),
+    "PDF_PASSWORD": (1.0, "an encrypted PDF opens with a password that the mail gives"),
+    "PDF_ENCRYPTED": (0.7, "a PDF is encrypted, and no password that the mail gives opens it"),
+}
+
+_PAGES: Mapping[str, tuple[float, str]] = {
+    "PAGE_HIDES_FILE": (2.0, "a page holds a file in encoded form"),
+    **{
+        name: row
+        for name, row in HTML.items()
+        if name.startswith(("PAGE_", "SVG_")) or name in ("HIDDEN_TEXT_MOSTLY", "HIDDEN_WITHIN_WORDS")
+    },
+}
+"""What acts in pages within other files has the names that it has in attached ones."""
+
+_SECURED: Mapping[str, tuple[float, str]] = {
+    "SIGNED_SMIME": (0.0, "signed with S/MIME"),
+    "SIGNED_PGP": (0.0, "signed with OpenPGP"),
+    "ENCRYPTED_SMIME": (0.0, "encrypted with S/MIME for its reader"),
+    "ENCRYPTED_PGP": (0.0, "encrypted with OpenPGP for its reader"),
+}
+
 SYMBOLS: Mapping[str, tuple[float, str]] = MappingProxyType(
-    {**_UNPACK, **_ARCHIVES, **_OFFICE, **_RTF, **_SHORTCUTS, **NAMES, **SANDBOXED}
+    {**_UNPACK, **_ARCHIVES, **_OFFICE, **_RTF, **_SHORTCUTS, **_PDF, **_PAGES, **_SECURED, **NAMES, **SANDBOXED}
 )
 """Symbols with their default points, and what they mean. NAMES are reported of files within archives as of attached ones."""

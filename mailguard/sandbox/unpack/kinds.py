@@ -68,6 +68,11 @@ _MORE: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xd7\xcd\xc6\x9a", "image/wmf"),
     (40, b" EMF", "image/emf"),
 )
+# A SEQUENCE that begins with an OBJECT IDENTIFIER of PKCS #7, or of S/MIME's content types (RFC 5652 §3).
+_PKCS7 = re.compile(
+    rb"0(?:\x80|[\x81-\x84].{1,4}|.)\x06[\x09\x0b]\x2a\x86\x48\x86\xf7\x0d\x01(?:\x07[\x02\x03]|\x09\x10\x01[\x09\x17])",
+    re.DOTALL,
+)
 _LHA = re.compile(rb"-(?:lh[0-9a-z]|lz[0-9s]|pm[0-9s])-")
 
 # Of texts, in this order. Leading blanks and a byte order mark are skipped before.
@@ -259,6 +264,8 @@ def _more(raw: bytes) -> str:
             return kind
     if raw.startswith(b"CD001", 32769):
         return "application/x-udf" if b"NSR0" in raw[32768 : 32768 + 16 * 2048] else "application/x-iso9660-image"
+    if _PKCS7.match(raw):
+        return "application/pkcs7-mime"
     if _LHA.match(raw, 2):
         return "application/x-lzh"
     if len(raw) > 512 and raw.startswith(b"koly", len(raw) - 512):

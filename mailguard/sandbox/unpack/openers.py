@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from mailguard.sandbox.unpack import encrypted, office_flat, office_ole, office_xml, onenote, rtf, shortcuts
+from mailguard.sandbox.unpack import (
+    archives,
+    cards,
+    encrypted,
+    mail,
+    office_flat,
+    office_ole,
+    office_xml,
+    onenote,
+    page,
+    pdf,
+    pkcs7,
+    rtf,
+    shortcuts,
+    tnef,
+)
 from mailguard.sandbox.unpack.work import File, Work
 
 Opener = Callable[[File, Work], None]
@@ -54,13 +69,93 @@ _OFFICE: Mapping[str, Sequence[Opener]] = {
     ),
 }
 
-OPENERS: Mapping[str, Sequence[Opener]] = MappingProxyType({**_OFFICE})
+_PAGES: Mapping[str, Sequence[Opener]] = {
+    "application/pdf": (pdf.open_pdf,),
+    "text/html": (page.open_page,),
+    "image/svg+xml": (page.open_page,),
+    "message/rfc822": (mail.open_mail,),
+    "multipart/related": (mail.open_mail,),
+    "application/vnd.ms-tnef": (tnef.open_tnef,),
+    "text/calendar": (cards.open_card,),
+    "text/vcard": (cards.open_card,),
+    "application/pkcs7-mime": (pkcs7.open_pkcs7,),
+    "application/pgp-encrypted": (pkcs7.open_pgp,),
+    "application/pgp-signature": (pkcs7.open_signature,),
+}
+
+_ARCHIVES: Mapping[str, Sequence[Opener]] = {
+    **dict.fromkeys(
+        (
+            "application/zip",
+            "application/java-archive",
+            "application/vnd.android.package-archive",
+            "application/epub+zip",
+            "application/vnd.ms-appx",
+            "application/x-rar",
+            "application/x-7z-compressed",
+            "application/x-tar",
+            "application/x-cpio",
+            "application/x-archive",
+            "application/vnd.debian.binary-package",
+            "application/x-rpm",
+            "application/vnd.ms-cab-compressed",
+            "application/x-iso9660-image",
+            "application/x-lzh",
+            "application/x-xar",
+            "application/warc",
+        ),
+        (archives.open_archive,),
+    ),
+    **dict.fromkeys(
+        (
+            "application/gzip",
+            "application/x-bzip2",
+            "application/x-xz",
+            "application/zstd",
+            "application/x-lzma",
+            "application/x-lz4",
+            "application/x-lzip",
+            "application/x-lzop",
+            "application/x-compress",
+            "text/x-uuencode",
+        ),
+        (archives.open_compressed,),
+    ),
+    **dict.fromkeys(
+        (
+            "application/x-arj",
+            "application/x-ace",
+            "application/x-alz",
+            "application/x-egg",
+            "application/x-zoo",
+            "application/x-stuffit",
+            "application/x-ms-wim",
+            "application/x-lrzip",
+            "application/x-udf",
+            "application/x-vhd",
+            "application/x-vhdx",
+            "application/x-vmdk",
+            "application/x-qcow2",
+            "application/x-apple-diskimage",
+            "application/x-ms-compress-szdd",
+            "application/vnd.ms-htmlhelp",
+        ),
+        (archives.mark_unopened,),
+    ),
+}
+
+OPENERS: Mapping[str, Sequence[Opener]] = MappingProxyType({**_ARCHIVES, **_OFFICE, **_PAGES})
 """By MIME type, as kinds.kind_of tells it; all of a kind's openers look, in this order."""
 
 OF_ANY: Sequence[Opener] = ()
 """What looks at every file, whatever its kind, before the openers of its kind."""
 
 PREPARE: Sequence[Callable[[], None]] = (
+    archives.prepare,
+    pdf.prepare,
+    page.prepare,
+    mail.prepare,
+    cards.prepare,
     encrypted.prepare,
     office_xml.prepare,
 )

@@ -1,7 +1,8 @@
 """The function of the sandbox that takes one attachment apart, and the form of its answer.
 
-What it returns: {"files": [{"name", "kind", "declared", "size", "sha256", "depth", "via", "found": [[symbol, evidence], ...]}, ...]}
-in the order of a walk through the tree, each file before what lies in it.
+What it returns: {"files": [{"name", "kind", "declared", "size", "sha256", "depth", "via", "found": [[symbol, evidence], ...]}, ...],
+"links": [[path, url, via], ...]}, the files in the order of a walk through the tree, each before what lies in it; `path` is a file's
+name with those of its containers (`a.zip/b.pdf`), `via` is empty or `qr`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def tree(raw: bytes, arguments: Mapping[str, Json]) -> Json:
     take_apart(work)
     files = [*walk(work.root)]
     RULES.look(files, work)
-    return {"files": [_json(file) for file in files]}
+    links: list[Json] = [[path, url, via] for path, file in _paths(work.root) for url, via in file.links]
+    return {"files": [_json(file) for file in files], "links": links}
 
 
 def take_apart(work: Work) -> None:
@@ -51,6 +53,15 @@ def walk(file: File) -> Iterator[File]:
         one = waiting.pop()
         yield one
         waiting.extend(reversed(one.children))
+
+
+def _paths(file: File) -> Iterator[tuple[str, File]]:
+    """As `walk`, each with its name behind those of its containers."""
+    waiting = [(file.name, file)]
+    while waiting:
+        path, one = waiting.pop()
+        yield path, one
+        waiting.extend((f"{path}/{child.name}", child) for child in reversed(one.children))
 
 
 def _json(file: File) -> Json:

@@ -13,7 +13,7 @@ from mailguard.billing.contract import Contract, first_of, month_after
 from mailguard.billing.draft import Used
 from mailguard.billing.meter import BilledMailbox, billed_mailboxes
 from mailguard.billing.months import Month, events_of
-from mailguard.billing.tally import BILLED
+from mailguard.billing.tally import BILLED, BILLED_UNIT
 from mailguard.core.events import EventKind
 from mailguard.store import schema
 
@@ -67,7 +67,7 @@ def units_of(conn: Connection, contract: Contract, period: Month, *, zone: tzinf
     events, units, addresses = schema.events, schema.units, schema.addresses
     at = func.min(events.c.at).label("at")
     query = (
-        select(events.c.unit, addresses.c.address, at, func.min(events.c.size).label("size"))
+        select(BILLED_UNIT.label("unit"), addresses.c.address, at, func.min(events.c.size).label("size"))
         .join(units, units.c.id == events.c.unit)
         .join(addresses, addresses.c.id == units.c.recipient)
         .where(
@@ -77,8 +77,8 @@ def units_of(conn: Connection, contract: Contract, period: Month, *, zone: tzinf
             events.c.to_state.in_(sorted(state.value for state in BILLED)),
             units.c.probe.is_(False),
         )
-        .group_by(events.c.unit, addresses.c.address)
-        .order_by(at, events.c.unit)
+        .group_by(BILLED_UNIT, addresses.c.address)
+        .order_by(at, BILLED_UNIT)
     )
     since = midnight(contract.start, zone)
     until = None if end == month_after(month) else midnight(end, zone)

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from mailguard.billing.latency import Latency, latency
 from mailguard.billing.months import Month, bounds, events_of
-from mailguard.billing.tally import BILLED
+from mailguard.billing.tally import BILLED, BILLED_UNIT
 from mailguard.core.decision import Action, Reason
 from mailguard.core.events import EventKind, State
 from mailguard.store import billing_months, schema
@@ -98,7 +98,7 @@ def _good(conn: Connection, scope: Scope) -> int:
     """Mails that were delivered or released, each once."""
     events, units = schema.events, schema.units
     query = (
-        select(func.count(distinct(events.c.unit)))
+        select(func.count(distinct(BILLED_UNIT)))
         .join(units, units.c.id == events.c.unit)
         .where(*_states(conn, scope), events.c.to_state.in_([state.value for state in BILLED]))
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, case, literal_column, select
 from sqlalchemy.engine import Connection
 
 from mailguard.core.events import EventKind, State
@@ -41,11 +41,17 @@ class Step:
     after: str
     size: int
     recipient: int
+    original_of: str = ""
 
     @property
     def message(self) -> str:
         """The message's id."""
         return self.unit[:MESSAGE_ID_LENGTH]
+
+    @property
+    def mail(self) -> str:
+        """The unit that is billed: a mail that was delivered stripped and its original are one."""
+        return self.original_of or self.unit
 
 
 BILLED = frozenset({State.DELIVERED, State.RELEASED})
@@ -53,10 +59,12 @@ BILLED = frozenset({State.DELIVERED, State.RELEASED})
 
 COUNTS: Mapping[str, Callable[[Step], bool]] = MappingProxyType(
     {
-        "received": lambda step: step.before is None,
+        "received": lambda step: step.before is None and not step.original_of,
         "delivered": lambda step: step.after == State.DELIVERED,
         # Out of the queue into quarantine comes only a release that failed.
-        "quarantined": lambda step: step.after == State.QUARANTINED and step.before != State.SPOOLED,
+        "quarantined": lambda step: (
+            step.after == State.QUARANTINED and step.before != State.SPOOLED and not step.original_of
+        ),
         "rejected": lambda step: step.after == State.REJECTED,
         "deferred": lambda step: step.after == State.DEFERRED,
         "released": lambda step: step.after == State.RELEASED,
@@ -92,7 +100,7 @@ def tally(steps: Sequence[Step], earlier: Sequence[Step], month_of: MonthOf) -> 
             continue
         messages.update(((month, step.tenant, name), step.message) for name, takes in COUNTS.items() if takes(step))
         if step.after in BILLED:
-            units.add((month, step.unit))
+            units.add((month, step.mail))
     for step in steps:
         month = month_of(step.at, step.id)
         if month is None:
@@ -104,10 +112,10 @@ def tally(steps: Sequence[Step], earlier: Sequence[Step], month_of: MonthOf) -> 
                 messages.add((key, step.message))
                 one = Count(1, int(first), step.size if first else 0)
                 result.counts[key] = result.counts.get(key, Count()) + one
-        if step.after in BILLED and (month, step.unit) not in units:
-            units.add((month, step.unit))
+        if step.after in BILLED and (month, step.mail) not in units:
+            units.add((month, step.mail))
             place = (month, step.tenant, step.recipient)
-            billed = RecipientCount(1, step.size, step.unit, step.at)
+            billed = RecipientCount(1, step.size, step.mail, step.at)
             mine = result.recipients.get(place)
             result.recipients[place] = billed if mine is None else mine + billed
     return result
@@ -155,6 +163,13 @@ def _earlier(conn: Connection, messages: Sequence[str], until: int) -> list[Step
     return found
 
 
+BILLED_UNIT: ColumnElement[str] = case(
+    # A literal: as a parameter, PostgreSQL could not tell that a grouped expression is the selected one.
+    (schema.units.c.original_of != literal_column("''"), schema.units.c.original_of),
+    else_=schema.units.c.id,
+)
+"""Step.mail, of units."""
+
 _STEPS = (
     select(
         schema.events.c.id,
@@ -165,6 +180,7 @@ _STEPS = (
         schema.events.c.to_state,
         schema.events.c.size,
         schema.units.c.recipient,
+        schema.units.c.original_of,
     )
     .join(schema.units, schema.units.c.id == schema.events.c.unit)
     .where(schema.events.c.kind == EventKind.STATE.value, schema.units.c.probe.is_(False))

@@ -49,7 +49,11 @@ def print_unit(
     # What was decided is told by the first event; the unit's own reason is that of its present state.
     why = unit.events[0].reason if unit.events else unit.reason
     probe = ", a mail of `mailguard probe`" if unit.probe else ""
-    say(f"{unit.id}  {unit.state} ({unit.reason}){probe}", style=f"bold {STATE_STYLES.get(unit.state, '')}".strip())
+    original = f", the original of {unit.original_of}" if unit.original_of else ""
+    say(
+        f"{unit.id}  {unit.state} ({unit.reason}){probe}{original}",
+        style=f"bold {STATE_STYLES.get(unit.state, '')}".strip(),
+    )
     findings = unit.findings
     print_facts(
         {
@@ -160,6 +164,7 @@ def unit_json(unit: TracedUnit, tenants: Mapping[int, str], *, events: bool = Tr
         "message": unit.message,
         "tenant": tenants.get(unit.tenant, str(unit.tenant)),
         "probe": unit.probe,
+        "original_of": unit.original_of,
         "state": unit.state,
         "reason": unit.reason,
         "received_at": to_iso(unit.received_at),

@@ -28,6 +28,10 @@ def received_ms(message_id: str) -> int:
     return value
 
 
+ORIGINAL = 50_000
+"""How far the number of a unit that keeps an original is above that of the one that was delivered stripped."""
+
+
 def unit_id(message_id: str, number: int) -> str:
     """The ledger unit of recipient `number` (from 1) of a message, such as `01J…XK-2`."""
     return f"{message_id}-{number}"

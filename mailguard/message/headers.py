@@ -135,9 +135,13 @@ def mailguard_headers(
     verdict: str | None = None,
     score: float = 0.0,
     symbols: Sequence[ScoredSymbol] = (),
+    stripped: Sequence[str] = (),
 ) -> bytes:
-    """X-MailGuard-Id and, unless `verdict` is None, -Verdict (a word), -Score and -Symbols."""
+    """X-MailGuard-Id, -Stripped (names of files) and, unless `verdict` is None, -Verdict (a word), -Score and -Symbols."""
     lines = [f"X-MailGuard-Id: {message_id}"]
+    if stripped:
+        names = [_pvalue(name[:100] or "(without a name)") for name in stripped[:20]]
+        lines.append("X-MailGuard-Stripped:\r\n\t" + _fold(names, ", "))
     if verdict is not None:
         lines.append(f"X-MailGuard-Verdict: {_ascii(verdict)}")
         lines.append(f"X-MailGuard-Score: {score:.2f}")

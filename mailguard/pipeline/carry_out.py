@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from mailguard.core.clock import MINUTE, Clock
 from mailguard.core.decision import Reason
+from mailguard.core.edits import edited
 from mailguard.core.envelope import Envelope
 from mailguard.core.errors import MailError, MailGuardError, UnavailableError
 from mailguard.core.events import EventKind, MailEvent, State
-from mailguard.core.ids import received_ms, unit_id
+from mailguard.core.ids import ORIGINAL, received_ms, unit_id
 from mailguard.core.reply import LOCAL_ERROR, Reply
 from mailguard.core.tenant import Directory
 from mailguard.core.verdict import Findings
@@ -116,7 +117,8 @@ class CarryOut:
         try:
             outcomes = await self._attempt(envelope, content, units, intent, since)
             await intent
-            return await self._settle(envelope, content, findings, outcomes, elsewhere)
+            originals = {unit.number for unit in units if unit.edits}
+            return await self._settle(envelope, content, findings, outcomes, elsewhere=elsewhere, originals=originals)
         except BaseException:
             await asyncio.wait([intent])
             recorded = not intent.cancelled() and intent.exception() is None
@@ -127,9 +129,15 @@ class CarryOut:
         self, envelope: Envelope, content: bytes, units: Sequence[NewUnit], intent: asyncio.Task[Fences], since: float
     ) -> list[Outcome]:
         """An outcome per unit: those of one tenant, domain and header block travel together, and no others."""
-        groups: dict[tuple[int, str, str, str], list[NewUnit]] = {}
+        groups: dict[tuple[object, ...], list[NewUnit]] = {}
         for unit in units:
-            key = (unit.recipient.tenant, unit.recipient.domain, unit.headers, unit.decision.subject_tag)
+            key = (
+                unit.recipient.tenant,
+                unit.recipient.domain,
+                unit.headers,
+                unit.decision.subject_tag,
+                tuple(unit.edits),
+            )
             groups.setdefault(key, []).append(unit)
         attempts = [self._attempt_group(envelope, content, group, intent, since) for group in groups.values()]
         # All of them end before anything is settled: one that fails must not hide that another has delivered.
@@ -165,7 +173,7 @@ class CarryOut:
             mail_from=envelope.mail_from,
             recipients=recipients,
             content=outgoing(
-                content,
+                edited(content, first.edits),
                 first.headers.encode("utf-8", "surrogateescape"),
                 authserv_id=self._settings.authserv_id,
                 subject_tag=first.decision.subject_tag,
@@ -183,9 +191,19 @@ class CarryOut:
         return [replace(one, waited=waited) if one.kind is OutcomeKind.DELIVERED else one for one in outcomes]
 
     async def _settle(
-        self, envelope: Envelope, content: bytes, findings: Findings, outcomes: Sequence[Outcome], elsewhere: int
+        self,
+        envelope: Envelope,
+        content: bytes,
+        findings: Findings,
+        outcomes: Sequence[Outcome],
+        *,
+        elsewhere: int,
+        originals: Collection[int],
     ) -> Reply:
-        """Record what came of the attempt, the body first where it is still needed, and say what the sender hears."""
+        """Record what came of the attempt, the body first where it is still needed, and say what the sender hears.
+
+        `originals`: numbers of the recipients of stripped mail.
+        """
         soft_bounce = {tenant.id for tenant in self._directory().tenants.values() if tenant.soft_bounce}
         first = merge_outcomes(outcomes, soft_bounce=soft_bounce, elsewhere=elsewhere)
         # A body that cannot be kept means 451 even when another recipient has the mail already: that one may get it twice,
@@ -198,7 +216,9 @@ class CarryOut:
             MailEvent(move.unit, now, EventKind.ATTEMPT, outcome.reason, detail=outcome.facts())
             for move, outcome in zip(moves, outcomes, strict=True)
         ]
-        await self._record(moves, attempts)
+        refused = [one.recipient for one in first.moves if one.move is FirstMove.PASS_THROUGH]
+        let_go = [_let_go(envelope, number, Reason.NEXT_HOP_REFUSED) for number in refused if number in originals]
+        await self._record([*moves, *let_go], attempts)
         for move, recorded in zip(first.moves, moves, strict=True):
             self._tell(move, recorded, len(content))
             if move.move is FirstMove.AWAIT:
@@ -283,6 +303,11 @@ class CarryOut:
             else Move(unit, State.DEFERRED, Reason.LOCAL_ERROR)
             for number, unit in ((unit.number, unit_id(envelope.message_id, unit.number)) for unit in units)
         ]
+        moves += [
+            _let_go(envelope, unit.number, Reason.LOCAL_ERROR)
+            for unit in units
+            if unit.edits and unit.number not in delivered
+        ]
         try:
             if recorded:
                 await self._ledger.move(moves)
@@ -341,6 +366,11 @@ class CarryOut:
                 stage=outcome.stage.value,
                 error=outcome.text,
             )
+
+
+def _let_go(envelope: Envelope, number: int, reason: Reason) -> Move:
+    """The sender hears that nothing is kept: then the original of what was to be delivered stripped is not either."""
+    return Move(unit_id(envelope.message_id, ORIGINAL + number), State.DELETED, reason, expected=State.QUARANTINED)
 
 
 def _not_tried(unit: NewUnit, why: str) -> Outcome:

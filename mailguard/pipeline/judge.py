@@ -12,10 +12,13 @@ from mailguard.checks.base import CheckContext
 from mailguard.checks.runner import Runner
 from mailguard.core.clock import Clock
 from mailguard.core.decision import Action, Decision, Reason
+from mailguard.core.edits import Edit
 from mailguard.core.envelope import Envelope, Recipient, Session
+from mailguard.core.ids import ORIGINAL
 from mailguard.core.tenant import Directory, Tenant
 from mailguard.core.verdict import Findings, Verdict
 from mailguard.message.message import Message
+from mailguard.message.strip import CannotStripError, plan
 from mailguard.net.dns import Resolver
 from mailguard.policy.decide import decide
 from mailguard.policy.files import PolicyFiles
@@ -31,6 +34,8 @@ class Judgement:
     verdict: Verdict
     policy: Policy
     decision: Decision
+    edits: tuple[Edit, ...] = ()
+    """What stands in place of what is stripped."""
 
     def settled(self, decision: Decision) -> Judgement:
         """The same, with the decision as it stands beside those for the other recipients."""
@@ -39,10 +44,25 @@ class Judgement:
     def routed(self) -> Judgement:
         """The same, or quarantine for the provider's own postmaster when nobody has said where that is."""
         decision = self.decision
-        if self.recipient.domain or decision.action not in (Action.DELIVER, Action.TAG):
+        if self.recipient.domain or decision.action not in (Action.DELIVER, Action.TAG, Action.STRIP):
             return self
         why = f"{decision.explanation}; outbound.postmaster is not set"
         return self.settled(replace(decision, action=Action.QUARANTINE, reason=Reason.NO_ROUTE, explanation=why))
+
+
+def stripped(judgement: Judgement, message: Message, message_id: str) -> Judgement:
+    """The judgement with the edits that strip the mail, or quarantine when that cannot be done soundly."""
+    decision = judgement.decision
+    if decision.action is not Action.STRIP:
+        return judgement
+    try:
+        if decision.recipient >= ORIGINAL:
+            raise CannotStripError("the mail has too many recipients")
+        edits = plan(message, decision.strip, message_id=message_id, ask=judgement.policy.ask)
+    except CannotStripError as error:
+        why = f"{decision.explanation}; not stripped: {error}"
+        return judgement.settled(replace(decision, action=Action.QUARANTINE, explanation=why, strip=()))
+    return replace(judgement, edits=edits)
 
 
 class Judge:
@@ -115,5 +135,6 @@ class Judge:
                 )
                 verdicts[recipient.tenant] = policy, verdict
             policy, verdict = verdicts[recipient.tenant]
-            judgements.append(Judgement(recipient, verdict, policy, decide(verdict, policy, recipient)))
+            judgement = Judgement(recipient, verdict, policy, decide(verdict, policy, recipient))
+            judgements.append(stripped(judgement, message, envelope.message_id))
         return tuple(judgements)

@@ -28,7 +28,7 @@ from mailguard.ops.metrics import ErrorKind, Metrics
 from mailguard.pipeline.carry_out import CarryOut
 from mailguard.pipeline.feedback import Feedback
 from mailguard.pipeline.judge import Judge, Judgement
-from mailguard.pipeline.units import headers_block, new_message, new_unit
+from mailguard.pipeline.units import headers_block, new_message, new_unit, of_original, original_unit
 from mailguard.policy.decide import settle
 from mailguard.store.blobs import BlobStore
 from mailguard.store.ledger import Ledger, NewUnit
@@ -124,14 +124,19 @@ class Pipeline:
         units = [
             self._unit(session, envelope, findings, judgement, received_at, content=content) for judgement in judgements
         ]
+        originals = [
+            self._original(session, envelope, findings, judgement, received_at=received_at, probe=unit.probe)
+            for judgement, unit in zip(judgements, units, strict=True)
+            if unit.edits
+        ]
         stage.ended("decide")
 
-        blob = any(unit.state.keeps_body for unit in units)
+        blob = bool(originals) or any(unit.state.keeps_body for unit in units)
         if blob:
             await asyncio.to_thread(self._blobs.put, envelope.message_id, [content])
         row = new_message(session, envelope, message, findings, received_at=received_at, blob=blob)
         # Committed while the next hop hears MAIL and RCPT, and awaited before it gets any content.
-        intent = asyncio.create_task(self._ledger.begin(row, units))
+        intent = asyncio.create_task(self._ledger.begin(row, [*units, *originals]))
         forwarding = [unit for unit in units if unit.state is State.FORWARDING]
         if not forwarding:
             await intent
@@ -191,7 +196,34 @@ class Pipeline:
         content: bytes,
     ) -> NewUnit:
         mark = self._marks.read(content, recipient=judgement.recipient.address, now=received_at)
-        block = headers_block(
+        return new_unit(
+            judgement,
+            headers_block=self._block(session, envelope, findings, judgement, received_at),
+            received_at=received_at,
+            retention=self._directory().lifetime(judgement.recipient.tenant, self._settings.retention),
+            first_rescan=self._settings.first_rescan,
+            instance=self._settings.instance,
+            probe_mark=mark.id if mark else "",
+        )
+
+    def _original(
+        self,
+        session: Session,
+        envelope: Envelope,
+        findings: Findings,
+        judgement: Judgement,
+        *,
+        received_at: int,
+        probe: bool,
+    ) -> NewUnit:
+        """What keeps the original of a mail that is delivered stripped: durable before the sender hears 250."""
+        block = self._block(session, envelope, findings, of_original(judgement), received_at)
+        return original_unit(judgement, headers_block=block, probe=probe)
+
+    def _block(
+        self, session: Session, envelope: Envelope, findings: Findings, judgement: Judgement, received_at: int
+    ) -> bytes:
+        return headers_block(
             session,
             envelope,
             findings,
@@ -199,15 +231,6 @@ class Pipeline:
             hostname=self._settings.hostname,
             authserv_id=self._settings.authserv_id,
             received_at=received_at,
-        )
-        return new_unit(
-            judgement,
-            headers_block=block,
-            received_at=received_at,
-            retention=self._directory().lifetime(judgement.recipient.tenant, self._settings.retention),
-            first_rescan=self._settings.first_rescan,
-            instance=self._settings.instance,
-            probe_mark=mark.id if mark else "",
         )
 
     def _received(self, session: Session, envelope: Envelope, message: Message) -> None:

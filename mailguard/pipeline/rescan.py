@@ -17,19 +17,19 @@ from mailguard.message.parse import parse
 from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import Metrics
 from mailguard.pipeline.judge import Judge, Judgement
-from mailguard.pipeline.units import headers_block
+from mailguard.pipeline.units import headers_block, of_original, original_unit
 from mailguard.queue.attempt import StillHeld
 from mailguard.queue.group import Group
 from mailguard.store.blobs import BlobStore
 from mailguard.store.db import Database
-from mailguard.store.ledger import Move, QueueEntry, move_in
+from mailguard.store.ledger import Arrived, Move, QueueEntry, add_originals_in, move_in
 from mailguard.store.queue import Claim
 from mailguard.store.rejudge import Rejudged, rejudge_in, session_in
 
 NEXT_STATE = {
     Action.DELIVER: State.SPOOLED,
     Action.TAG: State.SPOOLED,
-    Action.STRIP: State.QUARANTINED,
+    Action.STRIP: State.SPOOLED,
     Action.QUARANTINE: State.QUARANTINED,
     # The sender heard 250 long ago: a rejection now would be backscatter.
     Action.REJECT: State.QUARANTINED,
@@ -98,27 +98,43 @@ class Rescan:
                 judgement.decision,
                 judgement.verdict.score,
                 judgement.verdict.symbols,
-                headers_block(
-                    session,
-                    envelope,
-                    findings,
-                    judgement,
-                    hostname=self._hostname,
-                    authserv_id=self._authserv_id,
-                    received_at=claim.received_at,
-                ).decode("utf-8", "surrogateescape"),
+                self._block(session, envelope, findings, judgement, claim).decode("utf-8", "surrogateescape"),
                 judgement.verdict.results,
+                judgement.edits,
             )
             for claim, judgement in pairs
         ]
+        originals = [
+            original_unit(
+                judgement, headers_block=self._block(session, envelope, findings, of_original(judgement), claim)
+            )
+            for claim, judgement in pairs
+            if judgement.edits
+        ]
+        arrived = Arrived(envelope.message_id, pairs[0][0].received_at, pairs[0][0].size)
 
         def work(connection: Connection) -> None:
             move_in(connection, moves)
+            if originals:
+                add_originals_in(connection, arrived, originals)
             rejudge_in(connection, envelope.message_id, findings, rejudged)
 
         await self._db.write(work)
         for (claim, judgement), move in zip(pairs, moves, strict=True):
             self._tell(claim, judgement, move)
+
+    def _block(
+        self, session: Session, envelope: Envelope, findings: Findings, judgement: Judgement, claim: Claim
+    ) -> bytes:
+        return headers_block(
+            session,
+            envelope,
+            findings,
+            judgement,
+            hostname=self._hostname,
+            authserv_id=self._authserv_id,
+            received_at=claim.received_at,
+        )
 
     def _move(self, claim: Claim, judgement: Judgement) -> Move:
         state = NEXT_STATE[judgement.decision.action]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
-from mailguard.core.decision import Action
+from mailguard.core.decision import Action, Reason
 from mailguard.core.envelope import Envelope, Session
 from mailguard.core.events import State
+from mailguard.core.ids import ORIGINAL
 from mailguard.core.verdict import Findings
 from mailguard.message import headers
 from mailguard.message.message import Message
@@ -20,7 +22,7 @@ FIRST_STATE: Mapping[Action, State] = MappingProxyType(
     {
         Action.DELIVER: State.FORWARDING,
         Action.TAG: State.FORWARDING,
-        Action.STRIP: State.QUARANTINED,
+        Action.STRIP: State.FORWARDING,
         Action.QUARANTINE: State.QUARANTINED,
         Action.HOLD: State.HELD,
         Action.DISCARD: State.DISCARDED,
@@ -85,7 +87,44 @@ def new_unit(
         probe=bool(probe_mark),
         probe_mark=probe_mark,
         found=judgement.verdict.results,
+        edits=judgement.edits if decision.action is Action.STRIP else (),
     )
+
+
+def original_unit(judgement: Judgement, *, headers_block: bytes, probe: bool = False) -> NewUnit:
+    """The unit that keeps the original of a mail that is delivered stripped, for the same recipient, in quarantine.
+
+    The body is one for all units of a message, so nothing is stored twice; it counts as no mail of its own.
+    """
+    decision = judgement.decision
+    number = ORIGINAL + judgement.recipient.number
+    kept = replace(
+        decision,
+        recipient=number,
+        action=Action.QUARANTINE,
+        reason=Reason.STRIPPED_ATTACHMENT,
+        subject_tag="",
+        explanation=f"the original of what was delivered stripped: {decision.explanation}",
+    )
+    return NewUnit(
+        number=number,
+        recipient=replace(judgement.recipient, number=number),
+        state=State.QUARANTINED,
+        reason=Reason.STRIPPED_ATTACHMENT,
+        decision=kept,
+        score=judgement.verdict.score,
+        symbols=judgement.verdict.symbols,
+        headers=headers_block.decode("utf-8", "surrogateescape"),
+        detail={"stripped": [one.name for one in decision.strip]},
+        probe=probe,
+        original_of=judgement.recipient.number,
+    )
+
+
+def of_original(judgement: Judgement) -> Judgement:
+    """The judgement as the header block of the original tells it."""
+    decision = replace(judgement.decision, action=Action.QUARANTINE, reason=Reason.STRIPPED_ATTACHMENT, strip=())
+    return judgement.settled(decision)
 
 
 def headers_block(
@@ -115,5 +154,9 @@ def headers_block(
     block += headers.authentication_results(authserv_id, findings.auth)
     word = f"{decision.action.value}; reason={decision.reason.value}" if judgement.policy.headers else None
     return block + headers.mailguard_headers(
-        envelope.message_id, verdict=word, score=verdict.score, symbols=verdict.symbols
+        envelope.message_id,
+        verdict=word,
+        score=verdict.score,
+        symbols=verdict.symbols,
+        stripped=[one.name for one in decision.strip],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from mailguard.core.edits import edited
 from mailguard.core.envelope import Recipient
 from mailguard.message.stamps import outgoing
 from mailguard.store.queue import Claim
@@ -58,7 +59,15 @@ def grouped(claims: Iterable[Claim]) -> list[Group]:
     for claim in claims:
         key: tuple[object, ...] = (claim.message, RESCAN)
         if claim.purpose != RESCAN:
-            key = (claim.message, claim.tenant, claim.domain, claim.purpose, claim.headers, claim.subject_tag)
+            key = (
+                claim.message,
+                claim.tenant,
+                claim.domain,
+                claim.purpose,
+                claim.headers,
+                claim.subject_tag,
+                claim.edits,
+            )
         groups.setdefault(key, []).append(claim)
     return [Group(tuple(group)) for group in groups.values()]
 
@@ -68,9 +77,10 @@ Compose = Callable[[Claim, bytes], Sequence[bytes]]
 
 
 def composer(authserv_id: str) -> Compose:
-    """Puts the unit's header block on top of the original and its tag before the Subject; takes out what claims to be ours."""
+    """Makes the unit's edits, puts its header block on top of the original and its tag before the Subject; takes out what claims to be ours."""
 
     def compose(claim: Claim, original: bytes) -> Sequence[bytes]:
+        original = edited(original, claim.edits)
         if not claim.headers:
             return (original,)  # a message of our own
         block = claim.headers.encode("utf-8", "surrogateescape")

@@ -152,6 +152,7 @@ def erase_units(connection: Connection, ids: Sequence[str], redaction: Redaction
             mine = update(units).where(units.c.id == row.id)
             values = {
                 "headers": "",
+                "edits": "[]",
                 "options": to_json(notify),
                 "explanation": redaction.text(row.explanation),
                 "found": results_to_json(bare_results(results_from_json(row.found))),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mailguard.core.decision import Decision, Reason
+from mailguard.core.edits import Edit
 from mailguard.core.envelope import MailOptions, Recipient, Session
 from mailguard.core.events import State
 from mailguard.core.verdict import CheckResult, Findings, ScoredSymbol
@@ -51,6 +52,15 @@ class NewMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrived:
+    """A message that is in the ledger: what another unit of it takes."""
+
+    id: str
+    received_at: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class NewUnit:
     """One recipient of a new message, and where it starts. `headers`: the block put on top when it is delivered.
 
@@ -74,6 +84,10 @@ class NewUnit:
     """The id of the mark that says so, which is believed once; empty: `probe` alone says it."""
     found: Sequence[CheckResult] = ()
     """What the checks found that look with the tenant's eyes."""
+    edits: Sequence[Edit] = ()
+    """What is delivered is the message with these."""
+    original_of: int = 0
+    """The number of the unit that is delivered stripped, of which this one keeps the original: one mail in all that is counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,20 +22,22 @@ from mailguard.store.addresses import address_ids
 from mailguard.store.db import Database, now
 from mailguard.store.engine import DRIVER_ERRORS, is_duplicate
 from mailguard.store.findings import findings_to_json, results_to_json
-from mailguard.store.intents import QUEUED, Fences, Move, NewMessage, NewUnit, QueueEntry
+from mailguard.store.intents import QUEUED, Arrived, Fences, Move, NewMessage, NewUnit, QueueEntry
 from mailguard.store.leases import WORKER
 from mailguard.store.probe_marks import take_mark_in
 from mailguard.store.statements import inserting, run, run_many
-from mailguard.store.texts import clean, to_json
+from mailguard.store.texts import clean, edits_to_json, to_json
 
 __all__ = [
     "QUEUED",
+    "Arrived",
     "Fences",
     "Ledger",
     "Move",
     "NewMessage",
     "NewUnit",
     "QueueEntry",
+    "add_originals_in",
     "addresses_of",
     "begin_in",
     "interrupt_dead_in",
@@ -107,6 +109,19 @@ def begin_in(connection: Connection, message: NewMessage, units: Sequence[NewUni
     return {row["unit"]: row["fence"] for row in queued}
 
 
+def add_originals_in(connection: Connection, message: Arrived, units: Sequence[NewUnit]) -> None:
+    """Record units beside those that a message has, to keep its original. Raises ConflictError when they are there already."""
+    ids = address_ids(connection, [unit.recipient.address for unit in units])
+    at = now(connection)
+    try:
+        run_many(connection, _ADD_UNIT, [_unit_row(message, unit, ids, at) for unit in units])
+    except DRIVER_ERRORS as error:
+        if is_duplicate(error):
+            raise ConflictError(f"the originals of {message.id} are in the ledger already") from error
+        raise
+    run_many(connection, _ADD_EVENT, [_first_event_row(message, unit, at) for unit in units])
+
+
 def _marked_once(connection: Connection, message: str, unit: NewUnit, at: int) -> NewUnit:
     """The unit; as an ordinary mail's, when its mark as the probe's was used before."""
     if not unit.probe_mark or take_mark_in(connection, unit.probe_mark, unit=unit_id(message, unit.number), at=at):
@@ -134,7 +149,7 @@ def _message_row(message: NewMessage, ids: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _unit_row(message: NewMessage, unit: NewUnit, ids: Mapping[str, int], at: int) -> dict[str, Any]:
+def _unit_row(message: NewMessage | Arrived, unit: NewUnit, ids: Mapping[str, int], at: int) -> dict[str, Any]:
     return {
         "id": unit_id(message.id, unit.number),
         "message": message.id,
@@ -158,10 +173,12 @@ def _unit_row(message: NewMessage, unit: NewUnit, ids: Mapping[str, int], at: in
         "received_at": message.received_at,
         "changed_at": at,
         "probe": unit.probe,
+        "edits": edits_to_json(unit.edits),
+        "original_of": unit_id(message.id, unit.original_of) if unit.original_of else "",
     }
 
 
-def _first_event_row(message: NewMessage, unit: NewUnit, at: int) -> dict[str, Any]:
+def _first_event_row(message: NewMessage | Arrived, unit: NewUnit, at: int) -> dict[str, Any]:
     return {
         "at": at,
         "unit": unit_id(message.id, unit.number),

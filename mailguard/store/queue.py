@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, tuple_, update
 
+from mailguard.core.edits import Edit
 from mailguard.core.envelope import MailOptions, RcptOptions
 from mailguard.core.errors import ConflictError, NotFoundError
 from mailguard.core.events import MailEvent
@@ -20,7 +21,7 @@ from mailguard.store import schema
 from mailguard.store.db import Database, now
 from mailguard.store.findings import findings_from_json
 from mailguard.store.ledger import note_in
-from mailguard.store.texts import clean, mail_options_from_json, rcpt_options_from_json
+from mailguard.store.texts import clean, edits_from_json, mail_options_from_json, rcpt_options_from_json
 
 NEVER = 2**53
 """`due_at` of what an admin holds."""
@@ -57,6 +58,8 @@ class Claim:
     rcpt_options: RcptOptions
     headers: str
     subject_tag: str = ""
+    edits: tuple[Edit, ...] = ()
+    """What is delivered is the body with these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +222,7 @@ def _claims(connection: Connection, units: Sequence[str], *conditions: ColumnEle
             of_unit.options.label("rcpt_options"),
             of_unit.headers,
             of_unit.subject_tag,
+            of_unit.edits,
             of_message.received_at,
             of_message.size,
             of_message.mail_from_raw,
@@ -254,6 +258,7 @@ def _claim(row: Any) -> Claim:
         rcpt_options=rcpt_options_from_json(row.rcpt_options),
         headers=row.headers,
         subject_tag=row.subject_tag,
+        edits=edits_from_json(row.edits),
     )
 
 

@@ -39,6 +39,7 @@ def page(
             units.c.received_at >= since,
             units.c.received_at < until,
             units.c.probe.is_(False),
+            units.c.original_of == "",
         )
         .group_by(units.c.message)
         .order_by(units.c.message)
@@ -48,7 +49,7 @@ def page(
     of_message: dict[str, list[Row[Any]]] = {}
     for start in range(0, len(ids), _CHUNK):
         chosen = units.c.message.in_(ids[start : start + _CHUNK])
-        for row in connection.execute(select(units).where(chosen, units.c.probe.is_(False))):
+        for row in connection.execute(select(units).where(chosen, units.c.probe.is_(False), units.c.original_of == "")):
             of_message.setdefault(row.message, []).append(row)
     reasons = _first_reasons(connection, [row.id for rows in of_message.values() for row in rows])
     found = connection.execute(select(messages).where(messages.c.id.in_(ids)).order_by(messages.c.id))

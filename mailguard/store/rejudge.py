@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, select, update
 
 from mailguard.core.decision import Decision
+from mailguard.core.edits import Edit
 from mailguard.core.envelope import Session
 from mailguard.core.errors import NotFoundError
 from mailguard.core.verdict import CheckResult, Findings, ScoredSymbol
 from mailguard.store.findings import findings_to_json, results_to_json
 from mailguard.store.schema import messages, units
-from mailguard.store.texts import clean, to_json
+from mailguard.store.texts import clean, edits_to_json, to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Rejudged:
     symbols: Sequence[ScoredSymbol]
     headers: str
     found: Sequence[CheckResult] = ()
+    edits: Sequence[Edit] = ()
 
 
 def session_in(connection: Connection, message: str) -> Session:
@@ -53,6 +55,7 @@ def rejudge_in(connection: Connection, message: str, findings: Findings, rejudge
             found=bindparam("new_found"),
             headers=bindparam("new_headers"),
             subject_tag=bindparam("new_tag"),
+            edits=bindparam("new_edits"),
         )
     )
     connection.execute(
@@ -69,6 +72,7 @@ def rejudge_in(connection: Connection, message: str, findings: Findings, rejudge
                 "new_found": results_to_json(one.found),
                 "new_headers": clean(one.headers),
                 "new_tag": clean(one.decision.subject_tag, 64),
+                "new_edits": edits_to_json(one.edits),
             }
             for one in rejudged
         ],

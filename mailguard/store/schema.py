@@ -203,6 +203,12 @@ units = Table(
     Column("received_at", BigInteger, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
     Column("probe", Boolean, nullable=False, server_default="0"),  # of `mailguard probe`: never billed
+    Column(
+        "edits", Text, nullable=False, server_default="[]"
+    ),  # JSON of core.edits: what is delivered is the body with them
+    Column(
+        "original_of", String(32), nullable=False, server_default=""
+    ),  # it keeps the original of what this unit got stripped
     Column("erased_at", BigInteger),  # likewise
     Index("ix_units_recipient", "recipient", "received_at"),
     Index("ix_units_tenant_state", "tenant", "state", "received_at"),

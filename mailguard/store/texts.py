@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
 
+from mailguard.core.edits import Edit
 from mailguard.core.envelope import MailOptions, RcptOptions
 
 _MAIL_OPTIONS = tuple(field.name for field in fields(MailOptions))
@@ -40,6 +41,16 @@ def rcpt_options_from_json(text: str) -> RcptOptions:
     """The RcptOptions that `to_json` wrote."""
     value = json.loads(text)
     return RcptOptions(notify=tuple(value.get("notify", ())), orcpt=value.get("orcpt", ""))
+
+
+def edits_to_json(edits: Iterable[Edit]) -> str:
+    """The JSON that `edits_from_json` reads."""
+    return to_json([[edit.start, edit.end, edit.text] for edit in edits])
+
+
+def edits_from_json(text: str) -> tuple[Edit, ...]:
+    """The edits that were written."""
+    return tuple(Edit(start, end, instead) for start, end, instead in json.loads(text)) if text != "[]" else ()
 
 
 def _plain(value: Any) -> object:

@@ -128,6 +128,8 @@ class TracedUnit:
     """Whether it is of `mailguard probe`."""
     found: tuple[CheckResult, ...] = ()
     """What the checks found that look with the tenant's eyes."""
+    original_of: str = ""
+    """The unit that was delivered stripped, of which this one keeps the original."""
 
     @property
     def at(self) -> int:
@@ -343,7 +345,7 @@ def _unit(row: Row[tuple[object, ...]]) -> TracedUnit:
         )
     same = (
         "id message tenant domain state reason action score policy policy_hash explanation received_at changed_at client_ip "
-        "helo tls size sha256 header_message_id header_from subject"
+        "helo tls size sha256 header_message_id header_from subject original_of"
     )
     return TracedUnit(
         **{name: value[name] for name in same.split()},

@@ -163,7 +163,12 @@ class _Steps:
         return THREAT_OF.get(self.reason) if stopped else None
 
 
-_OF_STATE = and_(schema.events.c.kind == EventKind.STATE.value, schema.units.c.probe.is_(False))
+_OF_STATE = and_(
+    schema.events.c.kind == EventKind.STATE.value,
+    schema.units.c.probe.is_(False),
+    # The original of what was delivered stripped is the same mail, until somebody has it released.
+    or_(schema.units.c.original_of == "", schema.events.c.to_state == State.RELEASED.value),
+)
 
 
 def _days_of(period: Month, zone: tzinfo) -> list[date]:

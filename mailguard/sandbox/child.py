@@ -12,9 +12,9 @@ import sys
 from collections.abc import Callable, Mapping
 
 from mailguard.sandbox.confine import confine
-from mailguard.sandbox.frames import HEAD, Json, lengths, pack, unpack
+from mailguard.sandbox.frames import HEAD, Json, WithOctets, lengths, pack, unpack
 
-Function = Callable[[bytes, Mapping[str, Json]], Json]
+Function = Callable[[bytes, Mapping[str, Json]], "Json | WithOctets"]
 """A registered function: raw octets and arguments to what is answered. Raises whatever it likes for a broken file."""
 
 CHANNEL = 0
@@ -52,23 +52,24 @@ def main() -> None:
             return
         # The default action of SIGPROF ends the process, whatever code it is in.
         signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
-        answer = _do(functions, job, raw)
+        answer, octets = _do(functions, job, raw)
         signal.setitimer(signal.ITIMER_PROF, 0)
         del raw
-        _send(answer)
+        _send(answer, octets)
         if "memory" in answer:
             return
 
 
-def _do(functions: Mapping[str, Function], job: Mapping[str, Json], raw: bytes) -> dict[str, Json]:
+def _do(functions: Mapping[str, Function], job: Mapping[str, Json], raw: bytes) -> tuple[dict[str, Json], bytes]:
     arguments = job.get("arguments")
     try:
         function = functions[str(job.get("function"))]
-        return {"value": function(raw, arguments if isinstance(arguments, dict) else {})}
+        value = function(raw, arguments if isinstance(arguments, dict) else {})
     except MemoryError:
-        return {"memory": True}
+        return {"memory": True}, b""
     except Exception as error:  # noqa: BLE001 - whatever a parser raises for a broken file is its answer
-        return {"error": f"{type(error).__name__}: {error}"[:ERROR_LIMIT]}
+        return {"error": f"{type(error).__name__}: {error}"[:ERROR_LIMIT]}, b""
+    return ({"value": value.value}, value.raw) if isinstance(value, WithOctets) else ({"value": value}, b"")
 
 
 def _receive() -> tuple[dict[str, Json], bytes]:
@@ -86,8 +87,8 @@ def _read(size: int) -> bytes:
     return bytes(out)
 
 
-def _send(header: Mapping[str, Json]) -> None:
-    left = memoryview(pack(header))
+def _send(header: Mapping[str, Json], raw: bytes = b"") -> None:
+    left = memoryview(pack(header, raw))
     while left:
         left = left[os.write(CHANNEL, left) :]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -17,7 +18,17 @@ HEAD = struct.Struct(">II")
 HEADER_LIMIT = 1024 * 1024
 """Octets of the JSON."""
 RAW_LIMIT = 64 * 1024 * 1024
-"""Octets of the raw part, as the relay sends it; an answer has none."""
+"""Octets of the raw part, as the relay sends it."""
+ANSWER_RAW_LIMIT = 32 * 1024 * 1024
+"""Octets of the raw part of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class WithOctets:
+    """What a function of the sandbox returns when its answer has a raw part beside the JSON."""
+
+    value: Json
+    raw: bytes
 
 
 class FrameError(Exception):

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mailguard.core.errors import UnavailableError
-from mailguard.sandbox.frames import HEAD, FrameError, Json, lengths, pack, unpack
+from mailguard.sandbox.frames import ANSWER_RAW_LIMIT, HEAD, FrameError, Json, lengths, pack, unpack
 from mailguard.sandbox.values import NO_ARGUMENTS, Answer, Limits, Outcome, Protection
 
 START_SECONDS = 30.0
@@ -72,13 +72,15 @@ class Process:
         self.jobs += 1
         try:
             async with asyncio.timeout(limits.seconds):
-                answer = await self._exchange(pack({"function": function, "arguments": dict(arguments)}, raw))
+                answer, octets = await self._exchange(
+                    pack({"function": function, "arguments": dict(arguments)}, raw), raw_limit=ANSWER_RAW_LIMIT
+                )
         except TimeoutError:
             return Answer(Outcome.TIME, detail=f"killed after {limits.seconds:g} s")
         except (FrameError, asyncio.IncompleteReadError, OSError) as error:
             return await self._died(error, limits)
         if "value" in answer:
-            return Answer(Outcome.OK, answer["value"])
+            return Answer(Outcome.OK, answer["value"], raw=octets)
         if "memory" in answer:
             return Answer(Outcome.MEMORY, detail=f"wanted more than {limits.memory >> 20} MiB of memory")
         if isinstance(error_text := answer.get("error"), str):
@@ -89,7 +91,7 @@ class Process:
         """Give it its order; what holds it once it is ready. Raises UnavailableError."""
         try:
             async with asyncio.timeout(START_SECONDS):
-                answer = await self._exchange(order)
+                answer, _ = await self._exchange(order)
         except (FrameError, TimeoutError, asyncio.IncompleteReadError, OSError) as error:
             raise UnavailableError(
                 f"a process of the sandbox did not start: {type(error).__name__}: {error}"
@@ -99,11 +101,12 @@ class Process:
             raise UnavailableError(f"a process of the sandbox could not start: {answer.get('unable')}")
         return frozenset(Protection(str(one)) for one in held)
 
-    async def _exchange(self, frame: bytes) -> dict[str, Json]:
+    async def _exchange(self, frame: bytes, *, raw_limit: int = 0) -> tuple[dict[str, Json], bytes]:
         self._writer.write(frame)
         await self._writer.drain()
-        header, _ = lengths(await self._reader.readexactly(HEAD.size), raw_limit=0)
-        return unpack(await self._reader.readexactly(header))
+        header, octets = lengths(await self._reader.readexactly(HEAD.size), raw_limit=raw_limit)
+        value = unpack(await self._reader.readexactly(header))
+        return value, await self._reader.readexactly(octets) if octets else b""
 
     async def _died(self, error: Exception, limits: Limits) -> Answer:
         if isinstance(error, FrameError):

@@ -76,6 +76,8 @@ class Answer:
     outcome: Outcome
     value: Json = None
     detail: str = ""
+    raw: bytes = b""
+    """Octets that came with it: hostile, and never to be parsed here."""
 
 
 class Sandbox(Protocol):

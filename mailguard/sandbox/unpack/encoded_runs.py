@@ -77,6 +77,8 @@ _COMMA = _pattern(rb"[\"'`]\s{0,200},\s{0,200}[\"'`]")
 _APPENDED = _pattern(rb"[\"'`]\s{0,20};?\s{0,200}[A-Za-z_$][\w$.]{0,40}\s{0,20}\+=\s{0,20}[\"'`]")
 _BEFORE = frozenset(b"=.&?%/+-_")
 """What stands before a run that is a part of an address."""
+_BESIDE = frozenset(b"ghijklmnopqrstuvwxyzGHIJKLMNOPQRSTUVWXYZ+/=")
+"""What stands beside digits that are a part of base64."""
 _CODE = re.compile(rb"\\(?:x|u00)([0-9a-fA-F]{2})")
 _NUMBER = re.compile(rb"0x[0-9a-fA-F]{1,2}|-?\d{1,3}")
 _UNSAFE = bytes.maketrans(b"-_", b"+/")
@@ -104,6 +106,8 @@ def hidden_files(source: bytes, *, limit: int, count: int) -> Iterator[Hidden]:
                     break
                 start, end = match.span()
                 if how == "base64" and start and text[start - 1] in _BEFORE:
+                    continue
+                if how == "hexadecimal" and not _BESIDE.isdisjoint(text[max(0, start - 1) : start] + text[end : end + 1]):
                     continue
                 raw = decoder(text[start:end])[:limit]
                 digest = hashlib.sha256(raw).digest()

@@ -8,12 +8,14 @@ from types import MappingProxyType
 from mailguard.sandbox.unpack import (
     archives,
     cards,
+    disks,
     encrypted,
     mail,
     office_flat,
     office_ole,
     office_xml,
     onenote,
+    outlook,
     page,
     pdf,
     pkcs7,
@@ -27,6 +29,22 @@ Opener = Callable[[File, Work], None]
 """Reports what is in a file and adds what lies within. Raises whatever it likes for a broken one; ExhaustedError goes up."""
 
 _OFFICE: Mapping[str, Sequence[Opener]] = {
+    "application/vnd.ms-outlook": (outlook.open_message, office_ole.open_ole),
+    "application/x-msi": (outlook.open_installer,),
+    "application/x-iso9660-image": (disks.report_image,),
+    **dict.fromkeys(
+        (
+            "application/x-vhd",
+            "application/x-vhdx",
+            "application/x-vmdk",
+            "application/x-qcow2",
+            "application/x-udf",
+            "application/x-fat-image",
+            "application/x-raw-disk-image",
+            "application/x-apple-diskimage",
+        ),
+        (disks.open_disk,),
+    ),
     "application/rtf": (rtf.open_rtf,),
     "application/onenote": (onenote.open_onenote,),
     "application/x-office-xml": (office_flat.open_flat,),

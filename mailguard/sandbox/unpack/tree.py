@@ -2,33 +2,36 @@
 
 What it returns: {"files": [{"name", "kind", "declared", "size", "sha256", "depth", "via", "found": [[symbol, evidence], ...]}, ...],
 "links": [[path, url, via], ...]}, the files in the order of a walk through the tree, each before what lies in it; `path` is a file's
-name with those of its containers (`a.zip/b.pdf`), `via` is empty or `qr`.
+name with those of its containers (`a.zip/b.pdf`), `via` is empty or `qr`. A file that
+a virus scanner is to be given, since it would not find it by itself, has "at": [offset, octets] in the answer's octets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mailguard.sandbox.frames import Json
+from mailguard.sandbox.frames import Json, WithOctets
+from mailguard.sandbox.unpack.answer import answer_of, bounds_of
 from mailguard.sandbox.unpack.kinds import kind_of
 from mailguard.sandbox.unpack.openers import OF_ANY, OPENERS
 from mailguard.sandbox.unpack.work import ExhaustedError, File, Work
 from mailguard.sandbox.unpack.yara import RULES
 
 
-def tree(raw: bytes, arguments: Mapping[str, Json]) -> Json:
+def tree(raw: bytes, arguments: Mapping[str, Json]) -> WithOctets:
     """Take a file apart. `name`, `declared`: as the mail calls it; `passwords`: what encrypted files are tried with."""
     name, declared = str(arguments.get("name") or ""), str(arguments.get("declared") or "")
     passwords = arguments.get("passwords")
     work = Work(
         File(name, raw, kind_of(raw, name, declared), declared=declared),
+        bounds=bounds_of(arguments),
         passwords=[one for one in passwords if isinstance(one, str)] if isinstance(passwords, list) else [],
     )
     take_apart(work)
     files = [*walk(work.root)]
     RULES.look(files, work)
     links: list[Json] = [[path, url, via] for path, file in _paths(work.root) for url, via in file.links]
-    return {"files": [_json(file) for file in files], "links": links}
+    return answer_of(files, links, work)
 
 
 def take_apart(work: Work) -> None:
@@ -62,16 +65,3 @@ def _paths(file: File) -> Iterator[tuple[str, File]]:
         path, one = waiting.pop()
         yield path, one
         waiting.extend((f"{path}/{child.name}", child) for child in reversed(one.children))
-
-
-def _json(file: File) -> Json:
-    return {
-        "name": file.name,
-        "kind": file.kind,
-        "declared": file.declared,
-        "size": len(file.raw),
-        "sha256": file.sha256,
-        "depth": file.depth,
-        "via": file.via,
-        "found": [[symbol, evidence] for symbol, evidence in file.found],
-    }

@@ -6,10 +6,18 @@ Openers (openers.py) get a File and the Work; they report with `Work.found` and 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from mailguard.message.attachments import (
+    EXECUTABLE_EXTENSIONS,
+    EXECUTABLE_TYPES,
+    extension,
+    has_double_extension,
+    hides_extension,
+)
 from mailguard.sandbox.unpack.kinds import kind_of
 
 EVIDENCE = 200
@@ -22,6 +30,25 @@ NAME = 255
 """Characters of a file's name that are kept."""
 
 
+SCANNED = frozenset(
+    {
+        "application/zip",
+        "application/java-archive",
+        "application/vnd.openxmlformats-officedocument",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+        "application/vnd.oasis.opendocument",
+        "application/x-tar",
+        "application/gzip",
+        "application/x-bzip2",
+        "application/vnd.ms-cab-compressed",
+        "message/rfc822",
+    }
+)
+"""Containers in which a virus scanner finds files by itself, as far as they are not encrypted. Of others it is given the files."""
+
+
 class ExhaustedError(Exception):
     """A limit of the job is reached: whatever lies deeper or comes later is not looked into. Already reported when raised."""
 
@@ -32,7 +59,9 @@ class Bounds:
 
     octets: int = 64 * 1024 * 1024
     files: int = 1_000
-    depth: int = 5
+    depth: int = 8
+    seconds: float = 1.2
+    """Of CPU: below what the sandbox kills for, so that what was found until then is told."""
     ratio: int = 250
     """Times as large as its container that a file may be, once it has `ratio_from` octets: more is a bomb."""
     ratio_from: int = 16 * 1024 * 1024
@@ -53,8 +82,17 @@ class File:
     found: list[tuple[str, str]] = field(default_factory=list)
     """(symbol, evidence)."""
     children: list[File] = field(default_factory=list)
+    claimed: int = -1
+    """Octets that a file claims to have which could not be taken out; -1: `raw` is its content."""
+    unseen: bool = False
+    """Whether a virus scanner that is given the container does not find it there."""
     links: list[tuple[str, str]] = field(default_factory=list)
     """(URL, how it was found if not plainly: `qr`)."""
+
+    @property
+    def size(self) -> int:
+        """Octets that it has, or claims to have."""
+        return len(self.raw) if self.claimed < 0 else self.claimed
 
     @property
     def sha256(self) -> str:
@@ -74,6 +112,8 @@ class Work:
         self._octets = self.bounds.octets
         self._files = self.bounds.files
         self._links = LINKS
+        self._until = time.process_time() + self.bounds.seconds
+        self._opened = {root.sha256}
 
     @property
     def room(self) -> int:
@@ -98,6 +138,7 @@ class Work:
 
         Raises ExhaustedError, after reporting, when nothing of the kind may come out any more.
         """
+        self.tick(parent)
         if self._files <= 0:
             self.found(parent, "UNPACK_TOO_MANY", f"more than {self.bounds.files} files")
             raise ExhaustedError
@@ -107,16 +148,69 @@ class Work:
             raise ExhaustedError
         return most
 
-    def add(self, parent: File, name: str, raw: bytes, *, declared: str = "", via: str = "") -> File:
-        """Put a file below another, to be opened later unless it lies too deep. Raises ExhaustedError as `may_hold` does."""
+    def tick(self, file: File) -> None:
+        """Go on, or raise ExhaustedError, after reporting, when the time is used up. For loops that may be long."""
+        if time.process_time() > self._until:
+            self.found(file, "SANDBOX_LIMIT", f"{self.bounds.seconds:g} s of CPU were not enough")
+            raise ExhaustedError
+
+    def mention(self, parent: File, name: str, size: int) -> File:
+        """Put a file below another that is there but could not be taken out (encrypted, say)."""
+        self.may_hold(parent, 0)
+        self._files -= 1
+        child = File(name[-NAME:], b"", "", parent.depth + 1, claimed=max(0, size))
+        judge_name(child, parent, self)
+        parent.children.append(child)
+        return child
+
+    def add(
+        self, parent: File, name: str, raw: bytes, *, declared: str = "", via: str = "", unseen: bool = False
+    ) -> File:
+        """Put a file below another, to be opened later unless it lies too deep. Raises ExhaustedError as `may_hold` does.
+
+        `unseen`: a virus scanner that is given the container would not find it; files that come out by a way (`via`) never are
+        found by one. The same content is opened once.
+        """
         self.may_hold(parent, len(raw))
         self._files -= 1
         self._octets -= len(raw)
         name = name[-NAME:]
         child = File(name, raw, kind_of(raw, name, declared), parent.depth + 1, declared, via)
+        child.unseen = unseen or bool(via) or parent.kind not in SCANNED
+        judge_name(child, parent, self)
         parent.children.append(child)
-        if child.depth <= self.bounds.depth:
-            self.queue.append(child)
+        if raw == parent.raw:
+            self.found(parent, "ARCHIVE_ITSELF", name)
+        elif child.depth <= self.bounds.depth:
+            if (digest := child.sha256) not in self._opened:
+                self._opened.add(digest)
+                self.queue.append(child)
         elif child.raw:
             self.found(child, "UNPACK_TOO_DEEP", f"deeper than {self.bounds.depth}")
         return child
+
+
+_PROGRAMS = frozenset(
+    {
+        "application/java-archive",
+        "application/vnd.android.package-archive",
+        "application/vnd.debian.binary-package",
+        "application/vnd.ms-appx",
+        "application/vnd.ms-htmlhelp",
+        "application/x-dosexec",
+        "application/x-msi",
+        "application/x-rpm",
+    }
+)
+"""Containers that are programs themselves: that there are programs in them says nothing more."""
+
+
+def judge_name(file: File, parent: File, work: Work) -> None:
+    """Report of a file within another what its name and type say, as of an attached one."""
+    name = file.name
+    if parent.kind not in _PROGRAMS and (file.kind in EXECUTABLE_TYPES or extension(name) in EXECUTABLE_EXTENSIONS):
+        work.found(file, "ATTACHMENT_ARCHIVED_EXECUTABLE", name)
+    if has_double_extension(name):
+        work.found(file, "ATTACHMENT_DOUBLE_EXTENSION", name)
+    if hides_extension(name):
+        work.found(file, "ATTACHMENT_HIDDEN_EXTENSION", name)

@@ -1,0 +1,183 @@
+"""Archives of all kinds that libarchive reads, from memory: zip, rar, 7z, tar, cab, iso9660, cpio, ar, lha, xar, warc, and what is only compressed."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ctypes import create_string_buffer
+
+from libarchive import ffi
+from libarchive.entry import FileType
+from libarchive.exception import ArchiveError
+from libarchive.read import ArchiveRead, memory_reader
+
+from mailguard.sandbox.unpack.work import ExhaustedError, File, Work
+
+_BLOCK = 256 * 1024
+_SUFFIX = re.compile(r"\.(?:gz|bz2?|xz|zst|lzma|lz4?|lzo|z|br)$", re.IGNORECASE)
+_TAR_SUFFIX = re.compile(r"\.(?:tgz|tbz2?|txz|tzst|tlz)$", re.IGNORECASE)
+_UNUSUAL = frozenset(
+    {
+        "application/x-cpio",
+        "application/x-lzh",
+        "application/x-xar",
+        "application/warc",
+        "application/x-archive",
+        "application/x-compress",
+        "application/x-lzip",
+        "application/x-lzop",
+        "application/x-lrzip",
+        "application/x-lzma",
+        "application/x-arj",
+        "application/x-ace",
+        "application/x-alz",
+        "application/x-egg",
+        "application/x-zoo",
+        "application/x-stuffit",
+        "application/x-ms-wim",
+    }
+)
+"""Kinds that hardly anybody mails."""
+_ENCRYPTED = re.compile(r"passphrase|password|encrypt|decrypt", re.IGNORECASE)
+
+_is_encrypted = ffi.ffi("entry_is_data_encrypted", [ffi.c_archive_entry_p], ffi.c_int)
+
+
+class LockedError(Exception):
+    """It is encrypted, and not with this password."""
+
+
+def open_archive(file: File, work: Work) -> None:
+    """Take all files out; encrypted ones with a password of the mail. Raises ArchiveError for a broken one."""
+    if file.kind in _UNUSUAL:
+        work.found(file, "ARCHIVE_UNUSUAL", file.kind)
+    try:
+        locked = _take(file, work, "")
+    except LockedError:
+        locked = [("", -1)]
+    if not locked:
+        return
+    for password in work.passwords:
+        work.tick(file)
+        if _opens(file, work, password):
+            work.found(file, "ARCHIVE_PASSWORD", password)
+            _take(file, work, password)
+            return
+    work.found(file, "ARCHIVE_ENCRYPTED", file.name)
+    for name, size in locked:
+        if name:
+            work.mention(file, name, size)
+
+
+def open_compressed(file: File, work: Work) -> None:
+    """What is only compressed, by however many methods, holds one file. Raises ArchiveError for a broken one."""
+    if file.kind in _UNUSUAL:
+        work.found(file, "ARCHIVE_UNUSUAL", file.kind)
+    name = _TAR_SUFFIX.sub(".tar", file.name) if _TAR_SUFFIX.search(file.name) else _SUFFIX.sub("", file.name)
+    with _reading(file.raw, format_name="raw") as archive:
+        for entry in archive:
+            raw = _content(archive, file, work, -1)
+            work.add(file, name if name != file.name else entry.pathname or "data", raw)
+
+
+def mark_unopened(file: File, work: Work) -> None:
+    """A kind that nobody here opens."""
+    work.found(file, "ARCHIVE_UNOPENED", f"{file.name}: {file.kind}")
+
+
+@contextmanager
+def _reading(raw: bytes, *, format_name: str = "all", password: str = "") -> Iterator[ArchiveRead]:
+    with memory_reader(raw, format_name=format_name, passphrase=password or None) as archive:
+        yield archive
+
+
+def _take(file: File, work: Work, password: str) -> list[tuple[str, int]]:
+    """Add what comes out: without a password what needs none, with one what does. (name, size) of what is locked."""
+    locked: list[tuple[str, int]] = []
+    seen: dict[str, bytes] = {}
+    with _reading(file.raw, password=password) as archive:
+        try:
+            for entry in archive:
+                work.tick(file)
+                if entry.filetype not in (FileType.REGULAR_FILE, 0):
+                    continue
+                name, size = entry.pathname or "", entry.size if entry.size is not None else -1
+                name = name if isinstance(name, str) else name.decode("utf-8", "replace")
+                secret = _is_encrypted(entry._entry_p) == 1
+                if secret and not password:
+                    locked.append((name, size))
+                    continue
+                if password and not secret:
+                    continue
+                raw = _content(archive, file, work, size)
+                if seen.setdefault(name, raw) != raw:
+                    work.found(file, "ARCHIVE_SAME_NAMES", name)
+                _judge_path(file, name, work)
+                work.add(file, name, raw, via="password" if password else "")
+        except ArchiveError as error:
+            if not password and _ENCRYPTED.search(str(error)):
+                return locked or [("", -1)]
+            raise
+    return locked
+
+
+def _opens(file: File, work: Work, password: str) -> bool:
+    """Whether a password opens the first locked file to its end."""
+    try:
+        with _reading(file.raw, password=password) as archive:
+            for entry in archive:
+                if _is_encrypted(entry._entry_p) == 1:
+                    return _is_whole(archive, entry.size, work, file)
+    except ArchiveError:
+        return False
+    return False
+
+
+def _is_whole(archive: ArchiveRead, size: int | None, work: Work, file: File) -> bool:
+    buffer = create_string_buffer(_BLOCK)
+    count = 0
+    limit = work.may_hold(file, -1)
+    while count <= limit:
+        work.tick(file)
+        got = ffi.read_data(archive._pointer, buffer, _BLOCK)
+        if not got:
+            return size is None or count == size
+        count += got
+    return True
+
+
+def _content(archive: ArchiveRead, file: File, work: Work, size: int) -> bytes:
+    limit = work.may_hold(file, size)
+    buffer = create_string_buffer(_BLOCK)
+    out = bytearray()
+    while got := ffi.read_data(archive._pointer, buffer, _BLOCK):
+        out += memoryview(buffer)[:got]
+        work.tick(file)
+        if len(out) > limit:
+            work.found(file, "UNPACK_BOMB", f"more than {limit} octets out of {len(file.raw)}")
+            raise ExhaustedError
+    return bytes(out)
+
+
+def _judge_path(file: File, name: str, work: Work) -> None:
+    parts = re.split(r"[/\\]", name)
+    if ".." in parts or re.match(r"[A-Za-z]:[/\\]|[/\\]{2}", name):
+        work.found(file, "ARCHIVE_PATH", name)
+
+
+def prepare() -> None:
+    """Read a small archive of the usual kinds, so that the library has loaded all that it needs."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("ä", b"b" * 100)
+    work = Work(File("a.zip", out.getvalue(), "application/zip"))
+    open_archive(work.root, work)
+    for packed in (gzip.compress(b"a"), bz2.compress(b"a"), lzma.compress(b"a")):
+        work = Work(File("a.z", packed, "application/gzip"))
+        open_compressed(work.root, work)

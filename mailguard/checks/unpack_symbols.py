@@ -127,7 +127,25 @@ _SECURED: Mapping[str, tuple[float, str]] = {
     "ENCRYPTED_PGP": (0.0, "encrypted with OpenPGP for its reader"),
 }
 
+_DISKS: Mapping[str, tuple[float, str]] = {
+    "DISK_IMAGE": (1.5, "an image of a disk, which hides from Windows that what is in it came by mail"),
+    "INSTALLER": (1.0, "an installer of Windows"),
+    "INSTALLER_RUNS": (1.5, "an installer that runs programs or scripts of its own while it installs"),
+}
+
 SYMBOLS: Mapping[str, tuple[float, str]] = MappingProxyType(
-    {**_UNPACK, **_ARCHIVES, **_OFFICE, **_RTF, **_SHORTCUTS, **_PDF, **_PAGES, **_SECURED, **NAMES, **SANDBOXED}
+    {
+        **_UNPACK,
+        **_ARCHIVES,
+        **_OFFICE,
+        **_RTF,
+        **_SHORTCUTS,
+        **_DISKS,
+        **_PDF,
+        **_PAGES,
+        **_SECURED,
+        **NAMES,
+        **SANDBOXED,
+    }
 )
 """Symbols with their default points, and what they mean. NAMES are reported of files within archives as of attached ones."""

@@ -31,14 +31,14 @@ Opener = Callable[[File, Work], None]
 _OFFICE: Mapping[str, Sequence[Opener]] = {
     "application/vnd.ms-outlook": (outlook.open_message, office_ole.open_ole),
     "application/x-msi": (outlook.open_installer,),
-    "application/x-iso9660-image": (disks.report_image,),
+    "application/x-iso9660-image": (disks.report_image, archives.open_archive),
+    "application/x-udf": (disks.report_udf, archives.open_archive),
     **dict.fromkeys(
         (
             "application/x-vhd",
             "application/x-vhdx",
             "application/x-vmdk",
             "application/x-qcow2",
-            "application/x-udf",
             "application/x-fat-image",
             "application/x-raw-disk-image",
             "application/x-apple-diskimage",

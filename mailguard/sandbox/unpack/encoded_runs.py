@@ -107,7 +107,9 @@ def hidden_files(source: bytes, *, limit: int, count: int) -> Iterator[Hidden]:
                 start, end = match.span()
                 if how == "base64" and start and text[start - 1] in _BEFORE:
                     continue
-                if how == "hexadecimal" and not _BESIDE.isdisjoint(text[max(0, start - 1) : start] + text[end : end + 1]):
+                if how == "hexadecimal" and not _BESIDE.isdisjoint(
+                    text[max(0, start - 1) : start] + text[end : end + 1]
+                ):
                     continue
                 raw = decoder(text[start:end])[:limit]
                 digest = hashlib.sha256(raw).digest()

@@ -20,9 +20,8 @@ def open_mail(file: File, work: Work) -> None:
         work.found(file, "UNPACK_TOO_DEEP", "parts of a mail within each other")
     if Defect.TOO_MANY_PARTS in message.defects:
         work.found(file, "UNPACK_TOO_MANY", f"{len(message.parts)} parts of a mail, and more")
-    if file.depth:
-        for link in message.links[:LINKS]:
-            work.link(file, link.url)
+    for link in message.links[:LINKS]:
+        work.link(file, link.url)
     for number, part in enumerate(message.parts):
         if not part.container and part.encoded_size:
             _part(part, number, file, work)

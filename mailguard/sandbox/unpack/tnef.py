@@ -98,7 +98,7 @@ def _attributes(raw: bytes, read: Read) -> Iterator[tuple[int, bytes]]:
     at = 6
     for _ in range(ATTRIBUTES):
         if at + 9 > len(raw):
-            read.complete = at >= len(raw)
+            read.complete = at == len(raw)
             return
         identity = int.from_bytes(raw[at + 1 : at + 3], "little")
         length = int.from_bytes(raw[at + 5 : at + 9], "little")

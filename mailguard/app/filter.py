@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mailguard.app.network_checks import network_checks
-from mailguard.app.sandbox import build_sandbox
+from mailguard.app.sandbox import build_sandbox, unpacking
 from mailguard.app.scan import RECORDED, Scanner
 from mailguard.app.tenant_checks import tenant_checks
 from mailguard.checks.arc import ArcCheck
@@ -29,6 +29,7 @@ from mailguard.checks.rules import RulesCheck
 from mailguard.checks.rules_file import RulesFiles
 from mailguard.checks.runner import Runner
 from mailguard.checks.spf import SpfCheck
+from mailguard.checks.unpack import UnpackCheck
 from mailguard.checks.yara_file import YaraFiles
 from mailguard.config import Settings
 from mailguard.config.reloading import OnProblems, ReloadedFiles, ignore_problems
@@ -169,6 +170,7 @@ def build_filter(
     )
     sandbox = build_sandbox(settings, metrics)
     sandbox.renew(options={}, material=yara.current.compiled)
+    enabled = settings.checks.enabled if checks is None else checks
     every: dict[str, Callable[[], Check]] = {
         "clamav": lambda: ClamavCheck(scanner),
         "spf": SpfCheck,
@@ -181,13 +183,18 @@ def build_filter(
         "html": HtmlCheck,
         "attachments": AttachmentsCheck,
         "qr": lambda: QrCheck(sandbox),
+        "unpack": lambda: UnpackCheck(
+            sandbox,
+            scanner if "clamav" in enabled else None,
+            unpacking(settings),
+            rules=lambda: yara.current.compiled,
+        ),
         "hashes": lambda: HashesCheck(lambda: hashes.current),
         **network_checks(settings, metrics=metrics, log=log, clock=clock),
     }
     if recordings is not None:
         for name in RECORDED:
             every[name] = partial(_recorded, name, recordings, None if offline else every[name])
-    enabled = settings.checks.enabled if checks is None else checks
     runner = Runner(
         [every[name]() for name in CHECKS if name in enabled and name in every],
         tenant_checks=tenant_checks,

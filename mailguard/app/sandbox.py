@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 
+from mailguard.checks.unpack import Unpacking
 from mailguard.config import Settings
 from mailguard.core.errors import ConfigError, Problem
 from mailguard.ops import log as logs
@@ -12,6 +13,9 @@ from mailguard.ops.metrics import Metrics
 from mailguard.sandbox.pool import Pool
 from mailguard.sandbox.process import Order
 from mailguard.sandbox.values import Limits, Outcome, Protection
+
+SHARE = 0.6
+"""Of the CPU time of a job, after which taking a file apart ends by itself, and tells what it found."""
 
 
 def build_sandbox(settings: Settings, metrics: Metrics | None) -> Pool:
@@ -36,6 +40,19 @@ def build_sandbox(settings: Settings, metrics: Metrics | None) -> Pool:
         queue=section.queue,
         wait=section.wait,
         observer=_Told(metrics),
+    )
+
+
+def unpacking(settings: Settings) -> Unpacking:
+    """How far files are taken apart."""
+    section = settings.unpack
+    return Unpacking(
+        size=section.size,
+        octets=section.octets,
+        files=section.files,
+        depth=section.depth,
+        seconds=settings.sandbox.cpu * SHARE,
+        passwords=section.passwords,
     )
 
 

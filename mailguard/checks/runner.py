@@ -12,6 +12,7 @@ from typing import Any
 
 from mailguard.checks.base import Check, CheckContext, TenantCheck
 from mailguard.core.address import normalise
+from mailguard.core.attachments import merged
 from mailguard.core.errors import UnavailableError
 from mailguard.core.tenant import Tenant
 from mailguard.core.verdict import CheckResult, CheckStatus, Findings, Symbol
@@ -187,7 +188,10 @@ class Runner:
         hosts = tuple(dict.fromkeys((*seen, *message.link_hosts))) if seen else message.link_hosts
         return Findings(
             results=results,
-            attachments=tuple(attachment for result in results for attachment in result.attachments),
+            attachments=merged(
+                [one for result in results if result.check != "unpack" for one in result.attachments],
+                [one for result in results if result.check == "unpack" for one in result.attachments],
+            ),
             link_hosts=hosts[:LINK_HOST_LIMIT],
             from_address=normalise(addresses[0]) if len(addresses) == 1 else "",
         )

@@ -13,6 +13,7 @@ from mailguard.checks.html import SYMBOLS as HTML
 from mailguard.checks.sandboxed import SYMBOLS as SANDBOXED
 
 _UNPACK: Mapping[str, tuple[float, str]] = {
+    "UNPACK_MALWARE": (0.0, "a virus signature matched in a file that was taken out of an attachment"),
     "UNPACK_BROKEN": (0.3, "a file is broken, so that it could not be looked into to its end"),
     "UNPACK_BOMB": (3.0, "a file swells to a size that only serves to stop who looks into it"),
     "UNPACK_TOO_MANY": (1.0, "an attachment holds more files than are looked into"),

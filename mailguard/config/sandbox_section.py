@@ -12,6 +12,20 @@ from mailguard.config.values import Count, Seconds
 Brief = Annotated[float, Field(gt=0, le=60)]
 
 
+class UnpackSection(Section):
+    """How far attached files are taken apart: docs/checks/unpack.md."""
+
+    size: int = Field(
+        33_554_432, ge=65_536, le=67_108_864, description="Octets of an attachment above which it is not."
+    )
+    octets: int = Field(
+        67_108_864, ge=1_048_576, le=268_435_456, description="Octets that come out of one attachment at most."
+    )
+    files: int = Field(1_000, ge=1, le=10_000, description="Files that come out of one attachment at most.")
+    depth: int = Field(8, ge=1, le=16, description="How deep files within each other are looked into.")
+    passwords: bool = Field(True, description="Whether encrypted files are tried with the words of the mail.")
+
+
 class SandboxSection(Section):
     """Processes without rights that look into files for the relay: docs/sandbox.md."""
 

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from mailguard.config.history_section import HistorySection
 from mailguard.config.learning_section import LearningSection
 from mailguard.config.network_sections import ArcSection, DnsblSection, ReputationSection, RspamdSection, SpamdSection
-from mailguard.config.sandbox_section import SandboxSection
+from mailguard.config.sandbox_section import SandboxSection, UnpackSection
 from mailguard.config.section import Section
 from mailguard.config.values import (
     ConfigPath,
@@ -47,6 +47,7 @@ CheckName = Literal[
     "rules",
     "html",
     "attachments",
+    "unpack",
     "qr",
     "hashes",
     "dnsbl",
@@ -487,6 +488,7 @@ class Settings(Section):
     http: HttpSection
     checks: ChecksSection
     sandbox: SandboxSection
+    unpack: UnpackSection
     dnsbl: DnsblSection
     arc: ArcSection
     reputation: ReputationSection

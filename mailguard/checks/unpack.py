@@ -1,0 +1,240 @@
+"""The unpack check: attached files are taken apart in the sandbox, and what a virus scanner cannot see in them is given to it.
+
+What is looked into is chosen here (unpack_choice); nothing is opened here, and what comes back is hashed and scanned at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from mailguard.checks.base import CheckContext
+from mailguard.checks.clamav import Scanner
+from mailguard.checks.passwords import candidates
+from mailguard.checks.sandboxed import Unfinished, symbols_of
+from mailguard.checks.unpack_answer import Node, Tree, read_answer
+from mailguard.checks.unpack_choice import Choice, choose
+from mailguard.checks.unpack_symbols import SYMBOLS
+from mailguard.core.errors import UnavailableError
+from mailguard.core.verdict import Attachment, CheckResult, CheckStatus, Symbol
+from mailguard.message.message import Message, Part
+from mailguard.message.urls import links_of_text
+from mailguard.net.clamd import ScanKind
+from mailguard.sandbox.frames import Json
+from mailguard.sandbox.values import Answer, Outcome, Sandbox
+
+INLINE_LIMIT = 256 * 1024
+"""Octets of a mail up to which its files are chosen and read on the spot; more goes to a thread."""
+KILLS = 2
+"""Jobs of one mail that may exceed a limit before the rest of its files is left alone."""
+REMEMBERED = 500
+"""Files whose tree is remembered, by their content."""
+EVIDENCE_LIMIT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacking:
+    """How far files are taken apart: `octets` and `files` that may come out of one, its `depth`, CPU `seconds` for it."""
+
+    size: int = 32 * 1024 * 1024
+    """Octets of an attachment above which it is not looked into."""
+    octets: int = 64 * 1024 * 1024
+    files: int = 1_000
+    depth: int = 8
+    seconds: float = 1.2
+    passwords: bool = True
+
+
+@dataclass(slots=True)
+class _Found:
+    """What came of the files of one mail."""
+
+    nodes: list[Node] = field(default_factory=list)
+    symbols: dict[str, dict[str, None]] = field(default_factory=dict)
+    unfinished: list[Unfinished] = field(default_factory=list)
+    malware: dict[str, None] = field(default_factory=dict)
+    hosts: dict[str, None] = field(default_factory=dict)
+    failure: str = ""
+    scanned: int = 0
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the rest is left alone: nobody is free to look, or its files kill who looks."""
+        answers = [one.answer for one in self.unfinished]
+        return any(one.outcome.is_ours for one in answers) or len(answers) >= KILLS
+
+    def report(self, symbol: str, evidence: str) -> None:
+        """A symbol, seen in this."""
+        self.symbols.setdefault(symbol, {})[evidence] = None
+
+
+class UnpackCheck:
+    """Reports what stands in unpack_symbols, malware in what a scanner of the mail cannot see, and the facts of all files."""
+
+    name = "unpack"
+    needs: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        scanner: Scanner | None,
+        unpacking: Unpacking = Unpacking(),
+        *,
+        rules: Callable[[], bytes] = bytes,
+    ) -> None:
+        """`rules`: what the sandbox's processes are given to look for; when it changes, what is remembered is forgotten."""
+        self._sandbox = sandbox
+        self._scanner = scanner
+        self._unpacking = unpacking
+        self._rules = rules
+        self._remembered: OrderedDict[bytes, Tree] = OrderedDict()
+        self._remembered_by = rules()
+
+    async def run(self, context: CheckContext, results: Mapping[str, CheckResult]) -> CheckResult:
+        """See Check. A TEMPERROR when a file could not be looked into, or what came out of it not be scanned."""
+        message = context.message
+        large = len(message.raw) > INLINE_LIMIT
+        size = self._unpacking.size
+        choice = await asyncio.to_thread(choose, message, octets=size) if large else choose(message, octets=size)
+        if not (choice.chosen or choice.too_large):
+            return CheckResult(self.name, detail="nothing to look into")
+        passwords = _passwords(message, choice) if self._unpacking.passwords else ()
+        found = _Found()
+        for part in choice.chosen:
+            if not found.is_enough:
+                await self._look_into(part, passwords, found)
+        for name in choice.too_large:
+            found.report("UNPACK_TOO_LARGE", name)
+        if choice.left_out:
+            found.report("UNPACK_TOO_MANY", f"{choice.left_out} attachments more than are looked into")
+        return self._result(choice, found)
+
+    def _result(self, choice: Choice, found: _Found) -> CheckResult:
+        ours = [one for one in found.unfinished if one.answer.outcome.is_ours]
+        failure = found.failure or (f"{ours[0].name}: {ours[0].answer.detail}" if ours else "")
+        of_jobs = symbols_of(found.unfinished)
+        taken = {symbol.name for symbol in of_jobs}
+        symbols = tuple(
+            Symbol(name, *SYMBOLS[name], tuple(evidence)[:EVIDENCE_LIMIT])
+            for name, evidence in found.symbols.items()
+            if name not in taken
+        )
+        detail = f"{len(found.nodes)} files in {len(choice.chosen)} attachments, {found.scanned} scanned"
+        return CheckResult(
+            self.name,
+            CheckStatus.TEMPERROR if failure else CheckStatus.OK,
+            symbols=symbols + of_jobs,
+            malware=tuple(found.malware),
+            detail=f"{detail}; {failure}" if failure else detail,
+            attachments=tuple(node.attachment for node in found.nodes),
+            link_hosts=tuple(found.hosts),
+        )
+
+    async def _look_into(self, part: Part, passwords: tuple[str, ...], found: _Found) -> None:
+        name = part.filename or "unnamed"
+        large = part.encoded_size > INLINE_LIMIT
+        size = self._unpacking.size
+        raw = await asyncio.to_thread(part.decoded, size) if large else part.decoded(size)
+        digest = (await asyncio.to_thread(hashlib.sha256, raw) if large else hashlib.sha256(raw)).hexdigest()
+        key = hashlib.sha256(
+            "\0".join((digest, name, part.content_type, *passwords)).encode("utf-8", "replace")
+        ).digest()
+        if self._remembered_by is not (rules := self._rules()):
+            self._remembered.clear()
+            self._remembered_by = rules
+        octets = b""
+        tree = self._remembered.get(key)
+        if tree is None:
+            answer = await self._sandbox.run("unpack.tree", raw, self._arguments(name, part.content_type, passwords))
+            tree = read_answer(answer, name, part.content_type) if answer.outcome is Outcome.OK else None
+            if tree is None:
+                if answer.outcome is Outcome.OK:
+                    answer = Answer(Outcome.CRASH, detail="answered what is no answer")
+                _not_done(Attachment(name, part.content_type, "", len(raw), digest), answer, found)
+                return
+            octets = answer.raw
+            if not any(node.octets for node in tree.nodes):
+                self._remembered[key] = tree
+                if len(self._remembered) > REMEMBERED:
+                    self._remembered.popitem(last=False)
+        else:
+            self._remembered.move_to_end(key)
+        await self._take(tree, octets, found)
+
+    def _arguments(self, name: str, declared: str, passwords: tuple[str, ...]) -> dict[str, Json]:
+        limits = self._unpacking
+        return {
+            "name": name,
+            "declared": declared,
+            "passwords": [*passwords],
+            "octets": limits.octets,
+            "files": limits.files,
+            "depth": limits.depth,
+            "seconds": limits.seconds,
+        }
+
+    async def _take(self, tree: Tree, octets: bytes, found: _Found) -> None:
+        """Report what a tree says, and scan what it hands back."""
+        scanned: dict[tuple[int, int], tuple[str, ...]] = {}
+        for node in tree.nodes:
+            path = node.attachment.name
+            for symbol, evidence in node.found:
+                found.report(symbol, evidence if node.attachment.depth == 0 and evidence else f"{path}: {evidence}")
+            names: tuple[str, ...] = ()
+            if node.octets is not None and self._scanner is not None:
+                place = (node.octets.start, node.octets.stop)
+                if place not in scanned:
+                    scanned[place] = await self._scan(memoryview(octets)[node.octets], path, found)
+                names = scanned[place]
+            found.nodes.append(_with(node, names) if names else node)
+        for _, url, _ in tree.links:
+            found.hosts.update((link.host, None) for link in links_of_text(url) if link.host)
+
+    async def _scan(self, octets: memoryview, path: str, found: _Found) -> tuple[str, ...]:
+        """The symbols that a virus scan of these octets gives the file."""
+        assert self._scanner is not None
+        if found.failure:
+            return ()
+        try:
+            scan = await self._scanner.scan(bytes(octets))
+        except UnavailableError as error:
+            found.failure = f"{path}: {error}"
+            return ()
+        found.scanned += 1
+        if scan.kind is ScanKind.FOUND:
+            found.malware[scan.name] = None
+            found.report("UNPACK_MALWARE", f"{path}: {scan.name}")
+            return ("UNPACK_MALWARE",)
+        return ()
+
+
+def _with(node: Node, names: tuple[str, ...]) -> Node:
+    attachment = node.attachment
+    return replace(node, attachment=replace(attachment, found=(*attachment.found, *names)))
+
+
+def _not_done(file: Attachment, answer: Answer, found: _Found) -> None:
+    name = file.name
+    if answer.outcome is Outcome.ERROR:
+        found.report("UNPACK_BROKEN", f"{name}: {answer.detail}")
+        symbol = ("UNPACK_BROKEN",)
+    else:
+        found.unfinished.append(Unfinished(name, answer))
+        if answer.outcome.is_ours:
+            return
+        symbol = ("SANDBOX_LIMIT",) if answer.outcome.is_limit else ("SANDBOX_CRASH",)
+    found.nodes.append(Node(replace(file, found=symbol)))
+
+
+def _passwords(message: Message, choice: Choice) -> tuple[str, ...]:
+    names = [part.filename for part in choice.chosen]
+    sender = message.from_mailboxes[0] if message.from_mailboxes else None
+    return candidates(
+        message.visible_text,
+        message.subject,
+        files=names,
+        sender=sender.name if sender is not None and sender.name else "",
+    )

@@ -21,6 +21,7 @@ from mailguard.message.attachments import (
     inspect,
 )
 from mailguard.message.parse import Message
+from mailguard.message.secured import secured
 
 INLINE_LIMIT = 256 * 1024
 """Encoded octets of all attachments up to which they are inspected on the spot; more goes to a thread, so that the event
@@ -39,6 +40,10 @@ SYMBOLS: Mapping[str, tuple[float, str]] = {
     "ATTACHMENT_BROKEN_ARCHIVE": (0.5, "an archive's directory is broken, or too long to read"),
     "ATTACHMENT_HTML": (0.5, "an HTML page is attached as a file"),
     "ATTACHMENT_MACRO": (1.0, "a document carries macros"),
+    "SIGNED_SMIME": (0.0, "signed with S/MIME"),
+    "SIGNED_PGP": (0.0, "signed with OpenPGP"),
+    "ENCRYPTED_SMIME": (0.0, "encrypted with S/MIME for its reader"),
+    "ENCRYPTED_PGP": (0.0, "encrypted with OpenPGP for its reader"),
 }
 """Symbols with their default points, and what they mean."""
 
@@ -87,6 +92,8 @@ class AttachmentsCheck:
             for symbol, evidence in _suspicions(inspection):
                 found.setdefault(symbol, []).append(evidence)
             facts += _members(inspection)
+        for symbol, evidence in secured(message):
+            found.setdefault(symbol, []).append(evidence)
         symbols = tuple(
             Symbol(name, *SYMBOLS[name], tuple(dict.fromkeys(found[name]))[:EVIDENCE_LIMIT])
             for name in SYMBOLS

@@ -13,7 +13,7 @@ from mailguard.sandbox.unpack.work import File, Work
 
 _PART = re.compile(r"<pkg:part\b[^>]{0,400}?pkg:name=\"([^\"]{1,300})\"[^>]{0,400}>\s*<pkg:binaryData>([^<]*)<")
 _BINARY = re.compile(r"<w:binData\b[^>]{0,300}?w:name=\"([^\"]{1,300})\"[^>]{0,200}>([^<]*)<")
-_RELATION = re.compile(r"<(?:\w+:)?Relationship\b([^>]{0,8192})>", re.IGNORECASE)
+_RELATION = re.compile(r"<(?:\w+:)?Relationship\b([^<>]{0,8192})>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"\b(\w+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 _LINKED = re.compile(r"<(?:\w+:)?Path>([^<|]{1,200}\|[^<]{1,2000})<")
 _FORMULA = re.compile(r"\bFormula=\"([^\"]{1,4096})\"")

@@ -30,7 +30,7 @@ PARTS = 2_000
 """Parts that are looked at."""
 
 _ENCODINGS = ("cp437", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1", "ascii", "cp1252")
-_RELATION = re.compile(r"<(?:\w+:)?Relationship\b([^>]{0,8192})>", re.IGNORECASE)
+_RELATION = re.compile(r"<(?:\w+:)?Relationship\b([^<>]{0,8192})>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"\b(\w+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 _FIELD = re.compile(
     r"<(?:\w+:)?fldChar\b[^>]{0,200}?fldCharType\s*=\s*[\"'](begin|separate|end)[\"']"

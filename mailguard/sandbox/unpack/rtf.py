@@ -22,7 +22,7 @@ _EQUATION_CLASS = re.compile(rb"(?<!\\)\\objclass\b\s*(Equation\.[0-9])", re.IGN
 _UPDATE = re.compile(rb"(?<!\\)\\obj(?:update|autlink)\b")
 _BRACE = re.compile(rb"\\bin(\d{1,9}) ?|\\.|[{}]", re.DOTALL)
 _NOISE = re.compile(rb"\\'..|\\\*|\\[a-zA-Z]{1,40}-?\d{0,12} ?|\\.|[{}]", re.DOTALL)
-_TEMPLATE = re.compile(rb"\\\*\\template\b\s*([^}]{1,4096})\}", re.IGNORECASE)
+_TEMPLATE = re.compile(rb"\\\*\\template\b\s*((?:[^}\\]|\\(?!\*)){1,4096})\}", re.IGNORECASE)
 _FIELD = re.compile(rb"\\fldinst\b([^}]{0,64}(?:[{}][^{}]{0,2048}){0,40})", re.IGNORECASE)
 _CODES = re.compile(rb"\\'([0-9a-fA-F]{2})|\\u(-?\d{1,5}) ?\??|\\\*|\\[a-zA-Z]{1,40}-?\d{0,12} ?|[{}\r\n]")
 _EQUATION = bytes.fromhex("02CE020000000000C000000000000046")
@@ -60,10 +60,12 @@ def open_rtf(file: File, work: Work) -> None:
 
 def _objects(raw: bytes) -> Iterator[tuple[bytes, int]]:
     """What objects hold, with how much in them is no data."""
+    left = len(raw) + 65_536  # groups without an end would be read again and again
     for count, match in enumerate(_OBJECT.finditer(raw)):
-        if count >= OBJECTS:
+        if count >= OBJECTS or left <= 0:
             return
         body = raw[match.end() : _end(raw, match.end())]
+        left -= len(body)
         if b"\\bin" in body:
             body = re.sub(rb"\\bin\d{1,9} ?", b"", body)
             if (at := body.find(b"\x01\x05\0\0")) >= 0:

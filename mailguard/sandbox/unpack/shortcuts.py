@@ -202,7 +202,8 @@ def _table(file: File, work: Work, text: str) -> None:
     report_cells(file, work, text)
     if text.startswith("ID;P"):
         entries = re.findall(r"^NN;N([^;\r\n]*auto_?(?:open|close)[^;\r\n]*)", text, re.IGNORECASE | re.MULTILINE)
-        calls = set(re.findall(r";E(?:[^\r\n]*?\b)(EXEC|CALL|REGISTER|FWRITE|RUN)\(", text, re.IGNORECASE))
+        formulas = "\n".join(line.partition(";E")[2] for line in text.splitlines())
+        calls = {one.upper() for one in re.findall(r"\b(EXEC|CALL|REGISTER|FWRITE|RUN)\(", formulas, re.IGNORECASE)}
         if re.search(r"^O;E\b|;E\b[\r\n]", text, re.MULTILINE) or entries:
             work.found(file, "OFFICE_XLM", "SYLK")
         if entries:

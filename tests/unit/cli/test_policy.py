@@ -77,11 +77,23 @@ def test_content_rules_are_checked_too(run: Run, tmp_path: Path) -> None:
     rules.write_text(rule.format("lottery"))
     code, out, _ = run("policy", "check", policies=directory)
     assert code == 0
-    assert out.strip().endswith("1 profiles (default), 1 rules")
+    assert out.strip().endswith("1 profiles (default), 1 rules, 0 YARA rules, 0 hashes")
     rules.write_text(rule.format("("))
     code, _, err = run("policy", "check", policies=directory)
     assert code == 2
     assert err.startswith("error: rules/mine.yaml:2 rules[0].patterns")
+
+
+def test_yara_rules_and_hashes_are_checked_too(run: Run, tmp_path: Path) -> None:
+    directory = tmp_path / "policies"
+    for folder in ("yara", "hashes"):
+        (directory / folder).mkdir(parents=True)
+    (directory / "default.yaml").write_text("")
+    (directory / "yara" / "mine.yar").write_text("rule A {\n  condition: nothing\n}\n")
+    (directory / "hashes" / "mine.txt").write_text("# source: us\n# date: 2026-11-24\nnonsense\n")
+    code, out, _ = run("policy", "check", "--json", policies=directory)
+    assert code == 2
+    assert [one["where"] for one in json.loads(out)["problems"]] == ["yara/mine.yar:2:14", "hashes/mine.txt:3"]
 
 
 def test_profiles_are_listed_with_their_hashes(run: Run) -> None:

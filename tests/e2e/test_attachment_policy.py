@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -99,6 +100,26 @@ def test_a_stripped_mail_waits_in_the_queue_and_arrives_stripped(town: Town) -> 
     town.run("ledger", "check")
 
 
+def test_signed_mail_is_quarantined_whole(town: Town) -> None:
+    recipient = town["strips"].address("signed")
+    inner = with_attachment(PROGRAM, "tool.exe")
+    head, _, rest = inner.partition(b"MIME-Version: 1.0\r\n")
+    signature = b"Content-Type: application/pgp-signature; name=sig.asc\r\n\r\nx"
+    signed = (
+        head
+        + b'MIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary=sealed; protocol="application/pgp-signature"\r\n\r\n'
+        + b"--sealed\r\n"
+        + rest
+        + b"\r\n--sealed\r\n"
+        + signature
+        + b"\r\n--sealed--\r\n"
+    )
+    assert town.relay.send(signed, [recipient])[0] == 250
+    unit = town.unit(recipient)
+    assert story(unit) == [("quarantined", "forbidden_attachment")]
+    assert "not stripped: it is part of multipart/signed" in unit["explanation"]
+
+
 def test_what_a_next_hop_refuses_is_kept_nowhere(town: Town) -> None:
     client, recipient = town["strips"], town["strips"].address("refused")
     client.sink.sink.script["rcpt"] = "550 5.1.1 No such user"
@@ -115,6 +136,30 @@ def test_a_held_mail_is_decided_anew_when_its_time_is_over(town: Town) -> None:
     assert story(town.unit(recipient))[0] == ("held", "forbidden_attachment")
     town.reached(recipient, "delivered")
     assert below_our_block(one(client.got).content) == message
+
+
+def test_a_rule_of_one_client_holds_no_other_clients_mail(town: Town) -> None:
+    holding, other = town["holds"], town["strips"]
+    other.got.clear()
+    recipients = [holding.address("mine"), other.address("theirs")]
+    assert town.relay.send(with_attachment(b"PK macros", "both.docm"), recipients)[0] == 250
+    assert b"[An attachment was removed" in one(other.got).content
+    town.reached(recipients[0], "delivered")
+
+
+def test_an_erased_person_leaves_no_name_of_a_file_behind(town: Town) -> None:
+    recipient = town["strips"].address("erased")
+    assert town.relay.send(with_attachment(PROGRAM, "divorce.exe"), [recipient])[0] == 250
+    assert town.run("privacy", "export", recipient)[1]
+    for unit in town.units(recipient):
+        if unit["state"] == "quarantined":
+            town.run("quarantine", "delete", unit["id"], "--why", "asked to")
+    town.run("privacy", "erase", recipient, "--why", "asked to")
+    with sqlite3.connect(town.relay.root / "mailguard.db", timeout=10) as connection:
+        edits = connection.execute("SELECT edits FROM units WHERE edits LIKE '%divorce%'").fetchall()
+    connection.close()
+    assert edits == []
+    town.run("ledger", "check")
 
 
 def test_what_was_held_may_be_stripped_then(town: Town) -> None:

@@ -14,6 +14,7 @@ from mailguard.core.recorded import RecordedMail, RecordedUnit
 from mailguard.core.tenant import Tenant
 from mailguard.core.verdict import CheckResult, DmarcPolicy, Findings, Symbol
 from mailguard.policy.decide import decide, settle
+from mailguard.policy.file_rules import FileRule
 from mailguard.policy.profile import IGNORE, Policy, SymbolRule, Threshold
 from mailguard.policy.score import score
 from mailguard.policy.whatif import KEYS, WhatIf, replay, unmet_symbols
@@ -141,6 +142,21 @@ def test_points_and_conditions_that_make_the_difference_are_named() -> None:
         "dmarc: quarantine → nothing (DMARC failed, the author's domain asks for rejection)",
         "thresholds: quarantine → nothing (score 9 ≥ quarantine at 8)",
     )
+
+
+def test_mail_that_a_rule_held_is_replayed_as_decided_after_its_time() -> None:
+    """Else a replay would hold all of it once more."""
+    hold = FileRule("new", Action.HOLD, extensions=frozenset({"docm"}))
+    policy = Policy(file_rules=(hold,))
+    mail = recorded(findings(attachments=["a.docm"]), policy=policy)
+    assert mail.units[0].action is Action.HOLD
+    decided = replace(mail.units[0], action=Action.DELIVER, held_over=True)
+    (one,) = replay(replace(mail, units=(decided,)), tenant=ACME, draft=policy, current=policy)
+    assert not one.changed
+    draft = replace(policy, file_rules=(replace(hold, then=Action.TAG),))
+    (one,) = replay(replace(mail, units=(decided,)), tenant=ACME, draft=draft, current=policy)
+    assert one.draft.action is Action.TAG
+    assert one.causes == ("attachments: nothing → tag (attachment a.docm by rule new)",)
 
 
 def test_what_was_seen_with_the_tenants_eyes_is_replayed() -> None:

@@ -233,7 +233,7 @@ def _passwords(message: Message, choice: Choice) -> tuple[str, ...]:
     names = [part.filename for part in choice.chosen]
     sender = message.from_mailboxes[0] if message.from_mailboxes else None
     return candidates(
-        message.visible_text,
+        "\n".join((message.plain, message.rendered.visible)),
         message.subject,
         files=names,
         sender=sender.name if sender is not None and sender.name else "",

@@ -17,6 +17,8 @@ from libarchive.entry import FileType
 from libarchive.exception import ArchiveError
 from libarchive.read import ArchiveRead, memory_reader
 
+from mailguard.sandbox.unpack import seven
+from mailguard.sandbox.unpack.kinds import readings
 from mailguard.sandbox.unpack.work import ExhaustedError, File, Work
 
 _BLOCK = 256 * 1024
@@ -49,6 +51,10 @@ _ENCRYPTED = re.compile(r"passphrase|password|encrypt|decrypt", re.IGNORECASE)
 _is_encrypted = ffi.ffi("entry_is_data_encrypted", [ffi.c_archive_entry_p], ffi.c_int)
 
 
+_NO_PASSWORDS = frozenset({"application/x-7z-compressed", "application/x-rar"})
+"""Kinds that libarchive opens with no password."""
+
+
 class LockedError(Exception):
     """It is encrypted, and not with this password."""
 
@@ -63,7 +69,9 @@ def open_archive(file: File, work: Work) -> None:
         locked = [("", -1)]
     if not locked:
         return
-    for password in work.passwords:
+    if file.kind == "application/x-7z-compressed" and seven.open_with_password(file, work):
+        return
+    for password in work.passwords if file.kind not in _NO_PASSWORDS else ():
         work.tick(file)
         if _opens(file, work, password):
             work.found(file, "ARCHIVE_PASSWORD", password)
@@ -84,6 +92,19 @@ def open_compressed(file: File, work: Work) -> None:
         for entry in archive:
             raw = _content(archive, file, work, -1)
             work.add(file, name if name != file.name else entry.pathname or "data", raw)
+
+
+def open_second_kind(file: File, work: Work) -> None:
+    """A file that is of another kind too: an archive behind a picture, or behind what is read from its beginning."""
+    for kind, at in readings(file.raw, file.kind):
+        symbol = "UNPACK_TRAILING_DATA" if file.kind.startswith(("image/", "audio/")) else "UNPACK_TWO_KINDS"
+        if file.kind not in ("application/x-dosexec", "application/octet-stream"):  # programs may extract themselves
+            work.found(file, symbol, f"{file.kind} and {kind}")
+        if kind == "application/zip":
+            view = File(file.name, file.raw, kind, file.depth, found=file.found, children=file.children)
+            open_archive(view, work)
+        else:
+            work.add(file, f"{file.name} from octet {at}", file.raw[at:], via="second kind")
 
 
 def mark_unopened(file: File, work: Work) -> None:

@@ -20,6 +20,7 @@ from mailguard.sandbox.unpack import (
     pdf,
     pkcs7,
     rtf,
+    seven,
     shortcuts,
     tnef,
 )
@@ -165,11 +166,12 @@ _ARCHIVES: Mapping[str, Sequence[Opener]] = {
 OPENERS: Mapping[str, Sequence[Opener]] = MappingProxyType({**_ARCHIVES, **_OFFICE, **_PAGES})
 """By MIME type, as kinds.kind_of tells it; all of a kind's openers look, in this order."""
 
-OF_ANY: Sequence[Opener] = ()
+OF_ANY: Sequence[Opener] = (archives.open_second_kind,)
 """What looks at every file, whatever its kind, before the openers of its kind."""
 
 PREPARE: Sequence[Callable[[], None]] = (
     archives.prepare,
+    seven.prepare,
     pdf.prepare,
     page.prepare,
     mail.prepare,

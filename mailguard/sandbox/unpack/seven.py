@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import py7zr
 from py7zr import compressor
@@ -67,13 +68,20 @@ def key_of(password: bytes, cycles: int, salt: bytes, digest: str = "sha256") ->
     return total.digest()[:32]
 
 
+def _key_of_name(name: str, path: Path | None) -> Path:
+    """Files are kept in memory by their names; none is written."""
+    return Path(name.lstrip("/\\") or "unnamed")
+
+
 def prepare() -> None:
     """Put our key derivation in the library's place, and write and read an encrypted archive.
 
-    The library would also read from /proc how much memory there is, which nobody can once the process has given up its rights.
+    The library would also read from /proc how much memory there is, and look on the disk where files would be written to that
+    are kept in memory: nobody can, once the process has given up its rights.
     """
     setattr(compressor, "calculate_key", key_of)  # noqa: B010 - a name that the library does not export
     setattr(reader, "get_memory_limit", lambda: _MEMORY)  # noqa: B010 - likewise
+    setattr(reader, "get_sanitized_output_path", _key_of_name)  # noqa: B010 - likewise
     out = io.BytesIO()
     with py7zr.SevenZipFile(out, "w", password="a", header_encryption=True) as made:  # noqa: S106
         made.writestr(b"abc" * 50, "a")

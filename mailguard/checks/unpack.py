@@ -10,9 +10,9 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from mailguard.checks.base import CheckContext
-from mailguard.checks.clamav import Scanner
 from mailguard.checks.passwords import candidates
 from mailguard.checks.sandboxed import Unfinished, symbols_of
 from mailguard.checks.unpack_answer import Node, Tree, read_answer
@@ -22,7 +22,7 @@ from mailguard.core.errors import UnavailableError
 from mailguard.core.verdict import Attachment, CheckResult, CheckStatus, Symbol
 from mailguard.message.message import Message, Part
 from mailguard.message.urls import links_of_text
-from mailguard.net.clamd import ScanKind
+from mailguard.net.clamd import ScanKind, ScanResult
 from mailguard.sandbox.frames import Json
 from mailguard.sandbox.values import Answer, Outcome, Sandbox
 
@@ -33,6 +33,14 @@ KILLS = 2
 REMEMBERED = 500
 """Files whose tree is remembered, by their content."""
 EVIDENCE_LIMIT = 5
+
+
+class Scanner(Protocol):
+    """What the check asks of net.clamd.ClamdClient."""
+
+    async def scan(self, content: bytes) -> ScanResult:
+        """Scan a file. Raises UnavailableError when that could not be done."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

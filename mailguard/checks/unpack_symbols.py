@@ -121,13 +121,6 @@ _PAGES: Mapping[str, tuple[float, str]] = {
 }
 """What acts in pages within other files has the names that it has in attached ones."""
 
-_SECURED: Mapping[str, tuple[float, str]] = {
-    "SIGNED_SMIME": (0.0, "signed with S/MIME"),
-    "SIGNED_PGP": (0.0, "signed with OpenPGP"),
-    "ENCRYPTED_SMIME": (0.0, "encrypted with S/MIME for its reader"),
-    "ENCRYPTED_PGP": (0.0, "encrypted with OpenPGP for its reader"),
-}
-
 _DISKS: Mapping[str, tuple[float, str]] = {
     "DISK_IMAGE": (1.5, "an image of a disk, which hides from Windows that what is in it came by mail"),
     "INSTALLER": (1.0, "an installer of Windows"),
@@ -144,9 +137,9 @@ SYMBOLS: Mapping[str, tuple[float, str]] = MappingProxyType(
         **_DISKS,
         **_PDF,
         **_PAGES,
-        **_SECURED,
         **NAMES,
         **SANDBOXED,
     }
 )
-"""Symbols with their default points, and what they mean. NAMES are reported of files within archives as of attached ones."""
+"""Symbols with their default points, and what they mean. NAMES are reported of files within archives as of attached ones,
+and of mails within files as of the mail itself."""

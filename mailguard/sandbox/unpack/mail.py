@@ -5,6 +5,7 @@ from __future__ import annotations
 from mailguard.message.message import Defect, Part
 from mailguard.message.parse import parse
 from mailguard.message.secured import secured
+from mailguard.sandbox.unpack.office_flat import active_mime
 from mailguard.sandbox.unpack.page import BODY
 from mailguard.sandbox.unpack.work import File, Work
 
@@ -46,4 +47,5 @@ def _part(part: Part, number: int, file: File, work: Work) -> None:
     html = part.is_text and not part.names and part.content_type == "text/html"
     name = part.filename or part.content_id or ("text.html" if html else f"part {number}")
     body = html and "related" not in file.declared
-    work.add(file, name, raw, declared=part.content_type, via=BODY if body else "")
+    # Word keeps the macros of a page that it saved in a part of its own form.
+    work.add(file, name, active_mime(raw), declared=part.content_type, via=BODY if body else "")

@@ -18,6 +18,7 @@ from mailguard.checks.rules_file import load_rules
 from mailguard.learning.envelopes import read_envelopes
 from mailguard.learning.scanning import CorpusMail, find_mails, scan_corpus
 from mailguard.learning.sources import Source, find_sources, mended
+from mailguard.learning.written import written
 
 if TYPE_CHECKING:
     from mailguard.config import Settings
@@ -49,8 +50,8 @@ def run(folder: Path, settings: Settings, *, jobs: int, on_progress: Callable[[s
     from mailguard.learning.table import LENGTHS
     from mailguard.learning.train import across, train
 
-    sources = find_sources(folder)
     with TemporaryDirectory(prefix="mailguard-train-") as work:
+        sources = (*find_sources(folder), *written(Path(work) / "own"))
         table = _scan(sources, settings, Path(work), jobs=jobs, on_progress=on_progress)
     table = replace(table, priors=_priors(table, settings))
     logits = across(table, on_progress)

@@ -26,7 +26,7 @@ LEAST, MOST = -6.0, 6.0
 """Logits of the classifier beyond which it says nothing more."""
 TAG, QUARANTINE = 5.0, 8.0
 """The thresholds of the default profile, which the points are for."""
-MODERN, OLD = (0.02, 0.003), (0.2, 0.08)
+MODERN, OLD = (0.02, 0.005), (0.2, 0.1)
 """Shares of honest mail of sources never seen that may reach them, each source weighing alike: of modern mail, and of the old
 collections, whose senders nothing vouches for and whose newsletters are of their time. Where they differ, the stricter one counts.
 """

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from mailguard.learning.table import Table
+from mailguard.learning.table import TEMPLATES, Table
 
 STRENGTH = 20.0
 """The inverse of the regularisation (L2), found across sources."""
 TURNS = 60
 FOLDS = 4
-"""Into how many parts the families of rendered templates are put, each to be left out together."""
+"""Into how many parts the families of templates are put, theirs and ours apart, each to be left out together."""
 
 OnProgress = Callable[[str], None]
 
@@ -48,8 +48,10 @@ def logits(table: Table, rows: NDArray[np.int64], trained: Trained) -> NDArray[n
 def folds_of(table: Table) -> dict[str, NDArray[np.bool_]]:
     """Which rows are left out together, by a name: each family; templates in FOLDS parts, since there are many."""
     families = table.families
-    templates = sorted({str(family) for family in families if family.startswith("synth_")})
-    part = {family: f"templates {number % FOLDS + 1}" for number, family in enumerate(templates)}
+    part: dict[str, str] = {}
+    for kind in TEMPLATES:
+        templates = sorted({str(family) for family in families if family.startswith(kind)})
+        part |= {family: f"{kind}{number % FOLDS + 1}" for number, family in enumerate(templates)}
     names = np.array([part.get(str(family), str(family)) for family in families])
     return {str(name): names == name for name in np.unique(names)}
 

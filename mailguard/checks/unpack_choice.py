@@ -30,6 +30,7 @@ _ENCODED = re.compile(
     rb"(?:[A-Za-z0-9+/_-]{60,}={0,2}\s+){4}|[A-Za-z0-9+/]{400}|[0-9A-Fa-f]{400}|^begin(?:-base64)? [0-7]{3}",
     re.MULTILINE,
 )
+_BASE64_ALONE = re.compile(rb"\s*+[A-Za-z0-9+/_-]{20,}+[A-Za-z0-9+/_\r\n-]*+={0,2}+\s*+\Z")
 _ACTIVE = re.compile(rb"<script|base64|data:|javascript:", re.IGNORECASE)
 _MARKS = re.compile(
     rb"\s*(?:\[InternetShortcut|WEB\r?\n|ID;P|<\?xml|BEGIN:V|\{\\rt|\(This file must|-----BEGIN|[!-9;-~]{1,40}:[^\n]*\r?\n[!-9;-~]{1,40}:)"
@@ -79,7 +80,9 @@ def can_hold(part: Part) -> bool:
     if suffixes & EXECUTABLE_EXTENSIONS or _MARKS.match(head):
         return True
     content = part.decoded(1024 * 1024)
-    return (_ACTIVE if kind == "text/html" else _ENCODED).search(content) is not None
+    if kind == "text/html":
+        return _ACTIVE.search(content) is not None
+    return _BASE64_ALONE.match(content) is not None or _ENCODED.search(content) is not None
 
 
 def _tail(part: Part) -> bytes:

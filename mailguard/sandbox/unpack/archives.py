@@ -55,6 +55,17 @@ _NO_PASSWORDS = frozenset({"application/x-7z-compressed", "application/x-rar"})
 """Kinds that libarchive opens with no password."""
 
 
+_FORMATS = {
+    "application/x-7z-compressed": "7zip",
+    "application/x-tar": "tar",
+    "application/vnd.ms-cab-compressed": "cab",
+    "application/x-iso9660-image": "iso9660",
+    "application/x-archive": "ar",
+    "application/vnd.debian.binary-package": "ar",
+}
+"""By kind, of those that hold files as they are: else the one that is stored last, a zip, say, would be taken for the whole."""
+
+
 class LockedError(Exception):
     """It is encrypted, and not with this password."""
 
@@ -112,6 +123,12 @@ def mark_unopened(file: File, work: Work) -> None:
     work.found(file, "ARCHIVE_UNOPENED", f"{file.name}: {file.kind}")
 
 
+def _format(file: File) -> str:
+    if file.kind == "application/x-rar":
+        return "rar5" if file.raw.startswith(b"Rar!\x1a\x07\x01") else "rar"
+    return _FORMATS.get(file.kind, "all")
+
+
 @contextmanager
 def _reading(raw: bytes, *, format_name: str = "all", password: str = "") -> Iterator[ArchiveRead]:
     with memory_reader(raw, format_name=format_name, passphrase=password or None) as archive:
@@ -122,7 +139,7 @@ def _take(file: File, work: Work, password: str) -> list[tuple[str, int]]:
     """Add what comes out: without a password what needs none, with one what does. (name, size) of what is locked."""
     locked: list[tuple[str, int]] = []
     seen: dict[str, bytes] = {}
-    with _reading(file.raw, password=password) as archive:
+    with _reading(file.raw, format_name=_format(file), password=password) as archive:
         try:
             for entry in archive:
                 work.tick(file)
@@ -151,7 +168,7 @@ def _take(file: File, work: Work, password: str) -> list[tuple[str, int]]:
 def _opens(file: File, work: Work, password: str) -> bool:
     """Whether a password opens the first locked file to its end."""
     try:
-        with _reading(file.raw, password=password) as archive:
+        with _reading(file.raw, format_name=_format(file), password=password) as archive:
             for entry in archive:
                 if _is_encrypted(entry._entry_p) == 1:
                     return _is_whole(archive, entry.size, work, file)

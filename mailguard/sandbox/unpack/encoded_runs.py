@@ -93,13 +93,14 @@ class Hidden:
     how: str
 
 
-def hidden_files(source: bytes, *, limit: int, count: int) -> Iterator[Hidden]:
-    """What is encoded in a source, each once: `count` at most, of at most `limit` octets each."""
+def hidden_files(source: bytes, *, limit: int, count: int, joined: bool = True) -> Iterator[Hidden]:
+    """What is encoded in a source, each once: `count` at most, of at most `limit` octets each. `joined`: also in what a script
+    would put together."""
     source = source[:LOOK]
     if source.startswith((b"\xff\xfe", b"\xfe\xff")):
         source = source.decode("utf-16", "replace").encode("utf-8", "replace")
     seen: set[bytes] = set()
-    for text in _put_together(source):
+    for text in _put_together(source) if joined else (source,):
         for how, pattern, decoder in _FORMS:
             for tried, match in enumerate(pattern.finditer(text)):
                 if tried >= TRIED:

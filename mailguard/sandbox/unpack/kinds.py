@@ -113,8 +113,13 @@ _MAIL_FIELD = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _PAGE_OF_MAIL = re.compile(rb"^content-type:\s*multipart/related", re.IGNORECASE | re.MULTILINE)
-_BASE64 = re.compile(rb"\A(?:[A-Za-z0-9+/]{4}){10,}[A-Za-z0-9+/\r\n]*={0,2}\s*\Z")
-_BASE64_LINES = re.compile(rb"\A(?:-----BEGIN [A-Z0-9 ]{1,40}-----\s+)?(?:[A-Za-z0-9+/_-]{40,}={0,2}\r?\n){1,}")
+# However short: but then with what words have not, a digit or a capital after a small letter, or the padding.
+_BASE64 = re.compile(
+    rb"\A(?=[a-zA-Z+/]*+[0-9=]|[A-Za-z+/]*?[a-z][A-Z])[A-Za-z0-9+/_-]{20,}+[A-Za-z0-9+/_\r\n-]*+={0,2}+\s*+\Z"
+)
+_BASE64_LINES = re.compile(
+    rb"\A(?:-----BEGIN [A-Z0-9 ]{1,40}-----\s+[A-Za-z0-9+/]{16}|[A-Za-z0-9+/_-]{40,}={0,2}\r?\n)"
+)
 
 # Streams of an OLE file by which it is told; the first that is there, near its root.
 _STREAMS: tuple[tuple[str, str], ...] = (
@@ -299,6 +304,6 @@ def _of_text(raw: bytes, kind: str, name: str) -> str:
         or _HTML.search(head[:2048])
     ):
         return "text/html"
-    if _BASE64_LINES.match(head) or _BASE64.match(raw if len(raw) < _LOOK else b""):
+    if _BASE64_LINES.match(head) or _BASE64.match(head if len(raw) < _LOOK else b""):
         return "text/x-base64"
     return TEXT if kind == TEXT or raw.startswith(_BINARY_TEXT) else kind

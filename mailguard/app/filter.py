@@ -187,7 +187,7 @@ def build_filter(
             sandbox,
             scanner if "clamav" in enabled else None,
             unpacking(settings),
-            rules=lambda: yara.current.compiled,
+            rules=lambda: yara.current,
         ),
         "hashes": lambda: HashesCheck(lambda: hashes.current),
         **network_checks(settings, metrics=metrics, log=log, clock=clock),

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from mailguard.checks.base import CheckContext
 from mailguard.checks.qr_drawn import Drawing, drawings
 from mailguard.checks.qr_links import Code, code_symbols, links_of
-from mailguard.checks.qr_pictures import PIXELS, Candidate, choose
+from mailguard.checks.qr_pictures import Candidate, choose
 from mailguard.checks.sandboxed import Unfinished, symbols_of
 from mailguard.core.verdict import CheckResult, CheckStatus
+from mailguard.message.pictures import PIXELS
 from mailguard.sandbox.values import Answer, Outcome, Sandbox
 
 INLINE_LIMIT = 256 * 1024

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote
 
-from mailguard.checks.identity_data import organisation, senders
+from mailguard.checks.identity_data import organisation
+from mailguard.checks.link_facts import LinkFact, facts_of
 from mailguard.core.address import domain_of
 from mailguard.core.verdict import Symbol
 from mailguard.message.message import Message
@@ -42,8 +40,6 @@ _COINS = re.compile(
 _BARE = re.compile(
     r"(?:[a-z0-9](?:[a-z0-9\-]{0,61}[a-z0-9])?\.){1,5}[a-z]{2,24}(?::\d{1,5})?(?:[/?#]\S*)?", re.IGNORECASE
 )
-_ADDRESS = re.compile(r"[a-z0-9._%+\-]{1,64}@(?:[a-z0-9\-]{1,63}\.){1,5}[a-z]{2,24}", re.IGNORECASE)
-_ENCODED = re.compile(r"[A-Za-z0-9+_\-]{12,400}={0,2}")
 _WORDS = re.compile(
     r"\b(?:passwords?|passcode|credentials?|log ?-?in|sign ?-?in|2fa|mfa|(?:two|multi)-factor|authenticat(?:or|ion|e)"
     r"|verif(?:y|ication)|re-?validate|(?:account|mailbox) (?:has been |will be |is )?(?:suspended|locked|deactivated|expir\w+)"
@@ -120,28 +116,12 @@ def _facts(codes: Sequence[Code], message: Message) -> Iterator[tuple[str, str]]
 def _target(link: Link, authors: set[str]) -> Iterator[tuple[str, str]]:
     """Where one link of a code leads, apart from what the mail says."""
     host, url = link.host, link.url[:EVIDENCE]
-    if ":" in host or host.replace(".", "").isdigit():
+    facts = {*facts_of(link)}
+    if LinkFact.ADDRESS in facts:
         yield "QR_CODE_ADDRESS", url
     elif organisation(host) not in authors:
         yield "QR_CODE_ELSEWHERE", host
-        if any(senders().is_kind(kind, host) for kind in ("shorteners", "files", "pages")):
+        if facts & {LinkFact.SHORTENER, LinkFact.ANYBODY}:
             yield "QR_CODE_ANYBODY", url
-    if carries_address(link.url):
+    if LinkFact.PREFILLED in facts:
         yield "QR_CODE_PREFILLED", url
-
-
-def carries_address(url: str) -> bool:
-    """Whether a URL has a mail address behind its host: as it is, percent-encoded, or in base64."""
-    rest = url.partition("://")[2]
-    rest = rest[min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest)) :]
-    if "@" in (plain := unquote(rest)) and _ADDRESS.search(plain):
-        return True
-    return any(_ADDRESS.fullmatch(_decoded(match[0])) for match in _ENCODED.finditer(plain))
-
-
-def _decoded(encoded: str) -> str:
-    text = encoded.rstrip("=").replace("-", "+").replace("_", "/")
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4)).decode("ascii").strip()
-    except (binascii.Error, ValueError):
-        return ""

@@ -11,28 +11,23 @@ from urllib.parse import unquote_to_bytes
 from mailguard.message import transfer
 from mailguard.message.message import Message, Part
 from mailguard.message.pages import PageKind
-from mailguard.message.pictures import HEAD, PictureSize, picture_size
+from mailguard.message.pictures import (
+    HEAD,
+    LEAST,
+    OCTETS,
+    PDFS,
+    PICTURES,
+    PIXELS,
+    PictureSize,
+    can_hold_code,
+    code_rank,
+    picture_size,
+)
 
-PICTURES = 4
-"""Pictures of a mail that are looked into."""
-PDFS = 2
-"""PDFs of a mail that are looked into."""
-SIDE = 60
-"""Pixels of the shorter side from which a picture can hold a code that a camera reads: 21 modules and its margin, 2 pixels each."""
-SHAPE = 6.0
-"""Times the shorter side that the longer one has at most: a banner can hold a code, a line cannot."""
-PIXELS = 40_000_000
-"""Pixels above which a picture is not decoded: twice what a telephone's camera makes in its usual mode."""
-OCTETS = 10 * 1024 * 1024
-"""Octets of a file above which it is not looked into."""
-LEAST = 70
-"""Octets below which nothing holds a code."""
 CONSIDERED = 200
 """Files of a mail among which the likeliest are chosen."""
 
 _DATA_URI = re.compile(r"data:image/[a-z+.\-]{2,10};base64,([A-Za-z0-9+/=%\s]{90,})", re.IGNORECASE)
-_SQUARE = 1.3
-_NAMED = re.compile(r"qr|scan|code|barcode", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +47,8 @@ class Candidate:
 
     @property
     def rank(self) -> tuple[bool, bool, float]:
-        """Lower is likelier: named like one; as broad as high; few octets a pixel, as flat drawings have and photographs have not."""
-        if self.size is None:
-            return (False, False, 0.0)
-        shorter, longer = sorted((self.size.width, self.size.height))
-        flat = self.octets / self.size.pixels if self.size.pixels else 1.0
-        return (_NAMED.search(self.name) is None, not shorter or longer > _SQUARE * shorter, flat)
+        """See code_rank."""
+        return (False, False, 0.0) if self.size is None else code_rank(self.name, self.size, self.octets)
 
 
 @dataclass(slots=True)
@@ -116,7 +107,7 @@ def _of_part(part: Part) -> Candidate | None:
     if size is None:
         return None
     size = picture_size(_head(part, HEAD)) or size
-    return Candidate(name, size, _octets(part), part) if _can_hold(size) else None
+    return Candidate(name, size, _octets(part), part) if can_hold_code(size) else None
 
 
 def _head(part: Part, octets: int) -> bytes:
@@ -130,13 +121,6 @@ def _octets(part: Part) -> int:
     return part.encoded_size * 3 // 4 if part.encoding == transfer.BASE64 else part.encoded_size
 
 
-def _can_hold(size: PictureSize) -> bool:
-    if not size.pixels:
-        return True  # nobody can tell yet; its size is looked at again before it is decoded
-    shorter, longer = sorted((size.width, size.height))
-    return shorter >= SIDE and longer <= SHAPE * shorter
-
-
 def _in_html(source: str) -> Iterator[Candidate]:
     """Pictures that stand in the HTML itself."""
     for number, match in enumerate(_DATA_URI.finditer(source), 1):
@@ -146,7 +130,7 @@ def _in_html(source: str) -> Iterator[Candidate]:
         except binascii.Error:
             continue
         size = picture_size(data[:HEAD])
-        if size is not None and _can_hold(size):
+        if size is not None and can_hold_code(size):
             yield Candidate(f"picture {number} in the HTML", size, len(data), data=data)
         if number >= CONSIDERED:
             return

@@ -185,7 +185,9 @@ class Runner:
     def _findings(self, results: tuple[CheckResult, ...], message: Message) -> Findings:
         addresses = message.from_addresses
         seen = [host for result in results for host in result.link_hosts]
-        hosts = tuple(dict.fromkeys((*seen, *message.link_hosts))) if seen else message.link_hosts
+        hosts = message.link_hosts
+        if seen:  # many in files do not keep out those of the mail
+            hosts = tuple(dict.fromkeys((*seen[: LINK_HOST_LIMIT // 2], *message.link_hosts, *seen)))
         return Findings(
             results=results,
             attachments=merged(

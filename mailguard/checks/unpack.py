@@ -10,18 +10,22 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from typing import Protocol
 
 from mailguard.checks.base import CheckContext
 from mailguard.checks.passwords import candidates
+from mailguard.checks.qr_links import Code, code_symbols, links_of
 from mailguard.checks.sandboxed import Unfinished, symbols_of
 from mailguard.checks.unpack_answer import Node, Tree, read_answer
 from mailguard.checks.unpack_choice import Choice, choose
+from mailguard.checks.unpack_links import link_symbols
 from mailguard.checks.unpack_symbols import SYMBOLS
+from mailguard.checks.yara_file import YaraRules
 from mailguard.core.errors import UnavailableError
 from mailguard.core.verdict import Attachment, CheckResult, CheckStatus, Symbol
 from mailguard.message.message import Message, Part
-from mailguard.message.urls import links_of_text
+from mailguard.message.urls import Link, link_of
 from mailguard.net.clamd import ScanKind, ScanResult
 from mailguard.sandbox.frames import Json
 from mailguard.sandbox.values import Answer, Outcome, Sandbox
@@ -32,6 +36,8 @@ KILLS = 2
 """Jobs of one mail that may exceed a limit before the rest of its files is left alone."""
 REMEMBERED = 500
 """Files whose tree is remembered, by their content."""
+HOSTS = 200
+"""Hosts of the links in a mail's files that are handed on."""
 EVIDENCE_LIMIT = 5
 
 
@@ -64,7 +70,9 @@ class _Found:
     symbols: dict[str, dict[str, None]] = field(default_factory=dict)
     unfinished: list[Unfinished] = field(default_factory=list)
     malware: dict[str, None] = field(default_factory=dict)
-    hosts: dict[str, None] = field(default_factory=dict)
+    links: list[tuple[str, Link]] = field(default_factory=list)
+    """(path of the file, link)."""
+    codes: list[Code] = field(default_factory=list)
     failure: str = ""
     scanned: int = 0
 
@@ -91,15 +99,15 @@ class UnpackCheck:
         scanner: Scanner | None,
         unpacking: Unpacking = Unpacking(),
         *,
-        rules: Callable[[], bytes] = bytes,
+        rules: Callable[[], YaraRules] = YaraRules,
     ) -> None:
-        """`rules`: what the sandbox's processes are given to look for; when it changes, what is remembered is forgotten."""
+        """`rules`: what the sandbox's processes are given to look for; when they change, what is remembered is forgotten."""
         self._sandbox = sandbox
         self._scanner = scanner
         self._unpacking = unpacking
         self._rules = rules
         self._remembered: OrderedDict[bytes, Tree] = OrderedDict()
-        self._remembered_by = rules()
+        self._remembered_by = rules().hash
 
     async def run(self, context: CheckContext, results: Mapping[str, CheckResult]) -> CheckResult:
         """See Check. A TEMPERROR when a file could not be looked into, or what came out of it not be scanned."""
@@ -118,27 +126,30 @@ class UnpackCheck:
             found.report("UNPACK_TOO_LARGE", name)
         if choice.left_out:
             found.report("UNPACK_TOO_MANY", f"{choice.left_out} attachments more than are looked into")
-        return self._result(choice, found)
+        return self._result(choice, found, message)
 
-    def _result(self, choice: Choice, found: _Found) -> CheckResult:
+    def _result(self, choice: Choice, found: _Found, message: Message) -> CheckResult:
         ours = [one for one in found.unfinished if one.answer.outcome.is_ours]
         failure = found.failure or (f"{ours[0].name}: {ours[0].answer.detail}" if ours else "")
         of_jobs = symbols_of(found.unfinished)
         taken = {symbol.name for symbol in of_jobs}
+        rules = self._rules().symbols
         symbols = tuple(
-            Symbol(name, *SYMBOLS[name], tuple(evidence)[:EVIDENCE_LIMIT])
+            Symbol(name, *row, tuple(evidence)[:EVIDENCE_LIMIT])
             for name, evidence in found.symbols.items()
-            if name not in taken
+            if name not in taken and (row := SYMBOLS.get(name) or rules.get(name))
         )
+        links = link_symbols(found.links) + code_symbols(found.codes, (), message)
+        hosts = (link.host for link in (*chain(*map(links_of, found.codes)), *(link for _, link in found.links)))
         detail = f"{len(found.nodes)} files in {len(choice.chosen)} attachments, {found.scanned} scanned"
         return CheckResult(
             self.name,
             CheckStatus.TEMPERROR if failure else CheckStatus.OK,
-            symbols=symbols + of_jobs,
+            symbols=symbols + links + of_jobs,
             malware=tuple(found.malware),
             detail=f"{detail}; {failure}" if failure else detail,
             attachments=tuple(node.attachment for node in found.nodes),
-            link_hosts=tuple(found.hosts),
+            link_hosts=tuple(islice(dict.fromkeys(filter(None, hosts)), HOSTS)),
         )
 
     async def _look_into(self, part: Part, passwords: tuple[str, ...], found: _Found) -> None:
@@ -150,14 +161,14 @@ class UnpackCheck:
         key = hashlib.sha256(
             "\0".join((digest, name, part.content_type, *passwords)).encode("utf-8", "replace")
         ).digest()
-        if self._remembered_by is not (rules := self._rules()):
+        if self._remembered_by != (rules := self._rules().hash):
             self._remembered.clear()
             self._remembered_by = rules
         octets = b""
         tree = self._remembered.get(key)
         if tree is None:
             answer = await self._sandbox.run("unpack.tree", raw, self._arguments(name, part.content_type, passwords))
-            tree = read_answer(answer, name, part.content_type) if answer.outcome is Outcome.OK else None
+            tree = self._read(answer, name, part.content_type)
             if tree is None:
                 if answer.outcome is Outcome.OK:
                     answer = Answer(Outcome.CRASH, detail="answered what is no answer")
@@ -171,6 +182,11 @@ class UnpackCheck:
         else:
             self._remembered.move_to_end(key)
         await self._take(tree, octets, found)
+
+    def _read(self, answer: Answer, name: str, declared: str) -> Tree | None:
+        return (
+            read_answer(answer, name, declared, rules=self._rules().symbols) if answer.outcome is Outcome.OK else None
+        )
 
     def _arguments(self, name: str, declared: str, passwords: tuple[str, ...]) -> dict[str, Json]:
         limits = self._unpacking
@@ -198,8 +214,11 @@ class UnpackCheck:
                     scanned[place] = await self._scan(memoryview(octets)[node.octets], path, found)
                 names = scanned[place]
             found.nodes.append(_with(node, names) if names else node)
-        for _, url, _ in tree.links:
-            found.hosts.update((link.host, None) for link in links_of_text(url) if link.host)
+        for path, url, via in tree.links:
+            if via == "qr":
+                found.codes.append(Code(url, path))
+            elif (link := link_of(url)) is not None:
+                found.links.append((path, link))
 
     async def _scan(self, octets: memoryview, path: str, found: _Found) -> tuple[str, ...]:
         """The symbols that a virus scan of these octets gives the file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from mailguard.checks.unpack_symbols import SYMBOLS
@@ -36,8 +36,11 @@ class Tree:
     links: tuple[tuple[str, str, str], ...] = ()
 
 
-def read_answer(answer: Answer, name: str, declared: str) -> Tree | None:
-    """The tree of the file that the mail calls `name`; None when the answer has not the form that it must have."""
+def read_answer(answer: Answer, name: str, declared: str, *, rules: Container[str] = ()) -> Tree | None:
+    """The tree of the file that the mail calls `name`; None when the answer has not the form that it must have.
+
+    `rules`: the symbols of YARA rules, which are believed beside those of SYMBOLS.
+    """
     value = answer.value
     files = value.get("files") if isinstance(value, dict) else None
     links = value.get("links") if isinstance(value, dict) else None
@@ -53,7 +56,7 @@ def read_answer(answer: Answer, name: str, declared: str) -> Tree | None:
             return None
         own = name if depth == 0 else _text(file.get("name"), 255) or "unnamed"
         path[depth:] = [own]
-        found = tuple(_found(file.get("found")))
+        found = tuple(_found(file.get("found"), rules))
         size, sha256 = file.get("size"), _text(file.get("sha256"), 64)
         nodes.append(
             Node(
@@ -79,9 +82,11 @@ def _text(value: object, limit: int) -> str:
     return _CONTROLS.sub(" ", value[:limit]).encode("utf-8", "replace").decode("utf-8")
 
 
-def _found(value: object) -> Iterator[tuple[str, str]]:
+def _found(value: object, rules: Container[str]) -> Iterator[tuple[str, str]]:
     for one in value[:FOUND] if isinstance(value, list) else ():
-        if isinstance(one, list) and len(one) == 2 and isinstance(one[0], str) and one[0] in SYMBOLS:
+        if not isinstance(one, list) or len(one) != 2 or not isinstance(one[0], str):
+            continue
+        if one[0] in SYMBOLS or one[0] in rules:
             yield one[0], _text(one[1], EVIDENCE)
 
 

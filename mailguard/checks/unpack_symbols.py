@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from mailguard.checks.attachments import SYMBOLS as NAMES
 from mailguard.checks.html import SYMBOLS as HTML
+from mailguard.checks.qr_links import SYMBOLS as CODES
 from mailguard.checks.sandboxed import SYMBOLS as SANDBOXED
 
 _UNPACK: Mapping[str, tuple[float, str]] = {
@@ -137,6 +138,7 @@ SYMBOLS: Mapping[str, tuple[float, str]] = MappingProxyType(
         **_DISKS,
         **_PDF,
         **_PAGES,
+        "QR_PICTURE_TOO_LARGE": CODES["QR_PICTURE_TOO_LARGE"],
         **NAMES,
         **SANDBOXED,
     }

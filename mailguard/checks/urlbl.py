@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address
+from itertools import chain, zip_longest
 
 from mailguard.checks.base import CheckContext
 from mailguard.checks.lists import (
@@ -59,7 +60,7 @@ class UrlblCheck:
     """
 
     name = "urlbl"
-    needs: tuple[str, ...] = ("dkim", "qr")
+    needs: tuple[str, ...] = ("dkim", "qr", "unpack")
 
     def __init__(self, zones: Sequence[Zone] = (), lookups: ListLookups | None = None, *, queries: int = 60) -> None:
         self._zones = tuple(zone for zone in zones if zone.kind is ListKind.DOMAIN or zone.numeric)
@@ -70,7 +71,13 @@ class UrlblCheck:
         """See Check. A zone that cannot be asked makes it a TEMPERROR; what the others say is reported all the same."""
         if not self._zones:
             return CheckResult(self.name, CheckStatus.SKIPPED, detail="no zone to ask")
-        names = names_of(context, results.get("dkim"), limit=self._queries, pictured=_pictured(results))
+        names = names_of(
+            context,
+            results.get("dkim"),
+            limit=self._queries,
+            pictured=_hosts(results, "qr"),
+            filed=_hosts(results, "unpack"),
+        )
         questions = [(zone, name, place) for name, place in names.items() for zone in self._zones if _takes(zone, name)]
         asked = questions[: self._queries]
         answers = await asyncio.gather(
@@ -92,11 +99,17 @@ class UrlblCheck:
 
 
 def names_of(
-    context: CheckContext, dkim: CheckResult | None, *, limit: int, pictured: Sequence[str] = ()
+    context: CheckContext,
+    dkim: CheckResult | None,
+    *,
+    limit: int,
+    pictured: Sequence[str] = (),
+    filed: Sequence[str] = (),
 ) -> dict[str, Place]:
     """The names of a mail that may be asked about, each where it stands first: organisational domains, and addresses in links.
 
-    Of its links no more are looked at than make `limit` names; `pictured` are hosts of links in its pictures.
+    Of its links no more are looked at than make `limit` names; `pictured` are hosts of links in its pictures, `filed` of those in
+    its files, which are looked at in turn with its own: many of the ones do not hide the others.
     """
     message = context.message
     found: dict[str, Place] = {}
@@ -104,7 +117,8 @@ def names_of(
         name = lookup_name(host)
         if name and not name.startswith("[") and (domain := organisation_of(name)):
             found.setdefault(domain, place)
-    for host in (*pictured, *message.link_hosts):
+    in_turn = chain.from_iterable(zip_longest(message.link_hosts, filed))
+    for host in filter(None, (*pictured, *in_turn)):
         if len(found) >= limit:
             break
         if ":" in host or host.replace(".", "").isdigit():
@@ -115,9 +129,9 @@ def names_of(
     return found
 
 
-def _pictured(results: Mapping[str, CheckResult]) -> tuple[str, ...]:
-    qr = results.get("qr")
-    return qr.link_hosts if qr is not None else ()
+def _hosts(results: Mapping[str, CheckResult], check: str) -> tuple[str, ...]:
+    result = results.get(check)
+    return result.link_hosts if result is not None else ()
 
 
 def _senders(context: CheckContext, dkim: CheckResult | None) -> Iterator[tuple[Place, str]]:

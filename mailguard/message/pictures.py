@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,6 +11,22 @@ HEAD = 192 * 1024
 """Octets in which the size must stand; a JPEG may have a profile and a preview before it."""
 SEGMENTS = 64
 """Segments of a JPEG that are walked over."""
+
+SIDE = 60
+"""Pixels of the shorter side from which a picture can hold a code that a camera reads: 21 modules and its margin, 2 pixels each."""
+SHAPE = 6.0
+"""Times the shorter side that the longer one has at most: a banner can hold a code, a line cannot."""
+PICTURES, PDFS = 4, 2
+"""Pictures and PDFs that are looked into for codes: of a mail, and of what lies within one attached file."""
+PIXELS = 40_000_000
+"""Pixels above which a picture is not decoded: twice what a telephone's camera makes in its usual mode."""
+OCTETS = 10 * 1024 * 1024
+"""Octets of a file above which it is not looked into for codes."""
+LEAST = 70
+"""Octets below which nothing holds a code."""
+
+_SQUARE = 1.3
+_NAMED = re.compile(r"qr|scan|code|barcode", re.IGNORECASE)
 
 
 class PictureKind(StrEnum):
@@ -50,6 +67,22 @@ def picture_size(head: bytes) -> PictureSize | None:
         width, height = _bmp(head)
         return PictureSize(PictureKind.BMP, width, height) if width else None
     return None
+
+
+def can_hold_code(size: PictureSize) -> bool:
+    """Whether a picture has the size and shape for a code; of one whose size nobody can tell yet it is assumed."""
+    if not size.pixels:
+        return True  # its size is looked at again before it is decoded
+    shorter, longer = sorted((size.width, size.height))
+    return shorter >= SIDE and longer <= SHAPE * shorter
+
+
+def code_rank(name: str, size: PictureSize, octets: int) -> tuple[bool, bool, float]:
+    """Lower is likelier to hold a code: named like one; as broad as high; few octets a pixel, as flat drawings have and
+    photographs have not."""
+    shorter, longer = sorted((size.width, size.height))
+    flat = octets / size.pixels if size.pixels else 1.0
+    return (_NAMED.search(name) is None, not shorter or longer > _SQUARE * shorter, flat)
 
 
 def _unpack(form: str, head: bytes, at: int) -> tuple[int, int]:

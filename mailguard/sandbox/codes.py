@@ -5,10 +5,13 @@ What each function returns: {"texts": what the codes say}; for PDFs also {"pages
 
 from __future__ import annotations
 
+import ctypes
 import io
+import time
 from collections.abc import Mapping
 
 import pypdfium2
+import pypdfium2.raw as pdfium
 from PIL import Image, ImageFile
 from zxingcpp import Barcode, BarcodeFormat, BarcodeFormats, read_barcodes
 
@@ -28,6 +31,8 @@ TEXT_LIMIT = 4096
 """Characters that a code has at most; a QR code has 4,296 at most, and then no camera reads it."""
 PAGES = 3
 """Pages of a PDF that are looked at, the first ones."""
+PDF_SECONDS = 1.2
+"""CPU time that drawing a PDF's pages may take; what is not drawn by then is not read."""
 
 _USUAL = (BarcodeFormat.QRCode, BarcodeFormat.MicroQRCode)
 _RARER = (*_USUAL, BarcodeFormat.RMQRCode, BarcodeFormat.DataMatrix, BarcodeFormat.Aztec)
@@ -58,13 +63,19 @@ def in_picture(raw: bytes, arguments: Mapping[str, Json]) -> Json:
 
 
 def in_pdf(raw: bytes, arguments: Mapping[str, Json]) -> Json:
-    """Codes on the first pages of a PDF. Raises PdfiumError for a broken or encrypted one."""
+    """Codes on the first pages of a PDF, as far as they are drawn in `seconds` of CPU, by default PDF_SECONDS.
+
+    Raises PdfiumError for a broken or encrypted one.
+    """
+    seconds = arguments.get("seconds")
+    until = time.process_time() + (seconds if isinstance(seconds, int | float) else PDF_SECONDS)
     with pypdfium2.PdfDocument(raw) as document:
         texts: list[str] = []
         for index in range(min(PAGES, len(document))):
+            if time.process_time() > until:
+                break
             page = document[index]
-            longer = max(1.0, *page.get_size())
-            bitmap = page.render(scale=min(3.0, SIDE / longer), grayscale=True, may_draw_forms=False)
+            bitmap = _draw(page, until)
             texts += _read(bitmap.to_pil())
             bitmap.close()
             page.close()
@@ -109,6 +120,33 @@ def prepare() -> None:
     document.save(out)
     document.close()
     in_pdf(out.getvalue(), {})
+
+
+_PauseFunction = dict(pdfium.IFSDK_PAUSE._fields_)["NeedToPauseNow"]
+
+
+def _is_late(pause: ctypes._Pointer[pdfium.IFSDK_PAUSE]) -> int:
+    """What PDFium asks now and then while it draws: whether to stop. `user` points to the CPU time at which to."""
+    until = ctypes.cast(pause.contents.user, ctypes.POINTER(ctypes.c_double))
+    return int(time.process_time() > until.contents.value)
+
+
+_IS_LATE = _PauseFunction(_is_late)
+"""It as code, made while that can be done: a process that has given up its rights can make none."""
+
+
+def _draw(page: pypdfium2.PdfPage, until: float) -> pypdfium2.PdfBitmap:
+    """A page in shades of grey, with what was drawn of it by `until`."""
+    scale = min(3.0, SIDE / max(1.0, *page.get_size()))
+    width, height = (max(1, round(side * scale)) for side in page.get_size())
+    bitmap = pypdfium2.PdfBitmap.new_native(width, height, pdfium.FPDFBitmap_Gray)
+    bitmap.fill_rect((255, 255, 255, 255), 0, 0, width, height)
+    deadline = ctypes.c_double(until)
+    pause = pdfium.IFSDK_PAUSE(1, _IS_LATE, ctypes.cast(ctypes.pointer(deadline), ctypes.c_void_p))
+    flags = pdfium.FPDF_GRAYSCALE | pdfium.FPDF_ANNOT
+    pdfium.FPDF_RenderPageBitmap_Start(bitmap, page, 0, 0, width, height, 0, flags, ctypes.byref(pause))
+    pdfium.FPDF_RenderPage_Close(page)
+    return bitmap
 
 
 def _transparent() -> bytes:

@@ -15,6 +15,7 @@ from html import unescape
 import olefile
 
 from mailguard.message.attachments import extension
+from mailguard.message.pictures import LEAST, OCTETS
 from mailguard.sandbox.unpack.biff import report_excel4
 from mailguard.sandbox.unpack.dde import fields, report_dde, report_field
 from mailguard.sandbox.unpack.macros import judge
@@ -48,6 +49,7 @@ _REACH = re.compile(
 )
 _ON_LOAD = re.compile(r"\bonLoad\s*=\s*[\"']([^\"']{1,200})[\"']", re.IGNORECASE)
 _PICTURES = frozenset(["png", "jpg", "jpeg", "gif", "bmp", "tif", "tiff", "emf", "wmf", "wdp", "svg", "ico"])
+_DECODED = frozenset(["png", "jpg", "jpeg", "gif", "bmp", "webp"])
 _SCRIPT = re.compile(r"<script:(?:event-listener|module)\b[^>]{0,1024}", re.IGNORECASE)
 _ODF_LINK = re.compile(
     r"<(draw:(?:object|object-ole|floating-frame|plugin|applet))\b[^>]{0,2048}?xlink:href\s*=\s*\"([^\"]{1,2048})\""
@@ -93,6 +95,10 @@ class Parts:
             self.work.found(self.file, "UNPACK_BROKEN", name)
             return b""
 
+    def size(self, name: str) -> int:
+        """Octets that a part claims to have."""
+        return self._zip.getinfo(name).file_size
+
     def text(self, name: str) -> str:
         """A part as text, in whatever of Unicode's forms it is."""
         if name not in self._texts:
@@ -135,10 +141,18 @@ def _part(parts: Parts, name: str, started: str) -> None:
         report_xml(file, work, parts.text(name))
     elif low.startswith("xl/") and suffix == "bin" and "externallink" in low:
         _binary_links(parts, name)
-    if _is_embedded(low, suffix):
+    if _is_picture(low, suffix):
+        if LEAST <= parts.size(name) <= OCTETS:
+            work.picture(file, name.rsplit("/", 1)[-1], parts.raw(name, OCTETS))
+    elif _is_embedded(low, suffix):
         child = work.add(file, name.rsplit("/", 1)[-1], parts.raw(name, 64 * 1024 * 1024))
         symbol = "OFFICE_EMBEDDED_PROGRAM" if is_program(child.name, child.kind) else "OFFICE_EMBEDDED"
         work.found(file, symbol, name)
+
+
+def _is_picture(low: str, suffix: str) -> bool:
+    """Whether a part is a picture that the document shows, and not one of its thumbnails."""
+    return suffix in _DECODED and ("/media/" in low or low.startswith("pictures/"))
 
 
 def _is_embedded(low: str, suffix: str) -> bool:
@@ -177,6 +191,8 @@ def report_relation(file: File, work: Work, kind: str, target: str, mode: str) -
     kind = kind.rsplit("/", 1)[-1]
     where = target_of(target)
     if kind == "hyperlink":
+        if where is Target.WEB:
+            work.link(file, target)
         if where is Target.EXPLOIT and not target.lower().startswith("http"):
             work.found(file, "OFFICE_EXPLOIT_SHAPE", f"{kind}: {target}")
     elif kind in ("image", "video", "audio", "media"):

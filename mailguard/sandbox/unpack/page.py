@@ -31,6 +31,8 @@ def open_page(file: File, work: Work) -> None:
     for number, hidden in enumerate(hidden_files(file.raw, limit=most, count=FILES), 1):
         kind = kind_of(hidden.raw)
         if kind.startswith(("image/", "font/")) and kind != "image/svg+xml":
+            if file.depth:  # of attached pages, and of the mail's own, the qr check looks at them
+                work.picture(file, f"{hidden.how} {number}", hidden.raw)
             continue  # as pages have them
         if kind in ("application/octet-stream", "application/x-empty"):
             continue  # nothing that anybody could open

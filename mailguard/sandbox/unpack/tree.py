@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from mailguard.sandbox.frames import Json, WithOctets
+from mailguard.sandbox.unpack import pictured
 from mailguard.sandbox.unpack.answer import answer_of, bounds_of
 from mailguard.sandbox.unpack.kinds import kind_of
 from mailguard.sandbox.unpack.openers import OF_ANY, OPENERS
@@ -29,6 +30,7 @@ def tree(raw: bytes, arguments: Mapping[str, Json]) -> WithOctets:
     )
     take_apart(work)
     files = [*walk(work.root)]
+    pictured.look(files, work)
     RULES.look(files, work)
     links: list[Json] = [[path, url, via] for path, file in _paths(work.root) for url, via in file.links]
     return answer_of(files, links, work)

@@ -26,6 +26,8 @@ FINDINGS = 20
 """Findings of one file that are kept."""
 LINKS, URL = 200, 2_048
 """Links of one job that are handed on, and characters of each."""
+PICTURES = 100
+"""Pictures of documents and pages that are kept."""
 NAME = 255
 """Characters of a file's name that are kept."""
 
@@ -100,6 +102,20 @@ class File:
         return hashlib.sha256(self.raw).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture or PDF that may hold a code: `name` within `file`, which it lies in, or which it is itself."""
+
+    file: File
+    name: str
+    raw: bytes
+
+    @property
+    def is_pdf(self) -> bool:
+        """Whether it is a PDF, by its first octets."""
+        return self.raw.startswith(b"%PDF-")
+
+
 class Work:
     """The state of one job: the tree below `root`, the queue of what is still to be opened, and the room that is left."""
 
@@ -109,6 +125,8 @@ class Work:
         self.passwords: tuple[str, ...] = tuple(passwords)
         """What encrypted files are tried with, the likeliest first."""
         self.queue: deque[File] = deque([root])
+        self.pictures: list[Picture] = []
+        """Pictures that are no files of the tree: those of documents and pages."""
         self._octets = self.bounds.octets
         self._files = self.bounds.files
         self._links = LINKS
@@ -119,6 +137,11 @@ class Work:
     def room(self) -> int:
         """Octets that may still come out of files."""
         return self._octets
+
+    @property
+    def seconds_left(self) -> float:
+        """CPU time that the job may still take."""
+        return max(0.0, self._until - time.process_time())
 
     def found(self, file: File, symbol: str, evidence: str = "") -> None:
         """Report a symbol of a file; the same twice counts once."""
@@ -132,6 +155,12 @@ class Work:
         if self._links > 0 and one not in file.links:
             self._links -= 1
             file.links.append(one)
+
+    def picture(self, file: File, name: str, raw: bytes) -> None:
+        """Keep a picture of a document or page, to be looked into for codes: the first ones, while there is room."""
+        if len(self.pictures) < PICTURES and len(raw) <= self._octets:
+            self._octets -= len(raw)
+            self.pictures.append(Picture(file, name[-NAME:], raw))
 
     def may_hold(self, parent: File, size: int) -> int:
         """How many octets a file within `parent` may have, which claims to have `size` (-1: nobody says).

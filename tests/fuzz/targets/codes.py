@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from mailguard.checks.link_facts import carries_address
 from mailguard.checks.qr_drawn import DARK, DRAWINGS, HEIGHT, LIGHT, SIDE, WIDTH, drawings
-from mailguard.checks.qr_links import EVIDENCE_LIMIT, SYMBOLS, Code, carries_address, code_symbols, links_of
-from mailguard.checks.qr_pictures import OCTETS, PDFS, PICTURES, PIXELS, choose
+from mailguard.checks.qr_links import EVIDENCE_LIMIT, SYMBOLS, Code, code_symbols, links_of
+from mailguard.checks.qr_pictures import choose
 from mailguard.message.parse import parse
-from mailguard.message.pictures import picture_size
+from mailguard.message.pictures import OCTETS, PDFS, PICTURES, PIXELS, picture_size
 from mailguard.sandbox.frames import HEAD, HEADER_LIMIT, FrameError, lengths, pack, unpack
 from tests.fuzz.target import Input, Target
 from tests.fuzz.targets.mime import MAILS, TOKENS

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mailguard.checks import attachments, clamav, client, qr_links, qr_pictures, reputation, sandboxed
+from mailguard.checks import attachments, clamav, client, qr_links, reputation, sandboxed
 from mailguard.checks.known_lists import KNOWN
 from mailguard.checks.lists import ListKind
 from mailguard.checks.rules import PLACES
 from mailguard.checks.rules_file import load_rules
 from mailguard.learning.scale import LEARNED_HAM, LEARNED_SPAM, Scale
+from mailguard.message import pictures
 
 ROOT = Path(__file__).parents[3]
 
@@ -46,7 +47,7 @@ def test_symbols_of_codes_and_of_the_sandbox() -> None:
     text = page("qr")
     for name, (points, says) in {**qr_links.SYMBOLS, **sandboxed.SYMBOLS}.items():
         assert f"| `{name}` | {points:g} | {says} |" in text
-    for limit in (qr_pictures.PICTURES, qr_pictures.PDFS, qr_pictures.SIDE, f"{qr_pictures.PIXELS // 10**6} million"):
+    for limit in (pictures.PICTURES, pictures.PDFS, pictures.SIDE, f"{pictures.PIXELS // 10**6} million"):
         assert f" {limit} " in text
 
 

@@ -10,12 +10,12 @@ from collections.abc import Callable
 import pytest
 from PIL import Image, ImageDraw
 
+from mailguard.checks.link_facts import carries_address
 from mailguard.checks.qr import QrCheck
-from mailguard.checks.qr_links import carries_address
-from mailguard.checks.qr_pictures import PICTURES, PIXELS
 from mailguard.checks.runner import Runner
 from mailguard.checks.urlbl import names_of
 from mailguard.core.verdict import CheckResult, CheckStatus
+from mailguard.message.pictures import PICTURES, PIXELS
 from mailguard.sandbox.pool import Pool
 from mailguard.sandbox.values import Answer, Outcome
 from tests.unit.checks.mail import context

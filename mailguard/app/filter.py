@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from threading import Lock
 
 from mailguard.app.network_checks import network_checks
 from mailguard.app.sandbox import build_sandbox, unpacking
@@ -64,6 +65,8 @@ class Filter:
     hashes: HashesFiles
     on_reload: Callable[[], None]
     """Called after each good reload; a bad one is told by `on_problems` of the files."""
+    _reloading: Lock = field(default_factory=Lock)
+    """Held while files are read, which is done in threads: of two readers the later one has the last word."""
 
     async def close(self) -> None:
         """End the sandbox's processes and the connections to the scanner."""
@@ -71,18 +74,20 @@ class Filter:
         await self.scanner.close()
 
     def reload(self) -> None:
-        """Read profiles, rules and lists again; of what is wrong the last good version stays."""
-        for files in self._files:
-            if not files.reload():
-                self.on_reload()
-        self._renew()
+        """Read profiles, rules and lists again; of what is wrong the last good version stays. Large lists take seconds."""
+        with self._reloading:
+            for files in self._files:
+                if not files.reload():
+                    self.on_reload()
+            self._renew()
 
     def reload_if_changed(self) -> None:
         """The same, of what has changed."""
-        for files in self._files:
-            if files.changed and not files.reload():
-                self.on_reload()
-        self._renew()
+        with self._reloading:
+            for files in self._files:
+                if files.changed and not files.reload():
+                    self.on_reload()
+            self._renew()
 
     @property
     def _files(self) -> tuple[ReloadedFiles, ...]:

@@ -253,6 +253,7 @@ class Relay:
         self._policy_record = PolicyRecord(
             self.db, self.filter, PlanFiles(settings.policies.path / "plans"), node=instance
         )
+        self._reloads: set[asyncio.Task[None]] = set()
         self.upkeep = Upkeep(self._jobs(blobs), leases=self.leases, holder=instance, metrics=self.metrics)
 
     def _current(self) -> Directory:
@@ -389,12 +390,17 @@ class Relay:
         await self.db.close()
 
     def reload(self) -> None:
-        """SIGHUP: read certificate, profiles and rules again; of what is wrong the last good version stays."""
-        self.filter.reload()
+        """SIGHUP: read certificate, profiles and rules again; of what is wrong the last good version stays.
+
+        Files that can be large are read beside the mail.
+        """
         try:
             self.server.reload_tls()
         except ConfigError as error:
             self.log.policies_invalid(error.problems)
+        reading = asyncio.create_task(asyncio.to_thread(self.filter.reload), name="reload")
+        self._reloads.add(reading)
+        reading.add_done_callback(self._reloads.discard)
 
 
 class _HasRoom:

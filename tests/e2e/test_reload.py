@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import re
 import shutil
 import signal
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -162,7 +165,7 @@ def test_a_new_list_of_hashes_is_used_and_tells_who_has_the_file(
     assert traced("--known-bad") == ["delivered"]
     assert relay.process is not None
     relay.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: relay.metric('mailguard_policy_reloads_total{result="ok"}') > 0, what="the reload")
+    wait_until(lambda: relay.metric('mailguard_policy_reloads_total{result="ok"}') == 4, what="all being read")
     assert relay.send(with_attachment(content, "other-name.txt"))[0] == 250
     wait_until(lambda: "quarantined" in traced("--sha256", digest), what="the second mail being kept")
     assert "KnownBad.Screws" in relay.run("trace", "--sha256", digest).stdout
@@ -177,3 +180,46 @@ def test_a_new_list_of_hashes_is_used_and_tells_who_has_the_file(
     wait_until(lambda: relay.metric('mailguard_policy_reloads_total{result="error"}') == 2, what="both being told")
     relay.send(with_attachment(content, "third.txt"))
     wait_until(lambda: traced("--sha256", digest).count("quarantined") == 2, what="the last good list staying")
+
+
+def test_new_rules_and_lists_are_used_for_files_within_files(
+    new_relay: Callable[..., Relay], policies: Path, sink: SinkThread
+) -> None:
+    relay = new_relay(policies=policies, environment={"MAILGUARD_POLICIES__POLL_SECONDS": "3600"})
+    relay.add_tenant("acme", "client.test", sink.port)
+    relay.start()
+    listed = b"the drawing of a lamp\n"
+    packed = zipped({"papers.zip": zipped({"tulips.txt": b"prices of black tulips\n", "lamp.txt": listed})})
+
+    def sent() -> str:
+        status, said = relay.send(with_attachment(packed, "all.zip"))
+        assert status == 250
+        found = re.search(r"[0-9A-HJKMNP-TV-Z]{26}", said)
+        assert found
+        wait_until(lambda: "u@client.test" in relay.run("trace", "--id", found[0]).stdout, what="its record")
+        return relay.run("trace", "--id", found[0]).stdout
+
+    assert "OURS_TULIPS" not in sent()
+    put(
+        policies / "yara/ours.yar",
+        'rule Ours_Tulips { meta: description = "prices of tulips" score = 1.5 strings: $a = "black tulips" condition: $a }',
+    )
+    assert relay.process is not None
+    relay.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "YARA_OURS_TULIPS" in (said := sent()) and "prices of tulips" in said, what="the new rule")
+    digest = hashlib.sha256(listed).hexdigest()
+    put(policies / "hashes/ours.txt", f"# source: ourselves\n# date: 2026-11-24\n{digest}  Lamp\n")
+    relay.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "KnownBad.Lamp" in (said := sent()) and "quarantined" in said, what="the new list")
+    delivered = len(sink.messages)
+    assert "all.zip/papers.zip/lamp.txt" in sent()
+    assert len(sink.messages) == delivered
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    """Files in a zip."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, content in files.items():
+            made.writestr(name, content)
+    return out.getvalue()

@@ -18,8 +18,9 @@ _SUSPICIOUS = re.compile(
 )
 # What Acrobat's own helpers for fields are called, and a script of nothing but calls of them.
 _FORMATS = re.compile(
-    rb"\s*(?:(?:event\.(?:value|rc)\s*=\s*)?AF(?:Number|Percent|Date|Time|Special|Simple|Range|MergeChange|ExtractNums|Make|Parse|Scand)\w*"
-    rb"\s*\([^;{}]{0,500}\)\s*;?\s*){1,20}",
+    rb"\s*+(?:(?>(?:event\.(?:value|rc)\s*+=\s*+)?"
+    rb"AF(?:Number|Percent|Date|Time|Special|Simple|Range|MergeChange|ExtractNums|Make|Parse|Scand)\w*+\s*+"
+    rb"\([^;{}]{0,500}?\)(?=\s*+(?:;|\Z|AF|event\.))\s*+;?\s*+)){1,20}",
 )
 _SHARE = re.compile(rb"[A-Za-z0-9+/]{4000,}|(?:\\x[0-9a-fA-F]{2}){200,}")
 

@@ -160,7 +160,8 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"x\x9f\x3e\x22", "application/vnd.ms-tnef"),
     (0, b"\xe4\x52\x5c\x7b\x8c\xd8\xa7\x4d", "application/onenote"),
     (0, b"\xca\xfe\xba\xbe", "application/java-vm"),
-    (0, b"#!", "text/x-script"),
+    (0, b"#!/", "text/x-script"),  # `#![` begins other texts
+    (0, b"#! /", "text/x-script"),
     (4, b"ftyp", "video/mp4"),
     (0, b"ID3", "audio/mpeg"),
     (0, b"OggS", "application/ogg"),

@@ -48,6 +48,9 @@ _UNUSUAL = frozenset(
 """Kinds that hardly anybody mails."""
 _ENCRYPTED = re.compile(r"passphrase|password|encrypt|decrypt", re.IGNORECASE)
 
+_UNSUPPORTED = re.compile(r"unsupported|not supported", re.IGNORECASE)
+"""What libarchive says of methods of compression that it does not know."""
+
 _is_encrypted = ffi.ffi("entry_is_data_encrypted", [ffi.c_archive_entry_p], ffi.c_int)
 
 
@@ -161,7 +164,9 @@ def _take(file: File, work: Work, password: str) -> list[tuple[str, int]]:
         except ArchiveError as error:
             if not password and _ENCRYPTED.search(str(error)):
                 return locked or [("", -1)]
-            raise
+            if not _UNSUPPORTED.search(str(error)):
+                raise
+            work.found(file, "ARCHIVE_UNOPENED", str(error).partition(" (errno")[0])
     return locked
 
 

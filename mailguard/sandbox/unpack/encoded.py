@@ -74,7 +74,7 @@ def open_binhex(file: File, work: Work) -> None:
     at = 1 + length + 1 + 4 + 4 + 2
     data, resource = (int.from_bytes(raw[at + place : at + place + 4], "big") for place in (0, 4))
     start = at + 8 + 2
-    name = raw[1 : 1 + length].decode("mac-roman") or "data"
+    name = raw[1 : 1 + length].decode("ascii", "replace") or "data"
     _hand_on(file, work, name, raw[start : start + data], "BinHex")
     if resource:
         start += data + 2

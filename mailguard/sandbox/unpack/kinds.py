@@ -52,6 +52,8 @@ _MORE: tuple[tuple[int, bytes, str], ...] = (
     (0, b"StuffIt", "application/x-stuffit"),
     (0, b"SIT!", "application/x-stuffit"),
     (0, b"ISc(", "application/x-installshield"),
+    (8, b"\x19\x04\x00\x10", "application/x-sis"),
+    (0, b"\x7a\x1a\x20\x10", "application/x-sis"),
     (0, b"vhdxfile", "application/x-vhdx"),
     (0, b"conectix", "application/x-vhd"),
     (0, b"QFI\xfb", "application/x-qcow2"),
@@ -171,7 +173,12 @@ def readings(raw: bytes, kind: str) -> Iterator[tuple[str, int]]:
         directory = raw.startswith(b"PK\x01\x02", max(0, end - size)) or raw.startswith(b"PK\x01\x02", offset)
         if directory and (exact or kind not in _HOLDING):
             yield ZIP, 0
-    if kind != "application/pdf" and kind not in _HOLDING and 0 < (at := raw[:2048].find(b"%PDF-")) < 1024:
+    if (
+        kind != "application/pdf"
+        and kind not in _HOLDING
+        and 0 < (at := raw[:2048].find(b"%PDF-")) < 1024
+        and not (kind in _ZIPPED and at == _stored_at(raw))
+    ):
         yield "application/pdf", at
     if kind in _OPAQUE:
         for magic, other in _APPENDED:
@@ -181,6 +188,13 @@ def readings(raw: bytes, kind: str) -> Iterator[tuple[str, int]]:
         yield OLE, at
     if kind in (UNKNOWN, TEXT) and (at := raw[:HEAD].find(b"PK\x03\x04")) > 0:
         yield ZIP, at
+
+
+def _stored_at(raw: bytes) -> int:
+    """Where the content of a zip's first file begins, if it is not compressed; otherwise 0."""
+    if raw[:4] != b"PK\x03\x04" or raw[8:10] != b"\0\0":
+        return 0
+    return 30 + int.from_bytes(raw[26:28], "little") + int.from_bytes(raw[28:30], "little")
 
 
 _ZIPPED = frozenset(

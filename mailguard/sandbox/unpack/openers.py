@@ -161,6 +161,8 @@ _ARCHIVES: Mapping[str, Sequence[Opener]] = {
             "application/x-apple-diskimage",
             "application/x-ms-compress-szdd",
             "application/vnd.ms-htmlhelp",
+            "application/x-installshield",
+            "application/x-sis",
             "text/x-yenc",
         ),
         (archives.mark_unopened,),

@@ -51,6 +51,7 @@ _PLAINLY = (
 _ELSEWHERE = re.compile(r"\\\\|//|[a-z][a-z0-9+.\-]+:", re.IGNORECASE)
 _RUNS = frozenset({"/JavaScript", "/Launch", "/SubmitForm", "/ImportData", "/GoToR", "/GoToE", "/URI", "/Rendition"})
 _XFA_SCRIPT = re.compile(rb"<script\b[^>]*>(.{1,200000}?)</script\s*>", re.IGNORECASE | re.DOTALL)
+_PAPER = re.compile(r"(?:[^/\\:\s][^\\:]*)?[^/\\:\s]\.(?:pdf|ps|dvi|tex|txt|png|jpe?g)", re.IGNORECASE)
 _BOX = 612.0 * 792.0
 
 
@@ -201,7 +202,9 @@ def _facts(walk: _Walk, entries: Dictionary, *, formatting: bool) -> None:
     subtype = str(entries.get("/Subtype", ""))
     if "/JS" in entries:
         _script(walk, entries.get("/JS"), formatting=formatting)
-    if kind == "/Launch":
+    if kind == "/Launch" and _is_paper(entries):
+        _remote(walk, entries)
+    elif kind == "/Launch":
         walk.work.found(walk.file, "PDF_LAUNCH", _program(entries))
     elif kind in ("/GoToR", "/GoToE"):
         _remote(walk, entries)
@@ -277,6 +280,13 @@ def _program(action: Dictionary) -> str:
         if isinstance(parameters := action.get(system), Dictionary):
             shown += [_path(parameters.get("/F")), _text(parameters.get("/P"))]
     return " ".join(filter(None, shown)) or "nothing named"
+
+
+def _is_paper(action: Dictionary) -> bool:
+    """Whether a launch action opens another document beside the PDF, as typesetting programs write links between them."""
+    if any(isinstance(action.get(system), Dictionary) for system in ("/Win", "/Unix", "/Mac")):
+        return False
+    return bool(_PAPER.fullmatch(_path(action.get("/F"))))
 
 
 def _remote(walk: _Walk, action: Dictionary) -> None:

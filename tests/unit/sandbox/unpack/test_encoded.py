@@ -92,6 +92,7 @@ def test_more_than_are_read_are_told() -> None:
         b"supercalifragilisticexpialidocious\n",
         b"da39a3ee5e6b4b0d3255bfef95601890afd80709  notes.txt\n" * 30,
         b"begin 644 things tomorrow, and let us end it soon.\n",
+        b"#![allow(dead_code)]\n" + PROSE,
         b"-----BEGIN CERTIFICATE-----\n"
         + base64.encodebytes(b"0\x82\1\0" + bytes(range(200)))
         + b"-----END CERTIFICATE-----\n",

@@ -151,3 +151,18 @@ def test_a_stream_that_swells_is_a_bomb() -> None:
         made.attachments["x"] = AttachedFileSpec(made, bytes(20 * 1024 * 1024), filename="x")
 
     assert "UNPACK_BOMB" in symbols(apart(pdf(make)))
+
+
+@pytest.mark.parametrize(
+    ("target", "symbol"),
+    [
+        ("doc/other part.pdf", "PDF_REMOTE_GO_TO"),
+        ("a.pdf.exe", "PDF_LAUNCH"),
+        ("C:\\a.pdf", "PDF_LAUNCH"),
+        ("\\\\server\\a.pdf", "PDF_LAUNCH"),
+        ("cmd.exe", "PDF_LAUNCH"),
+    ],
+)
+def test_a_launch_of_a_paper_beside_it_is_a_link(target: str, symbol: str) -> None:
+    found = symbols(apart(pdf(opens(Dictionary(S=Name.Launch, F=String(target))))))
+    assert {"PDF_REMOTE_GO_TO", "PDF_LAUNCH"} & found.keys() == {symbol}

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mailguard.checks import attachments, clamav, client, qr_links, reputation, sandboxed
+from mailguard.checks import (
+    attachments,
+    clamav,
+    client,
+    html,
+    qr_links,
+    reputation,
+    sandboxed,
+    unpack_links,
+    unpack_symbols,
+)
 from mailguard.checks.known_lists import KNOWN
 from mailguard.checks.lists import ListKind
 from mailguard.checks.rules import PLACES
@@ -49,6 +59,13 @@ def test_symbols_of_codes_and_of_the_sandbox() -> None:
         assert f"| `{name}` | {points:g} | {says} |" in text
     for limit in (pictures.PICTURES, pictures.PDFS, pictures.SIDE, f"{pictures.PIXELS // 10**6} million"):
         assert f" {limit} " in text
+
+
+def test_symbols_of_what_lies_in_files() -> None:
+    text = page("unpack")
+    elsewhere = {**attachments.SYMBOLS, **html.SYMBOLS, **qr_links.SYMBOLS}
+    for name, (points, says) in {**unpack_symbols.SYMBOLS, **unpack_links.SYMBOLS}.items():
+        assert name in elsewhere or f"| `{name}` | {points:g} | {says} |" in text
 
 
 def test_symbols_of_learned() -> None:

@@ -92,6 +92,7 @@ _SHORTCUTS: Mapping[str, tuple[float, str]] = {
 }
 
 _PDF: Mapping[str, tuple[float, str]] = {
+    "PDF_BROKEN": (0.2, "a PDF that no reader opens; nothing in it is packed, so it was searched as it stands"),
     "PDF_FIELD_SCRIPT": (0.0, "fields of a PDF's form have scripts"),
     "PDF_XFA_SCRIPT": (0.2, "a PDF's XML form has scripts"),
     "PDF_JAVASCRIPT": (0.5, "a PDF has a script"),

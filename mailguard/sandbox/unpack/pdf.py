@@ -74,7 +74,10 @@ def open_pdf(file: File, work: Work) -> None:
         pdf = _opened(file, work)
     except pikepdf.PdfError:
         _by_patterns(file, work)
-        raise
+        if b"stream" in file.raw:  # may be compressed: patterns do not see what it holds
+            raise
+        work.found(file, "PDF_BROKEN", "searched as it stands")
+        return
     if pdf is None:
         return
     with pdf:

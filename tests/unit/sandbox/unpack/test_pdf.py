@@ -60,7 +60,9 @@ def test_a_launched_program_is_named_also_in_a_damaged_file() -> None:
 def test_what_cannot_be_mended_is_searched_as_it_stands() -> None:
     found = symbols(apart(b"%PDF-1.4\n1 0 obj <</S /L#61unch /F (x.exe)>>"))
     assert "PDF_LAUNCH" in found
-    assert "UNPACK_BROKEN" in found
+    assert "PDF_BROKEN" in found
+    assert "UNPACK_BROKEN" not in found
+    assert "UNPACK_BROKEN" in symbols(apart(b"%PDF-1.4\n1 0 obj <</Filter /FlateDecode>> stream\nx"))
 
 
 def test_an_earlier_revision_does_not_hide_the_last() -> None:

@@ -24,6 +24,7 @@ from mailguard.sandbox.unpack import (
     seven,
     shortcuts,
     tnef,
+    zip_views,
 )
 from mailguard.sandbox.unpack.work import File, Work
 
@@ -172,7 +173,7 @@ _ARCHIVES: Mapping[str, Sequence[Opener]] = {
 OPENERS: Mapping[str, Sequence[Opener]] = MappingProxyType({**_ARCHIVES, **_OFFICE, **_PAGES})
 """By MIME type, as kinds.kind_of tells it; all of a kind's openers look, in this order."""
 
-OF_ANY: Sequence[Opener] = (archives.open_second_kind,)
+OF_ANY: Sequence[Opener] = (archives.open_second_kind, zip_views.compare_views)
 """What looks at every file, whatever its kind, before the openers of its kind."""
 
 PREPARE: Sequence[Callable[[], None]] = (

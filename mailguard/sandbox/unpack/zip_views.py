@@ -1,0 +1,128 @@
+"""What a zip shows to programs that read it from the front, and its directory does not; entries that share their octets.
+
+APPNOTE.TXT §4.3: local headers (§4.3.7) lie before the directory (§4.3.12), which alone most programs read.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mailguard.sandbox.unpack.work import File, Work
+
+ENTRIES = 20_000
+"""Entries of a directory that are compared."""
+HIDDEN = 10
+"""Places with files that the directory does not name, of which each is opened."""
+_LOCAL, _CENTRAL, _END, _END64 = b"PK\3\4", b"PK\1\2", b"PK\5\6", b"PK\6\6"
+_ENTRY = struct.Struct("<4s6H3L5H2L")
+_SAID_ELSEWHERE = 0xFFFFFFFF
+_MASKED = 0x2000
+"""A flag: the local header does not say what the directory does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of the directory: where its local header begins, where its content ends."""
+
+    name: bytes
+    start: int
+    end: int
+    told_otherwise: bytes = b""
+    """Its name in its local header, when that is another."""
+
+
+def compare_views(file: File, work: Work) -> None:
+    """See openers.Opener. Hands on what lies between the entries of the directory and is a file of its own."""
+    raw = file.raw
+    if not raw.startswith(_LOCAL):
+        return
+    at, shift = _directory(raw)
+    entries = sorted(_entries(raw, at, shift), key=lambda entry: entry.start) if at >= 0 else []
+    if not entries:
+        return
+    for before, after in zip(entries, entries[1:], strict=False):
+        if after.start < before.end:
+            work.found(file, "ARCHIVE_OVERLAPS", _shown(before.name) + ", " + _shown(after.name))
+            return
+    for entry in entries:
+        if entry.told_otherwise:
+            work.found(file, "ARCHIVE_DISAGREES", f"{_shown(entry.told_otherwise)} is {_shown(entry.name)}")
+            break
+    names = {entry.name for entry in entries}
+    ends = [0, *(entry.end for entry in entries)]
+    starts = [*(entry.start for entry in entries), at]
+    count = 0
+    for start, end in zip(ends, starts, strict=True):
+        place = raw.find(_LOCAL, start, end)
+        while place >= 0 and count < HIDDEN:
+            name = _local_name(raw, place)
+            if name and name not in names and not name.endswith(b"/"):
+                count += 1
+                work.found(file, "ARCHIVE_DISAGREES", f"{_shown(name)} is not in the directory")
+                work.add(file, f"{file.name} from octet {place}", raw[place:end], via="front")
+                break
+            place = raw.find(_LOCAL, place + 4, end)
+
+
+def _directory(raw: bytes) -> tuple[int, int]:
+    """Where the directory begins, and by how much the offsets in it are too small; -1 when there is none."""
+    end = raw.rfind(_END, max(0, len(raw) - 65_557))
+    if end < 0 or end + 22 > len(raw):
+        return -1, 0
+    size, offset = struct.unpack_from("<LL", raw, end + 12)
+    if _SAID_ELSEWHERE in (size, offset):
+        record = raw.rfind(_END64, max(0, end - 1_024), end)
+        if record < 0 or record + 56 > len(raw):
+            return -1, 0
+        size, offset = struct.unpack_from("<QQ", raw, record + 40)
+        end = record
+    for at in (end - size, offset):
+        if at >= 0 and raw.startswith(_CENTRAL, at):
+            return at, at - offset
+    return -1, 0
+
+
+def _entries(raw: bytes, at: int, shift: int) -> Iterator[Entry]:
+    for _ in range(ENTRIES):
+        if not raw.startswith(_CENTRAL, at) or at + _ENTRY.size > len(raw):
+            return
+        fields = _ENTRY.unpack_from(raw, at)
+        flags, size, (name_length, extra_length, comment) = fields[3], fields[8], fields[10:13]
+        name = raw[at + _ENTRY.size : at + _ENTRY.size + name_length]
+        extra = raw[at + _ENTRY.size + name_length : at + _ENTRY.size + name_length + extra_length]
+        offset = fields[16]
+        if _SAID_ELSEWHERE in (size, offset):
+            size, offset = _large(extra, fields[9], size, offset)
+        start = offset + shift
+        if raw.startswith(_LOCAL, start) and start + 30 <= len(raw):
+            lengths = struct.unpack_from("<HH", raw, start + 26)
+            own = raw[start + 30 : start + 30 + lengths[0]]
+            other = own if own.replace(b"\\", b"/") != name.replace(b"\\", b"/") and not flags & _MASKED else b""
+            yield Entry(name, start, start + 30 + sum(lengths) + size, other)
+        at += _ENTRY.size + name_length + extra_length + comment
+
+
+def _large(extra: bytes, unpacked: int, size: int, offset: int) -> tuple[int, int]:
+    """Size and offset of an entry whose zip64 field says them (§4.5.3)."""
+    at = 0
+    while at + 4 <= len(extra):
+        identity, length = struct.unpack_from("<HH", extra, at)
+        if identity == 1:
+            values = iter(struct.unpack_from(f"<{min(length, len(extra) - at - 4) // 8}Q", extra, at + 4))
+            if unpacked == _SAID_ELSEWHERE:
+                next(values, 0)
+            size = next(values, size) if size == _SAID_ELSEWHERE else size
+            return size, next(values, offset) if offset == _SAID_ELSEWHERE else offset
+        at += 4 + length
+    return size, offset
+
+
+def _local_name(raw: bytes, at: int) -> bytes:
+    (length,) = struct.unpack_from("<H", raw, at + 26) if at + 30 <= len(raw) else (0,)
+    return raw[at + 30 : at + 30 + length]
+
+
+def _shown(name: bytes) -> str:
+    return name[:80].decode("utf-8", "replace")

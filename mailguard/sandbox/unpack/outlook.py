@@ -29,8 +29,9 @@ _BODIES = {
     "__substg1.0_007d001e": "headers.txt",
 }
 _SCRIPT = re.compile(
-    rb"\b(?:powershell|cmd(?:\.exe)? ?/c|mshta|wscript|rundll32|regsvr32|certutil|bitsadmin)\b", re.IGNORECASE
+    rb"(?:powershell|cmd(?:\.exe)? ?/c|mshta|wscript|rundll32|regsvr32|certutil|bitsadmin)\b", re.IGNORECASE
 )
+"""Programs in an installer's texts, which stand one after the other without anything between them."""
 
 
 def open_message(file: File, work: Work) -> None:

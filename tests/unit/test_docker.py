@@ -21,6 +21,9 @@ import yaml
 from dockerfile_parse import DockerfileParser
 from prometheus_client import CollectorRegistry
 
+from mailguard.checks.hashes_file import load_hashes
+from mailguard.checks.rules_file import load_rules
+from mailguard.checks.yara_file import load_yara
 from mailguard.config import load_settings
 from mailguard.ops.clamd_conf import clamd_problems
 from mailguard.ops.metrics import Metrics
@@ -123,6 +126,16 @@ def test_the_wheel_that_the_image_installs_is_whole(tmp_path: Path) -> None:
     packed = set(zipfile.ZipFile(wheel).namelist())
     ours = {str(path.relative_to(source)) for path in (source / "mailguard").rglob("*") if path.is_file()}
     assert ours - packed == set()
+
+
+def test_the_policies_that_the_image_copies_are_whole(tmp_path: Path) -> None:
+    copies = [value.split() for name, value in instructions(DOCKER / "Dockerfile", tmp_path) if name == "COPY"]
+    settings = tomllib.loads((DOCKER / "mailguard.toml").read_text())
+    assert ["policies", settings["policies"]["path"]] in copies
+    shipped = run("git", "ls-files", "policies", cwd=ROOT).splitlines() if (ROOT / ".git").exists() else None
+    for kind, load in (("rules", load_rules), ("yara", load_yara), ("hashes", load_hashes)):
+        assert len(load(ROOT / "policies" / kind)) > 0
+        assert shipped is None or any(path.startswith(f"policies/{kind}/") for path in shipped), kind
 
 
 # --- compose ---------------------------------------------------------------------------------------------------------

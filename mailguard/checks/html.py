@@ -55,6 +55,7 @@ SYMBOLS: Mapping[str, tuple[float, str]] = {
     "SVG_FOREIGN_OBJECT": (2.0, "an attached picture embeds a page"),
     "SVG_FORM": (3.0, "an attached picture holds a form"),
     "SVG_LINK": (0.7, "an attached picture leads elsewhere"),
+    "SVG_SWELLS": (3.0, "an attached picture's entities swell to a size that only serves to stop who shows it"),
     "INVITE": (0.0, "there is a calendar entry"),
     "INVITE_OTHER_ORGANISER": (0.3, "a calendar entry's organiser is of another domain than the author"),
     "INVITE_NO_ORGANISER": (0.5, "a calendar entry asks for an answer and names no organiser"),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from mailguard.message.active import Active, active_content, is_smuggling
+from mailguard.message.entities import swells
 from mailguard.message.hidden_facts import hidden_text
 from mailguard.message.pages import Page, PageKind
 
@@ -52,6 +53,8 @@ def facts_of_page(page: Page) -> Iterator[tuple[str, str]]:
     for kind, symbol in table.items():
         if kind in found:
             yield symbol, f"{name}: {found[kind]}"
+    if page.kind is PageKind.SVG and (entity := swells(page.source)):
+        yield "SVG_SWELLS", f"{name}: entity {entity}"
     if is_smuggling(found):
         kinds = (Active.MAKES_FILE, Active.DECODES, Active.RUNS_TEXT, Active.DOWNLOAD)
         yield "PAGE_SMUGGLING", f"{name}: {', '.join(found[kind] for kind in kinds if kind in found)}"[: 2 * EVIDENCE]

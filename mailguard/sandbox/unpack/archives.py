@@ -102,10 +102,15 @@ def open_compressed(file: File, work: Work) -> None:
     if file.kind in _UNUSUAL:
         work.found(file, "ARCHIVE_UNUSUAL", file.kind)
     name = _TAR_SUFFIX.sub(".tar", file.name) if _TAR_SUFFIX.search(file.name) else _SUFFIX.sub("", file.name)
-    with _reading(file.raw, format_name="raw") as archive:
-        for entry in archive:
-            raw = _content(archive, file, work, -1)
-            work.add(file, name if name != file.name else entry.pathname or "data", raw)
+    try:
+        with _reading(file.raw, format_name="raw") as archive:
+            for entry in archive:
+                raw = _content(archive, file, work, -1)
+                work.add(file, name if name != file.name else entry.pathname or "data", raw)
+    except ArchiveError as error:
+        if "too many filters" not in str(error):
+            raise
+        work.found(file, "UNPACK_TOO_DEEP", "compressed more than 25 times over")
 
 
 def open_second_kind(file: File, work: Work) -> None:

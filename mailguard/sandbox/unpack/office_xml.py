@@ -15,6 +15,7 @@ from html import unescape
 import olefile
 
 from mailguard.message.attachments import extension
+from mailguard.message.entities import swells
 from mailguard.message.pictures import LEAST, OCTETS
 from mailguard.sandbox.unpack.biff import report_excel4
 from mailguard.sandbox.unpack.dde import fields, report_dde, report_field
@@ -102,7 +103,9 @@ class Parts:
     def text(self, name: str) -> str:
         """A part as text, in whatever of Unicode's forms it is."""
         if name not in self._texts:
-            self._texts[name] = as_text(self.raw(name))
+            text = self._texts[name] = as_text(self.raw(name))
+            if entity := swells(text):
+                self.work.found(self.file, "UNPACK_BOMB", f"entity {entity} in {name}")
         return self._texts[name]
 
 

@@ -5,6 +5,7 @@ APPNOTE.TXT §4.3: local headers (§4.3.7) lie before the directory (§4.3.12), 
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ def compare_views(file: File, work: Work) -> None:
     entries = sorted(_entries(raw, at, shift), key=lambda entry: entry.start) if at >= 0 else []
     if not entries:
         return
-    for before, after in zip(entries, entries[1:], strict=False):
+    for before, after in itertools.pairwise(entries):
         if after.start < before.end:
             work.found(file, "ARCHIVE_OVERLAPS", _shown(before.name) + ", " + _shown(after.name))
             return

@@ -31,6 +31,16 @@ _ENCODED = re.compile(
     re.MULTILINE,
 )
 _BASE64_ALONE = re.compile(rb"\s*+[A-Za-z0-9+/_-]{20,}+[A-Za-z0-9+/_\r\n-]*+={0,2}+\s*+\Z")
+_FORMULA = re.compile(rb"[=+@-][\w.\\ :()'\"/]{1,40}\|")
+"""What a cell of a table that starts a program has: a program's name, a bar, and what it is told."""
+_TABLES = frozenset({"csv", "tsv", "tab", "dif", "txt"})
+_NAMED = frozenset(
+    {
+        *("rdp", "desktop", "theme", "themepack", "deskthemepack", "iqy", "oqy", "rqy", "dqy", "ini", "contact"),
+        *("website", "search-ms", "library-ms", "searchconnector-ms"),
+    }
+)
+"""Endings of small texts that open what they name, beside those of programs and what is told by its first words."""
 _ACTIVE = re.compile(rb"<script|base64|data:|javascript:", re.IGNORECASE)
 _MARKS = re.compile(
     rb"\s*(?:\[InternetShortcut|WEB\r?\n|ID;P|<\?xml|BEGIN:V|\{\\rt|\(This file must|-----BEGIN|[!-9;-~]{1,40}:[^\n]*\r?\n[!-9;-~]{1,40}:)"
@@ -77,11 +87,13 @@ def can_hold(part: Part) -> bool:
     if kind == UNKNOWN or head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return True
     suffixes = {extension(name) for name in part.names}
-    if suffixes & EXECUTABLE_EXTENSIONS or _MARKS.match(head):
+    if suffixes & (EXECUTABLE_EXTENSIONS | _NAMED) or _MARKS.match(head):
         return True
     content = part.decoded(1024 * 1024)
     if kind == "text/html":
         return _ACTIVE.search(content) is not None
+    if suffixes & _TABLES and _FORMULA.search(content):
+        return True
     return _BASE64_ALONE.match(content) is not None or _ENCODED.search(content) is not None
 
 

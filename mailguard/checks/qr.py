@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,15 +14,11 @@ from mailguard.checks.base import CheckContext
 from mailguard.checks.qr_drawn import Drawing, drawings
 from mailguard.checks.qr_links import Code, code_symbols, links_of
 from mailguard.checks.qr_pictures import Candidate, choose
-from mailguard.checks.sandboxed import Unfinished, symbols_of
+from mailguard.checks.sandboxed import INLINE_LIMIT, Remembered, Unfinished, is_enough, symbols_of
 from mailguard.core.verdict import CheckResult, CheckStatus
 from mailguard.message.pictures import PIXELS
 from mailguard.sandbox.values import Answer, Outcome, Sandbox
 
-INLINE_LIMIT = 256 * 1024
-"""Octets of a mail up to which its files are chosen on the spot; more goes to a thread, so that the event loop goes on."""
-KILLS = 2
-"""Jobs of one mail that may exceed a limit before the rest of its files is left alone."""
 REMEMBERED = 2_000
 """Files whose codes are remembered, by their content: signatures' logos and newsletters' pictures come again and again."""
 TEXTS, TEXT_LIMIT = 8, 4_096
@@ -38,12 +33,6 @@ class _Found:
     unfinished: list[Unfinished] = field(default_factory=list)
     looked_into: int = 0
 
-    @property
-    def is_enough(self) -> bool:
-        """Whether the rest is left alone: nobody is free to look, or its files kill who looks."""
-        answers = [one.answer for one in self.unfinished]
-        return any(one.outcome.is_ours for one in answers) or len(answers) >= KILLS
-
 
 class QrCheck:
     """Reports QR_* and SANDBOX_* symbols and the hosts of the links in codes (`CheckResult.link_hosts`)."""
@@ -53,7 +42,7 @@ class QrCheck:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
-        self._remembered: OrderedDict[bytes, tuple[str, ...]] = OrderedDict()
+        self._remembered = Remembered[tuple[str, ...]](REMEMBERED)
 
     async def run(self, context: CheckContext, results: Mapping[str, CheckResult]) -> CheckResult:
         """See Check. A TEMPERROR when a file could not be looked into because no process of the sandbox was free."""
@@ -67,10 +56,10 @@ class QrCheck:
             return CheckResult(self.name, detail="nothing to look into")
         found = _Found()
         for candidate in choice.chosen:
-            if not found.is_enough:
+            if not is_enough(found.unfinished):
                 await self._look_into(candidate, found)
         for drawing in drawn:
-            if not found.is_enough:
+            if not is_enough(found.unfinished):
                 await self._look_at(drawing, found)
         ours = [one for one in found.unfinished if one.answer.outcome.is_ours]
         detail = f"{found.looked_into} looked into, {choice.left_out} left out"
@@ -96,11 +85,7 @@ class QrCheck:
             if answer.outcome not in (Outcome.OK, Outcome.ERROR):
                 found.unfinished.append(Unfinished(candidate.name, answer))
                 return
-            self._remembered[key] = texts
-            if len(self._remembered) > REMEMBERED:
-                self._remembered.popitem(last=False)
-        else:
-            self._remembered.move_to_end(key)
+            self._remembered.put(key, texts)
         found.looked_into += 1
         found.codes += [Code(text, candidate.name) for text in texts]
 

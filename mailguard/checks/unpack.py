@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
@@ -16,7 +15,7 @@ from typing import Protocol
 from mailguard.checks.base import CheckContext
 from mailguard.checks.passwords import candidates
 from mailguard.checks.qr_links import Code, code_symbols, links_of
-from mailguard.checks.sandboxed import Unfinished, symbols_of
+from mailguard.checks.sandboxed import INLINE_LIMIT, Remembered, Unfinished, is_enough, symbols_of
 from mailguard.checks.unpack_answer import Node, Tree, read_answer
 from mailguard.checks.unpack_choice import Choice, choose
 from mailguard.checks.unpack_links import link_symbols
@@ -30,10 +29,6 @@ from mailguard.net.clamd import ScanKind, ScanResult
 from mailguard.sandbox.frames import Json
 from mailguard.sandbox.values import Answer, Outcome, Sandbox
 
-INLINE_LIMIT = 256 * 1024
-"""Octets of a mail up to which its files are chosen and read on the spot; more goes to a thread."""
-KILLS = 2
-"""Jobs of one mail that may exceed a limit before the rest of its files is left alone."""
 REMEMBERED = 500
 """Files whose tree is remembered, by their content."""
 HOSTS = 200
@@ -76,12 +71,6 @@ class _Found:
     failure: str = ""
     scanned: int = 0
 
-    @property
-    def is_enough(self) -> bool:
-        """Whether the rest is left alone: nobody is free to look, or its files kill who looks."""
-        answers = [one.answer for one in self.unfinished]
-        return any(one.outcome.is_ours for one in answers) or len(answers) >= KILLS
-
     def report(self, symbol: str, evidence: str) -> None:
         """A symbol, seen in this."""
         self.symbols.setdefault(symbol, {})[evidence] = None
@@ -106,7 +95,7 @@ class UnpackCheck:
         self._scanner = scanner
         self._unpacking = unpacking
         self._rules = rules
-        self._remembered: OrderedDict[bytes, Tree] = OrderedDict()
+        self._remembered = Remembered[Tree](REMEMBERED)
         self._remembered_by = rules().hash
 
     async def run(self, context: CheckContext, results: Mapping[str, CheckResult]) -> CheckResult:
@@ -120,7 +109,7 @@ class UnpackCheck:
         passwords = _passwords(message, choice) if self._unpacking.passwords else ()
         found = _Found()
         for part in choice.chosen:
-            if not found.is_enough:
+            if not is_enough(found.unfinished):
                 await self._look_into(part, passwords, found)
         for name in choice.too_large:
             found.report("UNPACK_TOO_LARGE", name)
@@ -176,11 +165,7 @@ class UnpackCheck:
                 return
             octets = answer.raw
             if not any(node.octets for node in tree.nodes):
-                self._remembered[key] = tree
-                if len(self._remembered) > REMEMBERED:
-                    self._remembered.popitem(last=False)
-        else:
-            self._remembered.move_to_end(key)
+                self._remembered.put(key, tree)
         await self._take(tree, octets, found)
 
     def _read(self, answer: Answer, name: str, declared: str) -> Tree | None:

@@ -36,7 +36,7 @@ class SandboxSection(Section):
     time: Brief = Field(10, description="Seconds by the clock that one file may take; then its process is killed.")
     cpu: Brief = Field(2, description="Seconds of CPU that one file may take; then its process is killed.")
     memory: int = Field(
-        209_715_200, ge=33_554_432, description="Octets of memory that one file may take; then its process is killed."
+        184_549_376, ge=33_554_432, description="Octets of memory that one file may take; then its process is killed."
     )
     jobs: Count = Field(200, description="Files after which a process is replaced by a new one.")
     queue: Count = Field(32, description="Files that wait for a process at most, per worker; more are not looked into.")

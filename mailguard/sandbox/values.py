@@ -65,7 +65,7 @@ class Limits:
 
     seconds: float = 10.0
     cpu_seconds: float = 2.0
-    memory: int = 200 * 1024 * 1024
+    memory: int = 176 * 1024 * 1024
     jobs: int = 200
 
 

@@ -15,7 +15,7 @@ from typing import Protocol
 from mailguard.checks.base import CheckContext
 from mailguard.checks.passwords import candidates
 from mailguard.checks.qr_links import Code, code_symbols, links_of
-from mailguard.checks.sandboxed import INLINE_LIMIT, Remembered, Unfinished, is_enough, symbols_of
+from mailguard.checks.sandboxed import INLINE_LIMIT, KILLS, Remembered, Unfinished, is_enough, symbols_of
 from mailguard.checks.unpack_answer import Node, Tree, read_answer
 from mailguard.checks.unpack_choice import Choice, choose
 from mailguard.checks.unpack_links import link_symbols
@@ -70,6 +70,8 @@ class _Found:
     codes: list[Code] = field(default_factory=list)
     failure: str = ""
     scanned: int = 0
+    slow: int = 0
+    """Files that took all the time that one is given, without being killed for it."""
 
     def report(self, symbol: str, evidence: str) -> None:
         """A symbol, seen in this."""
@@ -109,7 +111,7 @@ class UnpackCheck:
         passwords = _passwords(message, choice) if self._unpacking.passwords else ()
         found = _Found()
         for part in choice.chosen:
-            if not is_enough(found.unfinished):
+            if not is_enough(found.unfinished) and found.slow < KILLS:
                 await self._look_into(part, passwords, found)
         for name in choice.too_large:
             found.report("UNPACK_TOO_LARGE", name)
@@ -187,6 +189,7 @@ class UnpackCheck:
 
     async def _take(self, tree: Tree, octets: bytes, found: _Found) -> None:
         """Report what a tree says, and scan what it hands back."""
+        found.slow += any("SANDBOX_LIMIT" in node.attachment.found for node in tree.nodes)
         scanned: dict[tuple[int, int], tuple[str, ...]] = {}
         for node in tree.nodes:
             path = node.attachment.name

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Mapping
 
 from hypothesis import given, settings
@@ -19,7 +17,7 @@ from mailguard.net.clamd import ScanKind, ScanResult
 from mailguard.sandbox.frames import Json, WithOctets
 from mailguard.sandbox.unpack.tree import tree
 from mailguard.sandbox.values import NO_ARGUMENTS, Answer, Outcome
-from tests.unit.checks.mail import context
+from tests.unit.checks.mail import context, packed
 from tests.unit.checks.qr_mails import mail
 from tests.unit.sandbox.test_frames import values
 
@@ -55,14 +53,6 @@ class Away:
 
     async def scan(self, content: bytes) -> ScanResult:
         raise UnavailableError("nobody there")
-
-
-def packed(**files: bytes) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
-        for name, content in files.items():
-            made.writestr(name.replace("_", "."), content)
-    return out.getvalue()
 
 
 async def look(
@@ -117,6 +107,15 @@ async def test_ends_of_jobs_are_told() -> None:
     assert killed.attachments[0].found == ("SANDBOX_LIMIT",)
     odd = await look(("a.zip", raw), sandbox=OnTheSpot(Answer(Outcome.OK, {"files": 3})))
     assert [symbol.name for symbol in odd.symbols] == ["SANDBOX_CRASH"]
+
+
+async def test_after_two_files_that_take_all_their_time_the_rest_is_left_alone() -> None:
+    slow = {"name": "a", "kind": "text/plain", "size": 1, "depth": 0, "found": [["SANDBOX_LIMIT", "1.2 s"]]}
+    sandbox = OnTheSpot(Answer(Outcome.OK, {"files": [slow], "links": []}))
+    files = [(f"{number}.zip", packed(**{f"a{number}": b"a"})) for number in range(5)]
+    result = await UnpackCheck(sandbox, Knows()).run(context(raw=mail(*files)), {})
+    assert "SANDBOX_LIMIT" in [symbol.name for symbol in result.symbols]
+    assert sandbox.jobs == 2
 
 
 async def test_the_same_file_costs_nothing_again() -> None:

@@ -16,6 +16,7 @@ from mailguard.app.filter import FilterFiles, build_filter
 from mailguard.app.forgetting import Forgetting
 from mailguard.app.learning import feedback_of
 from mailguard.app.policy_record import PolicyRecord
+from mailguard.app.sandbox import SANDBOXED
 from mailguard.app.tenant_checks import tenant_checks
 from mailguard.app.upkeep import Job as UpkeepJob
 from mailguard.app.upkeep import Upkeep
@@ -276,8 +277,10 @@ class Relay:
             single=True,
             error=ErrorKind.QUEUE,
         )
+        sandboxed = not SANDBOXED.isdisjoint(self._settings.checks.enabled)
         return [
             *([delay_notices] if delay else []),
+            *([UpkeepJob("sandbox", 30.0, self.filter.sandbox.prepare)] if sandboxed else []),
             UpkeepJob("directory", 1.0, self._refresh_directory, error=ErrorKind.DIRECTORY),
             UpkeepJob("refusals", 1.0, self.refusals.flush, error=ErrorKind.DATABASE),
             UpkeepJob("verifications", 1.0, self.verifications.flush, error=ErrorKind.DATABASE),

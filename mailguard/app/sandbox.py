@@ -14,6 +14,8 @@ from mailguard.sandbox.pool import Pool
 from mailguard.sandbox.process import Order
 from mailguard.sandbox.values import Limits, Outcome, Protection
 
+SANDBOXED = frozenset({"qr", "unpack"})
+"""Checks that use it."""
 SHARE = 0.6
 """Of the CPU time of a job, after which taking a file apart ends by itself, and tells what it found."""
 

@@ -29,7 +29,12 @@ class UnpackSection(Section):
 class SandboxSection(Section):
     """Processes without rights that look into files for the relay: docs/sandbox.md."""
 
-    processes: int = Field(2, ge=1, le=64, description="Processes at most, per worker; started when first needed.")
+    processes: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="Processes at most, per worker; one is kept ready, the others are started when first needed.",
+    )
     user: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$")] = Field(
         "nobody", description="Whom they become when the relay runs as root. Otherwise they stay who the relay is."
     )

@@ -1,11 +1,12 @@
 """The pool of sandbox processes: a job waits for one that is free, within bounds; who exceeds a limit is killed and replaced.
 
-Processes are started when they are first needed: a relay whose mail holds nothing to look into has none.
+Processes are started when they are first needed, but for the first one: `prepare` has it ready, so that no mail waits for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -57,6 +58,17 @@ class Pool:
         if self._observer:
             self._observer.done(function, answer.outcome, time.monotonic() - begun)
         return answer
+
+    async def prepare(self) -> None:
+        """Have one process that is up to date, so that the next job need not wait for its start, a second of CPU.
+
+        Does nothing where one is there or at work already. One that cannot be started is told to the observer.
+        """
+        if self._closed or self._free.locked() or any(one.alive and one.order is self._order for one in self._all):
+            return
+        async with self._free:
+            with contextlib.suppress(UnavailableError):
+                self._idle.append(await self._take())
 
     def renew(self, *, options: Mapping[str, Json], material: bytes) -> None:
         """Prepare processes with these from now on: one of before does no further job, and is ended when the next one comes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -85,6 +86,35 @@ async def test_a_job_gets_its_octets_and_arguments() -> None:
         assert answer["size"] == 3_000_000
         assert answer["arguments"] == {"a": [1, None, "é"]}
         assert pool.pids == {answer["pid"]}
+
+
+async def test_one_process_is_ready_before_the_first_job() -> None:
+    async with pool_of() as pool:
+        await pool.prepare()
+        (ready,) = pool.pids
+        await pool.prepare()  # it is there already
+        assert pool.pids == {ready}
+        assert value(await pool.run("echo"))["pid"] == ready
+        pool.renew(options={"a": 1}, material=b"")
+        await pool.prepare()  # that one is of before
+        (renewed,) = pool.pids
+        assert renewed != ready
+        assert value(await pool.run("prepared"))["pid"] == renewed
+        os.kill(renewed, signal.SIGKILL)
+        await pool.run("prepared")
+        await pool.prepare()
+        assert len(pool.pids) == 1
+    await pool.prepare()
+    assert not pool.pids
+
+
+async def test_one_that_cannot_be_prepared_is_told_and_not_tried_at_once_again() -> None:
+    seen = Seen()
+    async with pool_of(user="no-such-user", seen=seen) as pool:
+        await pool.prepare()
+        await pool.prepare()
+        assert len(seen.reasons) == 1
+        assert not pool.pids
 
 
 async def test_processes_are_prepared_anew_once_there_is_something_new() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from mailguard.checks.base import CheckContext
 from mailguard.core.verdict import Attachment, CheckResult, Symbol
@@ -88,10 +89,13 @@ class AttachmentsCheck:
         facts: list[Attachment] = []
         for part in message.attachments:
             inspection = inspect(part)
-            facts.append(inspection.attachment)
-            for symbol, evidence in _suspicions(inspection):
+            of_file: dict[str, dict[str, None]] = {}
+            for path, symbol, evidence in _suspicions(inspection):
                 found.setdefault(symbol, []).append(evidence)
-            facts += _members(inspection)
+                of_file.setdefault(path, {})[symbol] = None
+            for one in (inspection.attachment, *_members(inspection)):
+                names = of_file.get(one.name)
+                facts.append(replace(one, found=tuple(names)) if names else one)
         for symbol, evidence in secured(message):
             found.setdefault(symbol, []).append(evidence)
         symbols = tuple(
@@ -114,35 +118,38 @@ def _members(inspection: Inspection) -> Iterator[Attachment]:
             yield Attachment(f"{outer}/{member.name}", "", "", member.size, "", 1)
 
 
-def _suspicions(inspection: Inspection) -> Iterator[tuple[str, str]]:
-    """(symbol, evidence) for one attached file."""
+def _suspicions(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
+    """(path of the file that it is about, symbol, evidence) for one attached file and those in it."""
     attachment, shown = inspection.attachment, inspection.attachment.name
     kind = attachment.true_type
     extensions = {extension(name) for name in inspection.names}
     if kind in EXECUTABLE_TYPES or extensions & EXECUTABLE_EXTENSIONS:
-        yield "ATTACHMENT_EXECUTABLE", shown or kind
+        yield shown, "ATTACHMENT_EXECUTABLE", shown or kind
     for name in inspection.names:
-        yield from _name_suspicions(name)
+        for symbol in _name_suspicions(name):
+            yield shown, symbol, name
     if any(kind in _IMPOSSIBLE[claim] for suffix in extensions if (claim := _CLAIM_OF.get(suffix))):
-        yield "ATTACHMENT_TYPE_MISMATCH", f"{shown} is {kind}"
+        yield shown, "ATTACHMENT_TYPE_MISMATCH", f"{shown} is {kind}"
     if extensions & HTML_EXTENSIONS:
-        yield "ATTACHMENT_HTML", shown
+        yield shown, "ATTACHMENT_HTML", shown
     if inspection.zip is None:
         return
     for member in inspection.zip.members:
         if inspection.is_archive and extension(member.name) in EXECUTABLE_EXTENSIONS:
-            yield "ATTACHMENT_ARCHIVED_EXECUTABLE", f"{shown}/{member.name}"
-            yield from _name_suspicions(member.name)
+            path = f"{shown}/{member.name}"
+            yield path, "ATTACHMENT_ARCHIVED_EXECUTABLE", path
+            for symbol in _name_suspicions(member.name):
+                yield path, symbol, member.name
         elif member.name.lower().endswith("vbaproject.bin"):
-            yield "ATTACHMENT_MACRO", shown
+            yield shown, "ATTACHMENT_MACRO", shown
     if any(member.encrypted for member in inspection.zip.members):
-        yield "ATTACHMENT_ENCRYPTED", shown
+        yield shown, "ATTACHMENT_ENCRYPTED", shown
     if not inspection.zip.complete:
-        yield "ATTACHMENT_BROKEN_ARCHIVE", shown
+        yield shown, "ATTACHMENT_BROKEN_ARCHIVE", shown
 
 
-def _name_suspicions(name: str) -> Iterator[tuple[str, str]]:
+def _name_suspicions(name: str) -> Iterator[str]:
     if has_double_extension(name):
-        yield "ATTACHMENT_DOUBLE_EXTENSION", name
+        yield "ATTACHMENT_DOUBLE_EXTENSION"
     if hides_extension(name):
-        yield "ATTACHMENT_HIDDEN_EXTENSION", name
+        yield "ATTACHMENT_HIDDEN_EXTENSION"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from mailguard.cli.explanation import explain_symbols, recorded_symbols
+from mailguard.cli.files_shown import file_json, print_files
 from mailguard.cli.terminal import Cell, print_facts, print_table, say
 from mailguard.cli.when import shown
 from mailguard.core.clock import system_clock, to_iso
@@ -75,12 +76,9 @@ def print_unit(
                 for result in (*findings.results, *unit.found)
                 if result.status == CheckStatus.TEMPERROR
             ),
-            "  attachments": "; ".join(
-                f"{part.name or 'unnamed'} ({part.true_type or part.declared_type}, {part.size:,} octets)"
-                for part in findings.attachments
-            ),
         }
     )
+    print_files(findings.attachments, whole=True)
     symbols, unknown = recorded_symbols(unit)
     explain_symbols(symbols, indent="    ", unknown=unknown)
     if unit.queue is not None:
@@ -236,16 +234,7 @@ def findings_json(findings: Findings) -> dict[str, object]:
             }
             for result in findings.auth
         ],
-        "attachments": [
-            {
-                "name": part.name,
-                "declared_type": part.declared_type,
-                "true_type": part.true_type,
-                "size": part.size,
-                "sha256": part.sha256,
-            }
-            for part in findings.attachments
-        ],
+        "attachments": [file_json(file) for file in findings.attachments],
         "link_hosts": list(findings.link_hosts),
         "from_address": findings.from_address,
     }

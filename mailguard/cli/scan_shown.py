@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from mailguard.cli.explanation import explain_symbols, margins, page_of
+from mailguard.cli.files_shown import print_files
 from mailguard.cli.mail import auth_text, findings_json
 from mailguard.cli.scan_work import Report, Scanned
 from mailguard.cli.terminal import Cell, print_facts, print_json_line, print_line, print_table, safe, say
@@ -76,12 +77,12 @@ def print_report(scanned: Scanned) -> None:
 
 def print_explanation(scanned: Scanned) -> None:
     """For people, with all that each symbol was seen in, and where it is explained."""
-    report = _print_head(scanned)
+    report = _print_head(scanned, whole=True)
     explain_symbols(report.verdict.symbols)
     say()
 
 
-def _print_head(scanned: Scanned) -> Report:
+def _print_head(scanned: Scanned, *, whole: bool = False) -> Report:
     report = scanned.report
     assert report is not None
     verdict, decision, findings = report.verdict, report.decision, report.findings
@@ -101,4 +102,5 @@ def _print_head(scanned: Scanned) -> Report:
     )
     for result in findings.auth:
         say(f"  auth       {auth_text(result)}" + (f" ({result.reason})" if result.reason else ""))
+    print_files(findings.attachments, whole=whole)
     return report

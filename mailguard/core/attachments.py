@@ -29,7 +29,8 @@ broken, of a kind that nobody opens, or its parser crashed. They stand in `Attac
 def merged(listed: Sequence[Attachment], unpacked: Sequence[Attachment]) -> tuple[Attachment, ...]:
     """The facts of files that one check read from names and directories, with those of a check that took them apart.
 
-    A file that was taken apart is replaced by what came out of it; what only a directory tells stays.
+    A file that was taken apart is replaced by what came out of it; what only a directory tells stays. What both found of one
+    file stands at it.
     """
     if not unpacked:
         return tuple(listed)
@@ -41,17 +42,25 @@ def merged(listed: Sequence[Attachment], unpacked: Sequence[Attachment]) -> tupl
             tree.clear()
         tree.append(one)
     files: list[Attachment] = []
-    inside: set[str] = set()
+    inside: dict[str, int] = {}
+    """Where in `files` stands what came out of the last one."""
     for one in listed:
         if one.depth == 0:
             known = trees.pop((one.name, one.sha256), None)
-            inside = {other.name for other in known or ()}
+            inside = {other.name: len(files) + at for at, other in enumerate(known or ()) if at}
             files += _with_facts_of(one, known) if known else [one]
-        elif one.name not in inside:
+        elif (at := inside.get(one.name)) is None:
             files.append(one)
+        elif one.found:
+            files[at] = replace(files[at], found=_both(files[at], one))
     return (*files, *(one for rest in trees.values() for one in rest))
 
 
 def _with_facts_of(listed: Attachment, tree: Sequence[Attachment]) -> list[Attachment]:
     root, *inside = tree
-    return [replace(root, declared_type=listed.declared_type, true_type=root.true_type or listed.true_type), *inside]
+    kind = root.true_type or listed.true_type
+    return [replace(root, declared_type=listed.declared_type, true_type=kind, found=_both(root, listed)), *inside]
+
+
+def _both(one: Attachment, other: Attachment) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*one.found, *other.found)))

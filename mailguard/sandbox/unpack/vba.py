@@ -40,10 +40,15 @@ class Project:
 
 def decompress(raw: bytes, limit: int = TEXT_LIMIT) -> bytes:
     """A compressed container of MS-OVBA §2.4.1.3, as far as it is whole. ValueError when `raw` does not begin with one."""
-    if not raw.startswith(b"\x01"):
+    return _container(raw, 0, limit)[0]
+
+
+def _container(raw: bytes, start: int, limit: int) -> tuple[bytes, int]:
+    """What the container at `start` holds, and where what was read of it ends."""
+    if not raw.startswith(b"\x01", start):
         raise ValueError("no compressed container")
     out = bytearray()
-    at = 1
+    at = start + 1
     while at + 2 < len(raw) and len(out) < limit:
         header = int.from_bytes(raw[at : at + 2], "little")
         if header >> 12 & 7 != 3:
@@ -54,7 +59,7 @@ def decompress(raw: bytes, limit: int = TEXT_LIMIT) -> bytes:
         else:
             out += raw[at + 2 : min(end, at + 2 + 4096)]
         at = end
-    return bytes(out[:limit])
+    return bytes(out[:limit]), min(at, len(raw))
 
 
 def _chunk(raw: bytes, at: int, end: int, out: bytearray) -> None:
@@ -89,9 +94,12 @@ def _chunk(raw: bytes, at: int, end: int, out: bytearray) -> None:
 
 def modules(raw: bytes) -> Iterator[bytes]:
     """The texts of the modules in a stream, or in any octets."""
+    left = 8 * len(raw) + TEXT_LIMIT  # each is read to its end, which is another's too where somebody wants that
     for count, match in enumerate(_MODULE.finditer(raw)):
-        yield decompress(raw[match.start() :])
-        if count == STREAMS:
+        text, end = _container(raw, match.start(), TEXT_LIMIT)
+        yield text
+        left -= end - match.start() + len(text)
+        if count == STREAMS or left <= 0:
             return
 
 

@@ -30,8 +30,8 @@ def nested_zips() -> Named:
 
 
 def flat_zip() -> Named:
-    """One member of 256 MiB of zeros."""
-    return "report.zip", _zip({"report.txt": bytes(256 * 1024 * 1024)})
+    """One member of 96 MiB of zeros."""
+    return "report.zip", _zip({"report.txt": bytes(96 * 1024 * 1024)})
 
 
 def overlapping_zip() -> Named:
@@ -46,8 +46,8 @@ def overlapping_zip() -> Named:
 
 
 def many_members() -> Named:
-    """65,000 empty files."""
-    return "many.zip", _zip({f"{number:x}": b"" for number in range(65_000)})
+    """30,000 empty files."""
+    return "many.zip", _zip({f"{number:x}": b"" for number in range(30_000)})
 
 
 def nested_gzip() -> Named:
@@ -60,7 +60,7 @@ def nested_gzip() -> Named:
 
 def gzip_of_zeros() -> Named:
     """256 MiB of zeros, compressed twice."""
-    packer = zlib.compressobj(9, wbits=31)
+    packer = zlib.compressobj(6, wbits=31)
     block = bytes(16 * 1024 * 1024)
     once = b"".join(packer.compress(block) for _ in range(16)) + packer.flush()
     return "zeros.gz", gzip.compress(once)
@@ -124,7 +124,7 @@ def pdf_stream_bomb() -> Named:
 def vast_picture() -> Named:
     """A PNG of 50,000 × 50,000 pixels, all of one colour."""
     side = 50_000
-    packer = zlib.compressobj(9)
+    packer = zlib.compressobj(6)
     row = bytes(1 + side // 8)
     data = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
 
@@ -152,16 +152,69 @@ def hostile_rtf() -> Named:
 
 
 def nested_base64() -> Named:
-    """Base64 of base64, eight times over: 11 MB."""
-    raw = bytes(1_000_000)
-    for _ in range(8):
+    """Base64 of base64, twelve times over: 8 MB."""
+    raw = bytes(200_000)
+    for _ in range(12):
         raw = base64.encodebytes(raw)
     return "text.txt", raw
 
 
+def nested_in_itself() -> Named:
+    """A zip of a zip of the same name and so on, 100 deep."""
+    raw = _zip({"r.txt": b"r"})
+    for _ in range(100):
+        raw = _zip({"r.zip": raw})
+    return "r.zip", raw
+
+
+def million_entries() -> Named:
+    """A zip64 of 1,000,000 entries, all of which name the same empty file; packed once more, since it has 52 MB."""
+    count = 1_000_000
+    entry = struct.pack("<HHHHHIIIHH", 20, 0, 0, 0, 33, 0, 0, 0, 6, 0)
+    local = b"PK\3\4" + entry + b"000000"
+    before = b"PK\1\2\x14\0" + entry + bytes(14)
+    directory = b"".join(before + b"%06x" % number for number in range(count))
+    start, size = len(local), len(directory)
+    end64 = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, start)
+    end64 += struct.pack("<4sIQI", b"PK\6\7", 0, start + size, 1)
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    return "million.zip", _zip({"entries.zip": local + directory + end64 + end})
+
+
+def hostile_patterns() -> Named:
+    """What patterns lose their way in, a file for each: half a megabyte of a piece over and over, without the end that is looked for."""
+    size = 500_000
+    return "patterns.zip", _zip(
+        {
+            name: head + (piece * (size // len(piece) + 1))[:size]
+            for name, head, piece in (
+                ("a.html", b"<script>", b"'+'"),
+                ("b.html", b"<script>data:", b"a;"),
+                ("c.html", b"<script>", b"a.push('A');"),
+                ("d.html", b"<p ", b"onclick ="),
+                ("e.csv", b"=", b"a|"),
+                ("f.csv", b"=cmd", b"'\""),
+                ("g.txt", b"", b"begin 644 a\n"),
+                ("h.rtf", b"{\\rtf1", b"{\\*\\template "),
+                ("i.rtf", b"{\\rtf1{\\*\\objdata ", b"\\'"),
+                ("j.vcf", b"BEGIN:VCARD\r\n", b"PHOTO;ENCODING=b;a="),
+                ("k.xml", b"<?mso-application progid='Word.Document'?><w:instrText>DDE", b"<w:fldChar "),
+                ("l.pdf", b"%PDF-1.4\n1 0 obj<</S/JavaScript/JS(", b"AFDate(x) "),
+                ("m.svg", b"<svg>", b"<!ENTITY a '&a"),
+                ("n.url", b"[InternetShortcut]\r\n", b"URL=\\\\"),
+            )
+        }
+    )
+
+
+def one_of_each() -> Named:
+    """Every other bomb in one archive."""
+    return "each.zip", _zip(dict(made() for name, made in FILES.items() if name != "one_of_each"))
+
+
 def _zip(members: Mapping[str, bytes]) -> bytes:
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name, raw in members.items():
             archive.writestr(zipfile.ZipInfo(name), raw, zipfile.ZIP_DEFLATED)
     return out.getvalue()
@@ -187,6 +240,10 @@ FILES: Mapping[str, Callable[[], Named]] = MappingProxyType(
             hostile_script,
             hostile_rtf,
             nested_base64,
+            nested_in_itself,
+            million_entries,
+            hostile_patterns,
+            one_of_each,
         )
     }
 )
@@ -230,10 +287,66 @@ def long_lines() -> bytes:
     )
 
 
+def many_bombs() -> bytes:
+    """100 attachments, of which each is a text that takes long to be taken apart."""
+    parts = b"".join(
+        b'--b\r\nContent-Type: text/plain; name="%d.html"\r\n\r\n<script>' % number
+        + b"a.push('%d');\r\n" % number * 8_000
+        for number in range(100)
+    )
+    return _HEAD + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + parts + b"--b--\r\n"
+
+
+def slow_files() -> bytes:
+    """20 archives of 600 pages each, of which each takes all the time that a file is given; they differ in their comments."""
+    page = b"<script>" + b"a.push('A');\r\n" * 4_000
+    raw = _zip({f"{number}.html": page + b"%d" % number for number in range(600)})
+    parts = b"".join(
+        b'--b\r\nContent-Type: application/zip; name="%d.zip"\r\nContent-Transfer-Encoding: base64\r\n\r\n' % number
+        + base64.encodebytes(raw[:-2] + b"\2\0%02d" % number)
+        for number in range(20)
+    )
+    return _HEAD + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + parts + b"--b--\r\n"
+
+
+def vast_pictures() -> bytes:
+    """20 pictures of 6,300 × 6,300 pixels, which is just within what is looked into."""
+    side = 6_300
+    data = zlib.compress(bytes((1 + 4 * side) * side), 1)
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    pictures = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 6, 0, 0, 0))
+        + chunk(b"tEXt", b"a\0%d" % number)
+        + chunk(b"IDAT", data)
+        + chunk(b"IEND", b"")
+        for number in range(20)
+    )
+    parts = b"".join(
+        b'--b\r\nContent-Type: image/png; name="%d.png"\r\nContent-Transfer-Encoding: base64\r\n\r\n' % number
+        + base64.encodebytes(raw)
+        for number, raw in enumerate(pictures)
+    )
+    return _HEAD + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + parts + b"--b--\r\n"
+
+
 MAILS: Mapping[str, Callable[[], bytes]] = MappingProxyType(
     {
         made.__name__: made
-        for made in (many_parts, many_headers, nested_multiparts, nested_messages, nested_tags_mail, long_lines)
+        for made in (
+            many_bombs,
+            slow_files,
+            vast_pictures,
+            many_parts,
+            many_headers,
+            nested_multiparts,
+            nested_messages,
+            nested_tags_mail,
+            long_lines,
+        )
     }
 )
 """Whole mails, by the name of what makes them."""

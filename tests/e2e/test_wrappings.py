@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from mailguard.core.attachments import UNINSPECTABLE
+from tests.dns_server import DnsServer
 from tests.e2e.mails import with_attachment
 from tests.further_wrappings import FURTHER
-from tests.servers.clamd import EICAR
+from tests.servers.clamd import EICAR, Clamd
 from tests.servers.relay import Relay
 from tests.wrappings import PASSWORD, WRAPPINGS, Named
 
@@ -58,7 +59,14 @@ def wrapped(chain: Chain) -> Named:
 
 
 @pytest.fixture(scope="module")
-def reports(shared_relay: Relay, tmp_path_factory: pytest.TempPathFactory) -> Mapping[Chain, dict[str, Any]]:
+def scanning(tmp_path_factory: pytest.TempPathFactory, clamd: Clamd, dns_server: DnsServer) -> Relay:
+    """A relay that is not started: `scan` needs none. It waits long for its sandbox, since tests share the processor."""
+    patience = {"MAILGUARD_SANDBOX__WAIT": "60", "MAILGUARD_SANDBOX__TIME": "60"}
+    return Relay(tmp_path_factory.mktemp("scanning"), clamd=clamd.address, dns=dns_server.address, environment=patience)
+
+
+@pytest.fixture(scope="module")
+def reports(scanning: Relay, tmp_path_factory: pytest.TempPathFactory) -> Mapping[Chain, dict[str, Any]]:
     """What `mailguard scan` says of a mail with each chain, which gives the password."""
     folder = tmp_path_factory.mktemp("wrapped")
     files = {}
@@ -67,7 +75,7 @@ def reports(shared_relay: Relay, tmp_path_factory: pytest.TempPathFactory) -> Ma
         file = folder / f"{number}.eml"
         file.write_bytes(with_attachment(raw, name, body=f"See the file. The password is: {PASSWORD}"))
         files[str(file)] = chain
-    lines = shared_relay.run("scan", "--json", *files).stdout.splitlines()
+    lines = scanning.run("scan", "--json", *files).stdout.splitlines()
     return {files[report["path"]]: report for report in map(json.loads, lines)}
 
 
@@ -101,13 +109,13 @@ def test_the_deeper_ones_are_found_too(reports: Mapping[Chain, dict[str, Any]]) 
     assert sum(bool(report["malware"]) for report in deeper) == len(deeper)
 
 
-def test_a_password_that_nobody_gives_is_told(shared_relay: Relay, tmp_path: Path) -> None:
+def test_a_password_that_nobody_gives_is_told(scanning: Relay, tmp_path: Path) -> None:
     files = {}
     for wrapping in ("zip-aes", "zip-classic", "7z-encrypted"):
         name, raw = wrapped((wrapping,))
         file = tmp_path / f"{wrapping}.eml"
         file.write_bytes(with_attachment(raw, name, body="See the file."))
         files[str(file)] = wrapping
-    for report in map(json.loads, shared_relay.run("scan", "--json", *files).stdout.splitlines()):
+    for report in map(json.loads, scanning.run("scan", "--json", *files).stdout.splitlines()):
         assert not report["malware"], files[report["path"]]
         assert "ARCHIVE_ENCRYPTED" in symbols(report)

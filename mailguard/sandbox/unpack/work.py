@@ -205,7 +205,9 @@ class Work:
         self._octets -= len(raw)
         name = name[-NAME:]
         child = File(name, raw, kind_of(raw, name, declared), parent.depth + 1, declared, via)
-        child.unseen = unseen or bool(via) or parent.kind not in SCANNED
+        # A scanner that is given a part of a mail alone, without the fields of one, takes it for a text.
+        partly = parent.unseen and parent.kind == "message/rfc822"
+        child.unseen = unseen or bool(via) or partly or parent.kind not in SCANNED
         judge_name(child, parent, self)
         parent.children.append(child)
         if raw == parent.raw:

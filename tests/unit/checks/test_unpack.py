@@ -48,6 +48,18 @@ class Knows:
         return ScanResult(ScanKind.FOUND, "Test-Virus") if content == VIRUS else ScanResult(ScanKind.CLEAN)
 
 
+class Learns(Knows):
+    """A scanner that gets to know the virus in the course of the day."""
+
+    def __init__(self) -> None:
+        self.knows = False
+        self.asked = 0
+
+    async def scan(self, content: bytes) -> ScanResult:
+        self.asked += 1
+        return await super().scan(content) if self.knows else ScanResult(ScanKind.CLEAN)
+
+
 class Away:
     """A scanner that is not there."""
 
@@ -125,6 +137,19 @@ async def test_the_same_file_costs_nothing_again() -> None:
     first, again = [await check.run(context(raw=raw), {}) for _ in range(2)]
     assert first == again
     assert sandbox.jobs == 1
+
+
+async def test_what_a_scanner_said_is_never_remembered() -> None:
+    """Signatures come late: what was clean when it was first seen is scanned again with every mail."""
+    import lzma
+
+    scanner = Learns()
+    check = UnpackCheck(OnTheSpot(), scanner)
+    raw = mail(("a.xz", lzma.compress(VIRUS)))
+    assert [(await check.run(context(raw=raw), {})).malware for _ in range(2)] == [(), ()]
+    scanner.knows = True
+    assert (await check.run(context(raw=raw), {})).malware == ("Test-Virus",)
+    assert scanner.asked == 3
 
 
 files = st.fixed_dictionaries(

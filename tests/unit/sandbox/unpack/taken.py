@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 from mailguard.sandbox.unpack.kinds import kind_of
 from mailguard.sandbox.unpack.openers import prepare
@@ -19,10 +20,15 @@ def apart(
     bounds: Bounds | None = None,
 ) -> File:
     """The root of the tree of `raw`, taken apart as in the sandbox."""
-    prepare()
+    _prepared()
     work = Work(File(name, raw, kind_of(raw, name, declared), declared=declared), bounds=bounds, passwords=passwords)
     take_apart(work)
     return work.root
+
+
+@cache
+def _prepared() -> None:
+    prepare()  # once, as in a process of the sandbox
 
 
 def symbols(root: File) -> dict[str, list[str]]:

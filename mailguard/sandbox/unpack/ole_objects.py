@@ -70,7 +70,7 @@ def package_of(data: bytes, *, headed: bool = True) -> Package | None:
     label, at = _text(data, at + 2)
     source, at = _text(data, at)
     if data[at : at + 4] == b"\0\0\x01\0":  # a link to a file, which is not here (format 1; an embedded one has 3)
-        return Package(re.split(r"[\\/]", source.decode("latin-1"))[-1], source.decode("latin-1"), b"", linked=True)
+        return Package(_last(source.decode("latin-1")), source.decode("latin-1"), b"", linked=True)
     at += 4
     size = int.from_bytes(data[at : at + 4], "little")
     temporary = data[at + 4 : at + 4 + size].split(b"\0")[0]
@@ -82,8 +82,13 @@ def package_of(data: bytes, *, headed: bool = True) -> Package | None:
     shown = (label or source).decode("latin-1")
     # What is opened is called as the temporary file is; the label is only what the reader sees.
     real = (temporary or source or label).decode("latin-1")
-    name = re.split(r"[\\/]", real)[-1] or shown
+    name = _last(real) or _last(shown)
     return Package(name, source.decode("latin-1"), raw)
+
+
+def _last(path: str) -> str:
+    """The name at the end of a path of Windows."""
+    return re.split(r"[\\/]", path.rstrip("\\/"))[-1]
 
 
 def _text(data: bytes, at: int) -> tuple[bytes, int]:

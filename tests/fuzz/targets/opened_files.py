@@ -329,6 +329,7 @@ TARGETS = (
             b"\1<svg onload='x()'><foreignObject><script href='http://a'/></svg>",
             b"\0<meta http-equiv=refresh content='0;url=http://a'>\xfd<script>\xfe\x60",
             b"\0\xfdon\xfe\x80",
+            b"\1<svg><!ENTITY a '&b;'>\xfd<!ENTITY b '&a;&a;'>\xfe\x20",
             b"\0<p \xfdonclick =\xfe\x60",
             b"\0\xfdatob(\xfe\x60",
             b"\0\xfd<script \xfe\x60",

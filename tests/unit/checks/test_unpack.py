@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mailguard.checks.attachments import AttachmentsCheck
 from mailguard.checks.unpack import UnpackCheck
 from mailguard.checks.unpack_answer import read_answer
 from mailguard.checks.unpack_symbols import SYMBOLS
@@ -187,3 +188,26 @@ def test_what_was_taken_apart_replaces_what_a_directory_tells() -> None:
     other = Attachment("c.txt", "text/plain", "text/plain", 1, "dd")
     assert merged([*listed, other], unpacked) == (*unpacked, other)
     assert merged(listed, ()) == tuple(listed)
+
+
+def test_what_names_and_content_say_of_one_file_stands_at_it() -> None:
+    digest = "0" * 64
+    listed = [
+        Attachment("a.zip", "x/y", "application/zip", 9, digest, 0, ("ATTACHMENT_ENCRYPTED",)),
+        Attachment("a.zip/b.exe", "", "", 5, "", 1, ("ATTACHMENT_ARCHIVED_EXECUTABLE",)),
+        Attachment("a.zip/c.exe", "", "", 5, "", 1, ("ATTACHMENT_ARCHIVED_EXECUTABLE",)),
+    ]
+    unpacked = [
+        Attachment("a.zip", "", "application/zip", 9, digest, 0, ("ARCHIVE_PASSWORD",)),
+        Attachment("a.zip/b.exe", "", "application/x-dosexec", 5, digest, 1, ("UNPACK_MALWARE",)),
+    ]
+    assert [(file.name, file.found) for file in merged(listed, unpacked)] == [
+        ("a.zip", ("ARCHIVE_PASSWORD", "ATTACHMENT_ENCRYPTED")),
+        ("a.zip/b.exe", ("UNPACK_MALWARE", "ATTACHMENT_ARCHIVED_EXECUTABLE")),
+        ("a.zip/c.exe", ("ATTACHMENT_ARCHIVED_EXECUTABLE",)),
+    ]
+
+
+async def test_what_a_name_says_stands_at_the_file() -> None:
+    result = await AttachmentsCheck().run(context(raw=mail(("invoice.pdf.exe", b"MZ" + bytes(60)))), {})
+    assert {"ATTACHMENT_EXECUTABLE", "ATTACHMENT_DOUBLE_EXTENSION"} <= {*result.attachments[0].found}

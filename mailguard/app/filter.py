@@ -247,7 +247,13 @@ async def build_scanner(
     Of the log only errors are shown: that a check could not be done stands in the report.
     """
     logs.configure(level="error", form="console")
-    limited = settings.model_copy(update={"checks": settings.checks.model_copy(update={"budget": budget})})
+    limited = settings.model_copy(
+        update={
+            "checks": settings.checks.model_copy(update={"budget": budget}),
+            # Nobody waits at the door: a file may wait for the sandbox as long as its message may take.
+            "sandbox": settings.sandbox.model_copy(update={"wait": max(budget, settings.sandbox.wait)}),
+        }
+    )
     directory = Directory.of([tenant], [])
     recordings = Recordings() if recorded else None
     made = build_filter(

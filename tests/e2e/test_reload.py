@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 import shutil
 import signal
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from tests.e2e.mails import arrived, infected, mail, with_attachment
 from tests.servers.ports import wait_until
 from tests.servers.relay import ROOT, Relay
 from tests.servers.sink_thread import SinkThread
+from tests.unit.checks.mail import packed
 
 SECONDS = 5
 
@@ -31,6 +30,14 @@ def policies(tmp_path: Path) -> Path:
 @pytest.fixture
 def relay(new_relay: Callable[..., Relay], policies: Path, sink: SinkThread) -> Relay:
     made = new_relay(policies=policies, workers=2)
+    made.add_tenant("acme", "client.test", sink.port)
+    return made.start()
+
+
+@pytest.fixture
+def told_relay(new_relay: Callable[..., Relay], policies: Path, sink: SinkThread) -> Relay:
+    """A relay that looks at its policies when it is told to."""
+    made = new_relay(policies=policies, environment={"MAILGUARD_POLICIES__POLL_SECONDS": "3600"})
     made.add_tenant("acme", "client.test", sink.port)
     return made.start()
 
@@ -132,10 +139,8 @@ def test_a_new_rule_is_used(relay: Relay, policies: Path, sink: SinkThread) -> N
     everywhere(is_seen, what="the last good rules staying")
 
 
-def test_sighup_reads_the_policies_at_once(new_relay: Callable[..., Relay], policies: Path, sink: SinkThread) -> None:
-    relay = new_relay(policies=policies, environment={"MAILGUARD_POLICIES__POLL_SECONDS": "3600"})
-    relay.add_tenant("acme", "client.test", sink.port)
-    relay.start()
+def test_sighup_reads_the_policies_at_once(told_relay: Relay, policies: Path) -> None:
+    relay = told_relay
     default = policies / "default.yaml"
     put(default, default.read_text().replace("malware: quarantine", "malware: reject"))
     assert relay.send(infected())[0] == 250
@@ -144,12 +149,8 @@ def test_sighup_reads_the_policies_at_once(new_relay: Callable[..., Relay], poli
     everywhere(lambda: relay.send(infected())[0] == 550, what="the changed profile being used")
 
 
-def test_a_new_list_of_hashes_is_used_and_tells_who_has_the_file(
-    new_relay: Callable[..., Relay], policies: Path, sink: SinkThread
-) -> None:
-    relay = new_relay(policies=policies, environment={"MAILGUARD_POLICIES__POLL_SECONDS": "3600"})
-    relay.add_tenant("acme", "client.test", sink.port)
-    relay.start()
+def test_a_new_list_of_hashes_is_used_and_tells_who_has_the_file(told_relay: Relay, policies: Path) -> None:
+    relay = told_relay
     content = b"a new thread of screws, in blue\n"
     digest = hashlib.sha256(content).hexdigest()
     assert relay.send(with_attachment(content, "screws.txt"))[0] == 250
@@ -183,16 +184,14 @@ def test_a_new_list_of_hashes_is_used_and_tells_who_has_the_file(
 
 
 def test_new_rules_and_lists_are_used_for_files_within_files(
-    new_relay: Callable[..., Relay], policies: Path, sink: SinkThread
+    told_relay: Relay, policies: Path, sink: SinkThread
 ) -> None:
-    relay = new_relay(policies=policies, environment={"MAILGUARD_POLICIES__POLL_SECONDS": "3600"})
-    relay.add_tenant("acme", "client.test", sink.port)
-    relay.start()
+    relay = told_relay
     listed = b"the drawing of a lamp\n"
-    packed = zipped({"papers.zip": zipped({"tulips.txt": b"prices of black tulips\n", "lamp.txt": listed})})
+    everything = packed(papers_zip=packed(tulips_txt=b"prices of black tulips\n", lamp_txt=listed))
 
     def sent() -> str:
-        status, said = relay.send(with_attachment(packed, "all.zip"))
+        status, said = relay.send(with_attachment(everything, "all.zip"))
         assert status == 250
         found = re.search(r"[0-9A-HJKMNP-TV-Z]{26}", said)
         assert found
@@ -214,12 +213,3 @@ def test_new_rules_and_lists_are_used_for_files_within_files(
     delivered = len(sink.messages)
     assert "all.zip/papers.zip/lamp.txt" in sent()
     assert len(sink.messages) == delivered
-
-
-def zipped(files: dict[str, bytes]) -> bytes:
-    """Files in a zip."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
-        for name, content in files.items():
-            made.writestr(name, content)
-    return out.getvalue()

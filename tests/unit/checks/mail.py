@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+
 from mailguard.checks.base import CheckContext
 from mailguard.core.envelope import Envelope, Session
 from mailguard.message.parse import parse
@@ -28,3 +31,12 @@ def context(
         hostname="relay.test",
         authserv_id="relay.test",
     )
+
+
+def packed(**files: bytes) -> bytes:
+    """Files in a zip: `a_txt` is a.txt."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, content in files.items():
+            made.writestr(name.replace("_", "."), content)
+    return out.getvalue()

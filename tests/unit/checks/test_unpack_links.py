@@ -11,9 +11,9 @@ from mailguard.checks.link_facts import LinkFact, facts_of
 from mailguard.checks.unpack_links import EVIDENCE_LIMIT, SYMBOLS, link_symbols
 from mailguard.checks.urlbl import names_of
 from mailguard.message.urls import Link, link_of
-from tests.unit.checks.mail import context
+from tests.unit.checks.mail import context, packed
 from tests.unit.checks.qr_mails import code, mail, saved
-from tests.unit.checks.test_unpack import look, packed
+from tests.unit.checks.test_unpack import look
 
 
 @pytest.mark.parametrize(

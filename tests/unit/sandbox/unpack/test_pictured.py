@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import time
-import zipfile
 from email.message import EmailMessage
 
 import docx
@@ -20,19 +19,11 @@ from mailguard.sandbox import codes
 from mailguard.sandbox.unpack.tree import tree
 from mailguard.sandbox.unpack.work import Bounds
 from mailguard.sandbox.values import Limits, Outcome
+from tests.unit.checks.mail import packed
 from tests.unit.checks.qr_mails import LINK, code, saved
 from tests.unit.sandbox.test_pool import pool_of, value
 
 PICTURE = saved(code(LINK))
-
-
-def zipped(**files: bytes) -> bytes:
-    """Files in a zip; `a_png` is a.png."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as made:
-        for name, content in files.items():
-            made.writestr(name.replace("_", "."), content)
-    return out.getvalue()
 
 
 def drawn_pdf(*texts: str, circles: int = 0) -> bytes:
@@ -83,12 +74,12 @@ def told(raw: bytes, name: str, **arguments: object) -> tuple[list[list[str]], l
 @pytest.mark.parametrize(
     ("name", "raw", "path"),
     [
-        ("a.zip", zipped(b_png=PICTURE), "a.zip/b.png"),
-        ("a.zip", zipped(c_zip=zipped(b_jpg=saved(code(LINK, scale=8), "JPEG"))), "a.zip/c.zip/b.jpg"),
-        ("a.zip", zipped(b_pdf=drawn_pdf("https://a.example/", LINK)), "a.zip/b.pdf"),
+        ("a.zip", packed(b_png=PICTURE), "a.zip/b.png"),
+        ("a.zip", packed(c_zip=packed(b_jpg=saved(code(LINK, scale=8), "JPEG"))), "a.zip/c.zip/b.jpg"),
+        ("a.zip", packed(b_pdf=drawn_pdf("https://a.example/", LINK)), "a.zip/b.pdf"),
         ("a.eml", attached("b.png", PICTURE), "a.eml/b.png"),
         ("a.docx", pictured_docx(), "a.docx"),
-        ("a.zip", zipped(b_docx=pictured_docx()), "a.zip/b.docx"),
+        ("a.zip", packed(b_docx=pictured_docx()), "a.zip/b.docx"),
         ("a.xlsx", pictured_xlsx(), "a.xlsx"),
     ],
     ids=["zip", "zips", "pdf", "mail", "docx", "docx in zip", "xlsx"],
@@ -105,24 +96,24 @@ def test_the_attachment_itself_is_left_to_the_qr_check() -> None:
 
 def test_the_likeliest_are_read_and_few() -> None:
     photos = {f"p{n}_png": saved(Image.effect_noise((300, 200 + n), 90)) for n in range(9)}
-    links, _ = told(zipped(**photos, code_png=PICTURE), "a.zip")
+    links, _ = told(packed(**photos, code_png=PICTURE), "a.zip")
     assert links == [["a.zip/code.png", LINK]]
     many = {f"q{n}_png": saved(code(f"{LINK}{n}")) for n in range(9)}
-    assert len(told(zipped(**many), "a.zip")[0]) == PICTURES
+    assert len(told(packed(**many), "a.zip")[0]) == PICTURES
 
 
 def test_lines_icons_and_broken_pictures_are_no_codes() -> None:
     files = {"a_png": saved(Image.new("L", (900, 70))), "b_png": saved(Image.new("L", (32, 32))), "c_png": PICTURE[:90]}
-    links, found = told(zipped(**files), "a.zip")
+    links, found = told(packed(**files), "a.zip")
     assert not links
     assert not found
 
 
 def test_what_is_too_large_or_late_is_told() -> None:
     large = saved(Image.new("1", (8_000, 8_000)))
-    assert "QR_PICTURE_TOO_LARGE" in told(zipped(a_png=large), "a.zip")[1]
+    assert "QR_PICTURE_TOO_LARGE" in told(packed(a_png=large), "a.zip")[1]
     middling = saved(Image.new("1", (5_000, 5_000)))
-    assert "QR_PICTURE_TOO_LARGE" in told(zipped(a_png=middling), "a.zip", seconds=0.2)[1]
+    assert "QR_PICTURE_TOO_LARGE" in told(packed(a_png=middling), "a.zip", seconds=0.2)[1]
 
 
 def test_drawing_a_pdf_ends_in_time_and_what_is_drawn_is_read() -> None:
@@ -135,7 +126,7 @@ def test_drawing_a_pdf_ends_in_time_and_what_is_drawn_is_read() -> None:
 
 async def test_it_works_in_a_process_without_rights() -> None:
     async with pool_of(Limits(), registry="mailguard.sandbox.registry") as pool:
-        raw = zipped(b_pdf=drawn_pdf("https://a.example/"), c_png=PICTURE)
+        raw = packed(b_pdf=drawn_pdf("https://a.example/"), c_png=PICTURE)
         answer = await pool.run("unpack.tree", raw, {"name": "a.zip", "seconds": Bounds().seconds})
         assert answer.outcome is Outcome.OK
         assert {link[1] for link in value(answer)["links"]} == {LINK, "https://a.example/"}  # type: ignore[index, union-attr]

@@ -91,8 +91,8 @@ def stripped(data: bytes) -> None:
     except CannotStripError:
         return
     out = edited(message.raw, edits)
-    left = {inspect(part).attachment.sha256 for part in parse(out).attachments}
-    assert not left & {one.sha256 for one in gone} or not gone
+    left = {(one.name, one.sha256) for one in (inspect(part).attachment for part in parse(out).attachments)}
+    assert not left & {(one.name, one.sha256) for one in gone}
     assert bool(edits) == bool(gone)
     for one in gone:
         assert not set(shown(one.name)) & set("\r\n\0\u202e")

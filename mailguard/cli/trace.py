@@ -45,8 +45,8 @@ def trace(
 ) -> None:
     """Show what became of mail: what was found, who decided what and why, every event and delivery attempt.
 
-    Mail that was refused is shown too. Without any option: the newest mail. The options about files look at all mail of
-    the time given, and combine with --tenant, --since, --until and --limit.
+    Mail that was refused is shown too. Without any option: the newest mail. The options about files read all mail of
+    the time given, by default of the last 30 days, and combine with --tenant, --since, --until and --limit.
     """
     from mailguard.cli.mail import refusal_json, unit_json
     from mailguard.store import trace as store
@@ -93,6 +93,10 @@ def trace(
         say(f"{unnamed} more refused at that time without their addresses kept; it may be among them")
 
 
+FILES_SINCE = "30d"
+"""Mail that the options about files look at by default: there is no index of files, so time bounds what is read."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     """What is asked about files."""
@@ -122,7 +126,7 @@ def _trace_files(cli: Cli, wanted: _Wanted, *, json: bool) -> None:
 
     def work(conn: Connection) -> tuple[list[TraceRow], dict[int, str]]:
         now, of = cli.now(conn), tenant_id(conn, wanted.tenant)
-        since = point(wanted.since, option="--since", now=now) if wanted.since else 0
+        since = point(wanted.since or FILES_SINCE, option="--since", now=now)
         until = point(wanted.until, option="--until", now=now) if wanted.until else 0
         if wanted.known_bad:
             found = find_delivered_with_files(
@@ -147,6 +151,8 @@ def _trace_files(cli: Cli, wanted: _Wanted, *, json: bool) -> None:
         print_json([unit_json(row, names) for row in rows if isinstance(row, TracedUnit)])
         return
     _print(cli, rows, names)
+    if not wanted.since:
+        say(f"looked at mail of the last {FILES_SINCE}; give --since for older mail")
     if len(rows) == wanted.limit:
         say(f"these are the newest {wanted.limit}; narrow the search or raise --limit for more")
 

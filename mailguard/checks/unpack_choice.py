@@ -27,7 +27,9 @@ _NEVER = frozenset(
 _PLAIN = ("audio/", "video/", "image/", "font/")
 _BEHIND = (b"PK\x05\x06", b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c")
 _ENCODED = re.compile(
-    rb"(?:[A-Za-z0-9+/_-]{60,}={0,2}\s+){4}|[A-Za-z0-9+/]{400}|[0-9A-Fa-f]{400}|^begin(?:-base64)? [0-7]{3}",
+    # Only where a run begins: from each of its letters, one of a megabyte would take hours.
+    rb"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/_-]{60,}+={0,2}+\s++){4}|(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{400}"
+    rb"|^begin(?:-base64)? [0-7]{3}",
     re.MULTILINE,
 )
 _BASE64_ALONE = re.compile(rb"\s*+[A-Za-z0-9+/_-]{20,}+[A-Za-z0-9+/_\r\n-]*+={0,2}+\s*+\Z")

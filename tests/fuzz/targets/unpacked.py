@@ -157,7 +157,7 @@ TARGETS = (
         ),
         tokens=(b"password", b"passwort: ", b"pin ", b"code", " пароль ".encode(), "密码".encode(), b"\n\n", b"\"", b"is "),
     ),
-    Target("unpack_choice", chosen, (*MAILS, b"Content-Type: text/plain; name=a.txt\r\n\r\n\xfdbegin 644 a\n\xfe\x40", b"Content-Type: image/png\r\n\r\n\x89PNG\r\n\x1a\nPK\5\6"), tokens=(*TOKENS, b"PK\5\6", b"begin 644 a\n", b"<script>", b"TVqQAAMAAAAEAAAA")),
+    Target("unpack_choice", chosen, (*MAILS, b"Content-Type: text/plain; name=a.txt\r\n\r\n\xfdbegin 644 a\n\xfe\x40", b"Content-Type: image/png\r\n\r\n\x89PNG\r\n\x1a\nPK\5\6", b"Content-Type: text/plain; name=a.txt\r\n\r\n\xfd_\xfe\xf0", b"Content-Type: text/plain; name=a.txt\r\n\r\n\xfd" + b"A" * 399 + b"-\xfe\x10"), tokens=(*TOKENS, b"PK\5\6", b"begin 644 a\n", b"<script>", b"TVqQAAMAAAAEAAAA")),
     Target(
         "stripped",
         stripped,

@@ -62,7 +62,7 @@ def test_show_explains_and_escapes(mailguard: Run, world: World) -> None:
         "http://evil.test/[31m",
         "→ docs/checks/rules.md",
     ]
-    assert "invoice.exe (application/x-dosexec" in out
+    assert "invoice.exe: application/x-dosexec, 99 octets, SHA-256 ab" in out
     assert not {"\x1b", "\u202e"} & set(out)
     (shown,) = mailguard("quarantine", "show", unit, "--json").json
     assert shown["subject"] == "Pay \x1b[2J\u202e[bold red]now[/]\n"  # JSON is for programs, escaped as ASCII

@@ -13,6 +13,8 @@ from types import MappingProxyType
 
 import pikepdf
 
+from tests.quine import gzip_quine
+
 Named = tuple[str, bytes]
 
 
@@ -167,6 +169,11 @@ def nested_in_itself() -> Named:
     return "r.zip", raw
 
 
+def gzip_of_itself() -> Named:
+    """What comes out is the file again, without end."""
+    return "loop.gz", gzip_quine()
+
+
 def million_entries() -> Named:
     """A zip64 of 1,000,000 entries, all of which name the same empty file; packed once more, since it has 52 MB."""
     count = 1_000_000
@@ -241,6 +248,7 @@ FILES: Mapping[str, Callable[[], Named]] = MappingProxyType(
             hostile_rtf,
             nested_base64,
             nested_in_itself,
+            gzip_of_itself,
             million_entries,
             hostile_patterns,
             one_of_each,

@@ -45,6 +45,7 @@ SYMBOL_OF: Mapping[str, str] = {
     "hostile_rtf": "RTF_OBFUSCATED",
     "nested_base64": "UNPACK_TOO_DEEP",
     "nested_in_itself": "UNPACK_TOO_DEEP",
+    "gzip_of_itself": "ARCHIVE_ITSELF",
     "million_entries": "ARCHIVE_OVERLAPS|SANDBOX_LIMIT",
     "hostile_patterns": "RTF_OBFUSCATED",
     "one_of_each": "UNPACK_BOMB",

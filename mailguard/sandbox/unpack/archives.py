@@ -8,6 +8,7 @@ import io
 import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import create_string_buffer
@@ -110,7 +111,17 @@ def open_compressed(file: File, work: Work) -> None:
     except ArchiveError as error:
         if "too many filters" not in str(error):
             raise
+        if file.kind == "application/gzip" and _once(file.raw) == file.raw:
+            work.found(file, "ARCHIVE_ITSELF", file.name)
         work.found(file, "UNPACK_TOO_DEEP", "compressed more than 25 times over")
+
+
+def _once(raw: bytes) -> bytes:
+    """One layer of gzip less, of as many octets at most as there are, and one."""
+    try:
+        return zlib.decompressobj(wbits=31).decompress(raw, len(raw) + 1)
+    except zlib.error:
+        return b""
 
 
 def open_second_kind(file: File, work: Work) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import tarfile
@@ -14,6 +15,7 @@ from mailguard.sandbox.pool import Pool
 from mailguard.sandbox.process import Order
 from mailguard.sandbox.unpack.work import Bounds
 from mailguard.sandbox.values import Limits, Outcome
+from tests.quine import gzip_quine
 from tests.unit.sandbox.unpack.taken import apart, contents, symbols
 from tests.wrappings import PASSWORD, WRAPPINGS, in_7z, in_tar, in_zip, in_zip_aes
 
@@ -159,3 +161,9 @@ async def test_in_a_process_of_the_sandbox_with_all_that_holds_it() -> None:
             assert answer.raw == PROGRAM, kind
     finally:
         await pool.close()
+
+
+def test_an_archive_of_itself_is_told() -> None:
+    raw = gzip_quine()
+    assert gzip.decompress(raw) == raw
+    assert "ARCHIVE_ITSELF" in symbols(apart(raw, "loop.gz"))

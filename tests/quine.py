@@ -38,9 +38,9 @@ def _solved(columns: list[int], wanted: int) -> int | None:
     """The bits of which the columns add up to `wanted`, modulo 2; None when no such bits are."""
     basis: dict[int, tuple[int, int]] = {}
     for bit, column in enumerate(columns):
-        column, chosen = _reduced(basis, column, 1 << bit)
-        if column:
-            basis[column.bit_length()] = (column, chosen)
+        left, chosen = _reduced(basis, column, 1 << bit)
+        if left:
+            basis[left.bit_length()] = (left, chosen)
     rest, chosen = _reduced(basis, wanted, 0)
     return None if rest else chosen
 

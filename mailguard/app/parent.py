@@ -17,7 +17,7 @@ from mailguard.config import Settings
 from mailguard.core.errors import ConfigError, Problem
 from mailguard.core.tenant import Directory
 from mailguard.ops import log as logs
-from mailguard.ops import metrics as shared_metrics
+from mailguard.ops import metrics_files
 from mailguard.ops.clamd_conf import clamd_problems
 from mailguard.smtp.tls import TlsCertificate
 from mailguard.store.migrations import upgrade
@@ -38,8 +38,8 @@ def serve(settings: Settings) -> int:
     upgrade(settings.database.url)
     warm_up(settings, files)
     shared = settings.storage.path / "metrics"
-    shared_metrics.clear_shared(shared)
-    shared_metrics.share(shared)
+    metrics_files.clear_shared(shared)
+    metrics_files.share(shared)
     log = logs.get_logger("serve")
     server = settings.server
     supervisor = Supervisor(
@@ -53,7 +53,7 @@ def serve(settings: Settings) -> int:
         on_ready=lambda: log.info(
             "ready", listen=[*server.listen, *server.proxy_listen], http=settings.http.listen, pid=os.getpid()
         ),
-        on_death=partial(shared_metrics.forget_process, shared),
+        on_death=partial(metrics_files.forget_process, shared),
     )
     gc.collect()
     code = supervisor.run()

@@ -6,23 +6,18 @@ time by web/collector.py. Label values are bounded: tenant names and closed sets
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
-from pathlib import Path
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, values
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.multiprocess import mark_process_dead
 
 from mailguard import __version__
 from mailguard.core.decision import Action
 from mailguard.core.events import State
 from mailguard.core.feedback import FeedbackResult
 from mailguard.core.verdict import AuthMethod, AuthOutcome, CheckStatus
-
-MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-"""The library's own variable: where the processes of one relay keep their values for whoever answers /metrics."""
+from mailguard.ops.metrics_files import reserve_room
 
 FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Bucket bounds in seconds for what should take milliseconds (commits, checks, DNS)."""
@@ -101,45 +96,11 @@ class CallAheadResult(StrEnum):
     """Not asked: too many of the tenant's were under way."""
 
 
-def share(directory: Path) -> None:
-    """Keep the values of this process's metrics in `directory`, which all processes of one relay share.
-
-    Call before `Metrics` is made. A process started with PROMETHEUS_MULTIPROC_DIR in its environment has it already. The
-    library decides by that variable when it is first imported; this lets the parent decide when it knows its directory.
-    """
-    os.environ[MULTIPROCESS_VARIABLE] = str(directory)
-    if not getattr(values.ValueClass, "_multiprocess", False):
-        values.ValueClass = values.MultiProcessValue(_process_number())  # type: ignore[no-untyped-call]
-
-
-def _process_number() -> Callable[[], int]:
-    """This process's number, looked up once a process: the library asks for it with each value that changes."""
-    number = os.getpid()
-
-    def look_up() -> None:
-        nonlocal number
-        number = os.getpid()
-
-    os.register_at_fork(after_in_child=look_up)
-    return lambda: number
-
-
-def clear_shared(directory: Path) -> None:
-    """Make `directory` and empty it of an earlier run's values. For the parent, before its first worker starts."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for file in directory.glob("*.db"):
-        file.unlink()
-
-
-def forget_process(directory: Path, pid: int) -> None:
-    """Drop the live gauges (open sessions) of a process that has ended; its counters stay, since they must not fall."""
-    mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]
-
-
 class Metrics:
     """One attribute a metric. Made once a process, with the registry of the process or, in tests, a fresh one."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        reserve_room()
         self.registry = registry
         self._ended: dict[tuple[str, CheckStatus], tuple[Histogram, Counter]] = {}
         self._answered: dict[str, Counter] = {}

@@ -24,7 +24,7 @@ NO_STORE = {"Cache-Control": "no-store"}
 class Endpoints:
     """What the routes answer with.
 
-    `shared` is the directory of `ops.metrics.share`; without one (a single process, tests) `registry` is shown.
+    `shared` is the directory of `ops.metrics_files.share`; without one (a single process, tests) `registry` is shown.
     `state_timeout` is in seconds: a scrape shows the counters even when the database does not answer.
     """
 

@@ -13,15 +13,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from mailguard.core.decision import Action
 from mailguard.core.events import State
 from mailguard.core.verdict import CheckStatus
-from mailguard.ops.metrics import (
-    MULTIPROCESS_VARIABLE,
-    AttemptPurpose,
-    AttemptResult,
-    ErrorKind,
-    Metrics,
-    clear_shared,
-    forget_process,
-)
+from mailguard.ops.metrics import AttemptPurpose, AttemptResult, ErrorKind, Metrics
+from mailguard.ops.metrics_files import MULTIPROCESS_VARIABLE, RESERVED, clear_shared, forget_process
 
 WORKER = """
 from prometheus_client import CollectorRegistry
@@ -98,4 +91,28 @@ def test_several_processes_add_up_and_a_dead_ones_gauges_go(tmp_path: Path) -> N
     assert registry.get_sample_value("mailguard_smtp_sessions_open") == 1
     assert registry.get_sample_value("mailguard_dispositions_total", labels) == 2
     clear_shared(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_process_takes_the_room_for_its_values_before_it_keeps_any(tmp_path: Path) -> None:
+    environment = os.environ | {MULTIPROCESS_VARIABLE: str(tmp_path)}
+    subprocess.run([sys.executable, "-c", WORKER], env=environment, check=True, capture_output=True)
+    taken = {file.name.rpartition("_")[0]: file.stat().st_blocks * 512 for file in tmp_path.iterdir()}
+    assert taken.keys() == RESERVED.keys()
+    assert all(taken[kind] >= octets for kind, octets in RESERVED.items())
+
+
+FULL = """
+import errno, os
+def full(*_): raise OSError(errno.ENOSPC, "No space left on device")
+os.posix_fallocate = full
+"""
+
+
+def test_on_a_full_disk_a_process_counts_for_itself_rather_than_die(tmp_path: Path) -> None:
+    environment = os.environ | {MULTIPROCESS_VARIABLE: str(tmp_path)}
+    ran = subprocess.run(
+        [sys.executable, "-c", FULL + WORKER], env=environment, check=True, capture_output=True, text=True
+    )
+    assert "metrics_not_shared" in ran.stdout + ran.stderr
     assert not list(tmp_path.iterdir())

@@ -21,7 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from mailguard import __version__
 from mailguard.core.errors import UnavailableError
 from mailguard.ops.health import Health, Probe, storage_probe
-from mailguard.ops.metrics import MULTIPROCESS_VARIABLE, Metrics
+from mailguard.ops.metrics import Metrics
+from mailguard.ops.metrics_files import MULTIPROCESS_VARIABLE
 from mailguard.web.app import Endpoints, make_app
 from mailguard.web.server import HttpServer
 from mailguard.web.state import KeptMail, QueueDepth, RelayState, ScannerState

@@ -12,6 +12,7 @@ from importlib.resources import files
 from io import BytesIO
 from itertools import groupby
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Any
 from zipfile import BadZipFile
 
@@ -23,6 +24,12 @@ from mailguard.checks.features import Features, Kind, Words
 
 SHIPPED = "classifier.npz"
 """The model's file in the package."""
+
+
+FEWEST: Mapping[Kind, int] = MappingProxyType(
+    {Kind.WORD: 16, Kind.PAIR: 16, Kind.GRAM: 64, Kind.SUBJECT: 6, Kind.SUBJECT_GRAM: 24}
+)
+"""By kind: as how many features those of a mail with fewer weigh. A single word says little, however often spam has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,7 @@ class Model:
         return total
 
     def _factor(self, kind: Kind, count: int) -> float:
-        return self.scales[kind] * self.lengths[kind] / math.sqrt(count)
+        return self.scales[kind] * self.lengths[kind] / math.sqrt(max(count, FEWEST.get(kind, 1)))
 
     def words(self, found: Features, logit: float, *, most: int = 4) -> tuple[Word, ...]:
         """The words and pairs that moved the logit most, each at its first place; those on the side of the outcome."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mailguard.checks import features
 from mailguard.checks.classifier import BASELINE, CLASSIFIED_HAM, CLASSIFIED_SPAM, ClassifierCheck
 from mailguard.checks.features import Kind, extract, fold
-from mailguard.checks.model import Calibration, Model, quantised, shipped
+from mailguard.checks.model import FEWEST, Calibration, Model, quantised, shipped
 from mailguard.message.parse import parse
 from tests.unit.checks.contexts import context
 
@@ -90,14 +90,22 @@ def test_a_huge_text_is_read_in_part() -> None:
 
 
 def test_the_logit_is_the_weights_of_what_is_there_and_the_bias() -> None:
-    model = model_of(prize=3.0, lunch=-1.0)
-    words = 4  # shall we have lunch
-    assert model.logit(extract(parse(mail()))) == pytest.approx(-0.5 - 1.0 / words**0.5, abs=0.05)
-    assert model.logit(extract(parse(mail(text="prize")))) == pytest.approx(-0.5 + 3.0, abs=0.05)
+    model = model_of(prize=12.0, lunch=-4.0)
+    many = " ".join(f"word{'abcdefghijklmnopqrstuvwxy'[at]}" for at in range(24))
+    assert model.logit(extract(parse(mail(text=f"{many} lunch")))) == pytest.approx(-0.5 - 4.0 / 25**0.5, abs=0.05)
+    assert model.logit(extract(parse(mail(text=f"{many} prize")))) == pytest.approx(-0.5 + 12.0 / 25**0.5, abs=0.05)
+
+
+def test_a_few_words_weigh_as_if_there_were_more() -> None:
+    model = model_of(prize=12.0, lunch=-4.0)
+    for text in ("prize", "prize it is"):
+        assert model.logit(extract(parse(mail(text=text)))) == pytest.approx(
+            -0.5 + 12.0 / FEWEST[Kind.WORD] ** 0.5, abs=0.05
+        )
 
 
 async def test_the_check_reports_points_and_the_words_that_said_so() -> None:
-    check = ClassifierCheck(model_of(prize=3.0, lunch=-1.0))
+    check = ClassifierCheck(model_of(prize=12.0, lunch=-4.0))
     spam = await check.run(context(mail(text="prize")), {})
     symbol, baseline = spam.symbols
     assert (baseline.name, baseline.score) == (BASELINE, 1.0)

@@ -8,7 +8,7 @@ a virus scanner is to be given, since it would not find it by itself, has "at": 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from mailguard.sandbox.frames import Json, WithOctets
 from mailguard.sandbox.unpack import pictured
@@ -36,8 +36,12 @@ def tree(raw: bytes, arguments: Mapping[str, Json]) -> WithOctets:
     return answer_of(files, links, work)
 
 
-def take_apart(work: Work) -> None:
-    """Open all that is queued, until nothing is left or a limit is reached."""
+def _tell(work: Work, file: File, error: Exception) -> None:
+    work.found(file, "UNPACK_BROKEN", f"{type(error).__name__}: {error}")
+
+
+def take_apart(work: Work, on_broken: Callable[[Work, File, Exception], None] = _tell) -> None:
+    """Open all that is queued, until nothing is left or a limit is reached. `on_broken` hears what an opener raises."""
     while work.queue:
         file = work.queue.popleft()
         for opener in (*OF_ANY, *OPENERS.get(file.kind, ())):
@@ -48,7 +52,7 @@ def take_apart(work: Work) -> None:
             except MemoryError:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a parser raises for a broken file is a fact about it
-                work.found(file, "UNPACK_BROKEN", f"{type(error).__name__}: {error}")
+                on_broken(work, file, error)
 
 
 def walk(file: File) -> Iterator[File]:

@@ -15,9 +15,9 @@ from mailguard.sandbox.frames import ANSWER_RAW_LIMIT, HEADER_LIMIT, pack
 from mailguard.sandbox.unpack import pdf
 from mailguard.sandbox.unpack.answer import answer_of
 from mailguard.sandbox.unpack.kinds import kind_of, readings
-from mailguard.sandbox.unpack.openers import OF_ANY, OPENERS
-from mailguard.sandbox.unpack.tree import walk
-from mailguard.sandbox.unpack.work import EVIDENCE, FINDINGS, NAME, Bounds, ExhaustedError, File, Work
+from mailguard.sandbox.unpack.openers import OPENERS
+from mailguard.sandbox.unpack.tree import take_apart, walk
+from mailguard.sandbox.unpack.work import EVIDENCE, FINDINGS, NAME, Bounds, File, Work
 from mailguard.sandbox.values import Answer, Outcome
 from tests.fuzz.target import Input, Target
 from tests.fuzz.targets.mime import MAILS
@@ -32,7 +32,7 @@ _OF_OURS = (TypeError, AttributeError, NameError, AssertionError, ZeroDivisionEr
 def opened(root: File) -> None:
     """Take a file apart; what must hold of any: bounds, known symbols, an answer that the relay believes whole."""
     work = Work(root, bounds=BOUNDS, passwords=("infected", "a"))
-    _apart(work)
+    take_apart(work, _told)
     files = [*walk(root)]
     assert len(files) <= BOUNDS.files + 1
     assert sum(len(file.raw) for file in files[1:]) <= BOUNDS.octets
@@ -50,20 +50,10 @@ def opened(root: File) -> None:
     assert len(tree.nodes) == len(files)
 
 
-def _apart(work: Work) -> None:
-    """As tree.take_apart, but for the mistakes of our own readers."""
-    while work.queue:
-        file = work.queue.popleft()
-        for opener in (*OF_ANY, *OPENERS.get(file.kind, ())):
-            try:
-                opener(file, work)
-            except ExhaustedError:
-                return
-            except _OF_OURS as error:
-                if "/mailguard/" in traceback.extract_tb(error.__traceback__)[-1].filename:
-                    raise
-            except Exception:  # noqa: BLE001 - a broken file
-                continue
+def _told(work: Work, file: File, error: Exception) -> None:
+    """A broken file is none of our business; a mistake of our own readers is."""
+    if isinstance(error, _OF_OURS) and "/mailguard/" in traceback.extract_tb(error.__traceback__)[-1].filename:
+        raise error
 
 
 def _as(kind: str, name: str) -> Callable[[bytes], None]:

@@ -12,8 +12,8 @@ import argparse
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks.figures import Figures, table, write
@@ -73,6 +73,19 @@ def available(folder: Path | None) -> Peers | None:
     return None
 
 
+@contextmanager
+def prepared(folder: Path | None, name: str) -> Iterator[tuple[Peers | None, Path]]:
+    """The peers, at work and stopped again at the end if they were not before, and a folder for what is measured."""
+    peers = available(folder)
+    with ExitStack() as stack:
+        if peers is not None and not peers.running:
+            stack.callback(peers.stop)
+            peers.start()
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"mailguard-{name}-")))
+        root.chmod(0o755)
+        yield peers, root
+
+
 def measure(options: argparse.Namespace, peers: Peers | None, root: Path) -> int:
     """Measure each path and keep the figures; the exit code: 1 when a path could not be measured."""
     world = World(
@@ -109,13 +122,7 @@ def main() -> int:
     """The command."""
     options = arguments()
     logs.configure(level="error", form="console")
-    peers = available(options.peers)
-    with ExitStack() as stack:
-        if peers is not None and not peers.running:
-            stack.callback(peers.stop)
-            peers.start()
-        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailguard-bench-")))
-        root.chmod(0o755)
+    with prepared(options.peers, "bench") as (peers, root):
         return measure(options, peers, root)
 
 

@@ -11,17 +11,15 @@ import argparse
 import json
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from benchmarks.bench import RESULTS, available
+from benchmarks.bench import RESULTS, prepared
 from benchmarks.figures import machine
 from benchmarks.fill import copies
 from benchmarks.load import Plan, send
@@ -276,12 +274,8 @@ def main() -> int:
     """The command; 1 when a curve could not be measured."""
     options = arguments()
     logs.configure(level="error", form="console")
-    peers, failed = available(options.peers), False
-    with ExitStack() as stack:
-        if peers is not None and not peers.running:
-            stack.callback(peers.stop)
-            peers.start()
-        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailguard-scale-")))
+    failed = False
+    with prepared(options.peers, "scale") as (peers, root):
         world = World(
             root=root,
             count=options.count,

@@ -8,13 +8,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.bench import available
+from benchmarks.bench import prepared
 from benchmarks.host import proportional, resident
 from benchmarks.load import Plan
 from benchmarks.mails import batch, templates_of
@@ -88,12 +86,7 @@ def main() -> int:
     parser.add_argument("--peers", type=Path)
     options = parser.parse_args()
     logs.configure(level="error", form="console")
-    peers = available(options.peers)
-    with ExitStack() as stack:
-        if peers is not None and not peers.running:
-            stack.callback(peers.stop)
-            peers.start()
-        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailguard-soak-")))
+    with prepared(options.peers, "soak") as (peers, root):
         templates = templates_of(peers.messages if peers else None)
         world = World(
             root=root, count=options.count, rounds=1, connections=10, templates=templates, peers=peers, signatures=0

@@ -10,7 +10,6 @@ from pathlib import Path
 from mailguard.app.filter import FilterFiles, build_filter
 from mailguard.app.monitor import run_monitor
 from mailguard.app.supervisor import Role, Supervisor
-from mailguard.app.warm_up import warm_up
 from mailguard.app.wiring import certificate_files, outbound_tls
 from mailguard.app.worker import run_worker
 from mailguard.config import Settings
@@ -36,7 +35,6 @@ def serve(settings: Settings) -> int:
     TlsCertificate(*certificate_files(settings))
     outbound_tls(settings)
     upgrade(settings.database.url)
-    warm_up(settings, files)
     shared = settings.storage.path / "metrics"
     metrics_files.clear_shared(shared)
     metrics_files.share(shared)

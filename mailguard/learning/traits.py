@@ -11,23 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mailguard.checks.identity_data import senders
 from mailguard.core.address import domain_of, normalise
 from mailguard.core.verdict import AuthMethod, AuthOutcome, AuthResult
 from mailguard.message.message import Message
 from mailguard.net.suffixes import aligned
 from mailguard.store.forms import lookup_form
 
-# fmt: off
-MAILBOX_PROVIDERS = frozenset({
-    "aol.com", "free.fr", "fastmail.com", "gmail.com", "gmx.com", "gmx.de", "gmx.net", "googlemail.com",
-    "hotmail.com", "hotmail.co.uk", "hotmail.fr", "icloud.com", "laposte.net", "libero.it", "live.com", "mac.com",
-    "mail.com", "mail.ru", "me.com", "msn.com", "naver.com", "orange.fr", "outlook.com", "pm.me", "proton.me",
-    "protonmail.com", "qq.com", "rocketmail.com", "seznam.cz", "t-online.de", "tutanota.com", "web.de", "wp.pl",
-    "yahoo.co.jp", "yahoo.co.uk", "yahoo.com", "yahoo.fr", "yandex.ru", "ymail.com", "zoho.com", "126.com",
-    "163.com",
-})
-# fmt: on
-"""Where anybody gets an address, the largest: such a domain says nothing of a sender, only the address does."""
 _REPLY = re.compile(r"^(?:(?:re|fwd?|aw|wg|sv|antw|tr)\s*:\s*)+", re.IGNORECASE)
 _DIGITS = re.compile(r"\d+")
 _SHAPE_WORDS = 4
@@ -39,7 +29,7 @@ class TraitKind(StrEnum):
     ADDRESS = "address"
     """The authenticated address in From."""
     PERSON = "person"
-    """The same, at a provider of mailboxes: its domain is no trait."""
+    """The same, at a provider where anybody gets an address: its domain is no trait."""
     DOMAIN = "domain"
     """The authenticated domain in From."""
     LIST = "list"
@@ -64,7 +54,7 @@ def traits_of(message: Message, auth: Iterable[AuthResult]) -> tuple[Trait, ...]
     domain = lookup_form(domain_of(address)) or "" if address else ""
     found: list[Trait] = []
     vouched = bool(domain) and is_authenticated(domain, results)
-    anybody = domain in MAILBOX_PROVIDERS
+    anybody = domain in senders().freemail
     if vouched:
         found.append(_trait(TraitKind.PERSON if anybody else TraitKind.ADDRESS, address))
         if not anybody:

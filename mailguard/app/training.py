@@ -47,16 +47,16 @@ class Outcome:
 def run(folder: Path, settings: Settings, *, jobs: int, on_progress: Callable[[str], None]) -> Outcome:
     """Train and fit on the collections below `folder`. Raises ConfigError when there is none."""
     from mailguard.learning.fit import fit
-    from mailguard.learning.table import LENGTHS
+    from mailguard.learning.table import FEWEST, LENGTHS
     from mailguard.learning.train import across, train
 
     with TemporaryDirectory(prefix="mailguard-train-") as work:
         sources = (*find_sources(folder), *written(Path(work) / "own"))
         table = _scan(sources, settings, Path(work), jobs=jobs, on_progress=on_progress)
     table = replace(table, priors=_priors(table, settings))
-    logits = across(table, on_progress)
-    fitted = fit(table, logits, on_progress)
     trained = train(table, np.flatnonzero(table.learnable))
+    on_progress("trained on all")
+    fitted = fit(table, across(table, trained, on_progress), on_progress)
     weights, scales = quantised(trained.weights)
     counts = {
         source.name: int(((table.row_source == at) & ~table.row_blank).sum())
@@ -64,7 +64,8 @@ def run(folder: Path, settings: Settings, *, jobs: int, on_progress: Callable[[s
         if source.learn
     }
     about = {"trained": datetime.now(UTC).date().isoformat(), "sources": counts}
-    return Outcome(Model(weights, scales, LENGTHS, trained.bias, fitted.calibration, about), fitted, table)
+    model = Model(weights, scales, LENGTHS, trained.bias, fitted.calibration, about, FEWEST)
+    return Outcome(model, fitted, table)
 
 
 def _scan(

@@ -12,7 +12,6 @@ from importlib.resources import files
 from io import BytesIO
 from itertools import groupby
 from operator import itemgetter
-from types import MappingProxyType
 from typing import Any
 from zipfile import BadZipFile
 
@@ -24,12 +23,6 @@ from mailguard.checks.features import Features, Kind, Words
 
 SHIPPED = "classifier.npz"
 """The model's file in the package."""
-
-
-FEWEST: Mapping[Kind, int] = MappingProxyType(
-    {Kind.WORD: 16, Kind.PAIR: 16, Kind.GRAM: 64, Kind.SUBJECT: 6, Kind.SUBJECT_GRAM: 24}
-)
-"""By kind: as how many features those of a mail with fewer weigh. A single word says little, however often spam has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +52,8 @@ class Word:
 class Model:
     """Weights per feature id: `weights` times the `scales` of its kind, and the `bias`. `about` says what it was trained on.
 
-    A kind's features together have the length that `lengths` says, however many they are.
+    A kind's features together have the length that `lengths` says, however many they are; only where there are fewer than
+    `fewest` says, each weighs as one of so many: a single word says little, however often spam has it.
     """
 
     weights: NDArray[np.int8]
@@ -68,12 +62,13 @@ class Model:
     bias: float
     calibration: Calibration = Calibration()
     about: Mapping[str, Any] = field(default_factory=dict)
+    fewest: tuple[int, ...] = (1,) * len(Kind)
 
     @cached_property
     def name(self) -> str:
         """What identifies it: the beginning of a hash of all that it computes with, but the calibration."""
         digest = hashlib.sha256(self.weights.tobytes())
-        digest.update(json.dumps([features.VERSION, self.scales, self.lengths, self.bias]).encode())
+        digest.update(json.dumps([features.VERSION, self.scales, self.lengths, self.fewest, self.bias]).encode())
         return digest.hexdigest()[:16]
 
     def logit(self, found: Features) -> float:
@@ -90,7 +85,7 @@ class Model:
         return total
 
     def _factor(self, kind: Kind, count: int) -> float:
-        return self.scales[kind] * self.lengths[kind] / math.sqrt(max(count, FEWEST.get(kind, 1)))
+        return self.scales[kind] * self.lengths[kind] / math.sqrt(max(count, self.fewest[kind]))
 
     def words(self, found: Features, logit: float, *, most: int = 4) -> tuple[Word, ...]:
         """The words and pairs that moved the logit most, each at its first place; those on the side of the outcome."""
@@ -120,6 +115,7 @@ class Model:
             "version": features.VERSION,
             "scales": self.scales,
             "lengths": self.lengths,
+            "fewest": self.fewest,
             "bias": self.bias,
             "calibration": [getattr(self.calibration, name) for name in ("slope", "baseline", "least", "most")],
             "about": dict(self.about),
@@ -143,6 +139,7 @@ class Model:
                 float(about["bias"]),
                 Calibration(*about["calibration"]),
                 about["about"],
+                tuple(about["fewest"]),
             )
         except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
             raise ValueError(f"this is no classifier's model: {error}") from error

@@ -56,11 +56,15 @@ def folds_of(table: Table) -> dict[str, NDArray[np.bool_]]:
     return {str(name): names == name for name in np.unique(names)}
 
 
-def across(table: Table, on_progress: OnProgress) -> NDArray[np.float64]:
-    """The logit of each row by a classifier that never saw its family. Families that must not be learned from never are."""
+def across(table: Table, whole: Trained, on_progress: OnProgress) -> NDArray[np.float64]:
+    """The logit of each row by a classifier that never saw its family.
+
+    `whole` is what all rows that may be learned from teach; it judges the families that are only measured on.
+    """
     found = np.zeros(len(table.row_source))
     for name, left_out in folds_of(table).items():
-        trained = train(table, np.flatnonzero(table.learnable & ~left_out))
+        learned = bool((table.learnable & left_out).any())
+        trained = train(table, np.flatnonzero(table.learnable & ~left_out)) if learned else whole
         rows = np.flatnonzero(left_out)
         found[rows] = logits(table, rows, trained)
         on_progress(f"left out {name}: {len(rows)} rows")

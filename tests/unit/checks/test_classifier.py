@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from mailguard.checks import features
 from mailguard.checks.classifier import BASELINE, CLASSIFIED_HAM, CLASSIFIED_SPAM, ClassifierCheck
 from mailguard.checks.features import Kind, extract, fold
-from mailguard.checks.model import FEWEST, Calibration, Model, quantised, shipped
+from mailguard.checks.model import Calibration, Model, quantised, shipped
 from mailguard.message.parse import parse
 from tests.unit.checks.contexts import context
 
 ONES = (1.0,) * len(Kind)
+FEWEST = (16,) * len(Kind)
 
 
 def mail(subject: str = "Lunch", text: str = "shall we have lunch", sender: str = "Joe <joe@example.org>") -> bytes:
@@ -31,7 +32,7 @@ def model_of(**weights: float) -> Model:
         one = extract(parse(mail(text=word)))
         found[one.body_ids[0]] = weight
     whole, scales = quantised(found)
-    return Model(whole, scales, ONES, -0.5, Calibration(slope=2.0, baseline=1.0, least=-3.0, most=6.0))
+    return Model(whole, scales, ONES, -0.5, Calibration(slope=2.0, baseline=1.0, least=-3.0, most=6.0), fewest=FEWEST)
 
 
 def ids_of(raw: bytes, kind: Kind) -> set[int]:
@@ -130,6 +131,7 @@ def test_a_model_comes_back_from_its_file() -> None:
     model = model_of(prize=3.0)
     again = Model.from_bytes(model.to_bytes())
     assert again.name == model.name
+    assert again.fewest == FEWEST
     assert again.calibration == model.calibration
     found = extract(parse(mail(text="prize")))
     assert again.logit(found) == model.logit(found)

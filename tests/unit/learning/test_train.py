@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from mailguard.app.training import write_points, write_rules
-from mailguard.checks import features
 from mailguard.checks.classifier import CLASSIFIED_SPAM
 from mailguard.core.errors import ConfigError
 from mailguard.core.verdict import Classification, ScoredSymbol
@@ -17,8 +16,8 @@ from mailguard.learning.fit import Fitted, fit
 from mailguard.learning.report_across import report
 from mailguard.learning.scanning import CorpusMail, ScannedMail
 from mailguard.learning.sources import Source, find_sources, mended
-from mailguard.learning.table import Table, TableBuilder
-from mailguard.learning.train import across, folds_of, logits, train
+from mailguard.learning.table import FEWEST, LENGTHS, Table, TableBuilder, texts_of
+from mailguard.learning.train import Trained, across, folds_of, logits, train
 
 SOURCES = tuple(
     Source(f"{family} {kind}", Path(family), kind == "spam", family, modern=True, learn=family != "measured")
@@ -56,11 +55,15 @@ def table_of(per_source: int = 40, *, noise: float = 0.0) -> Table:
     return builder.build()
 
 
+def whole(table: Table) -> Trained:
+    return train(table, np.flatnonzero(table.learnable))
+
+
 @pytest.fixture(scope="module")
 def doubtful() -> tuple[Table, Fitted]:
     """Fitted where a quarter of all mails read like the other kind."""
     table = table_of(noise=0.25)
-    return table, fit(table, across(table, lambda _: None), lambda _: None)
+    return table, fit(table, across(table, whole(table), lambda _: None), lambda _: None)
 
 
 def test_the_classifier_learns_what_spam_and_honest_mail_say() -> None:
@@ -75,9 +78,18 @@ def test_the_classifier_learns_what_spam_and_honest_mail_say() -> None:
 def test_a_family_is_judged_by_what_never_saw_it() -> None:
     table = table_of()
     seen: list[str] = []
-    found = across(table, seen.append)
+    found = across(table, whole(table), seen.append)
     assert ((found > 0) == table.row_spam).mean() > 0.95
     assert [line.split(":")[0] for line in seen] == [f"left out {name}" for name in sorted(folds_of(table))]
+
+
+def test_what_is_only_measured_on_is_judged_by_what_all_others_teach() -> None:
+    table = table_of()
+    odd = Trained(np.zeros(table.texts.shape[1]), 7.0)
+    found = across(table, odd, lambda _: None)
+    measured = table.families == "measured"
+    assert (found[measured] == 7.0).all()
+    assert (found[~measured] != 7.0).all()
 
 
 def test_what_must_not_be_learned_from_changes_nothing() -> None:
@@ -152,8 +164,9 @@ def test_defanged_links_are_mended_and_what_the_receiver_recorded_is_kept(tmp_pa
     }
 
 
-def test_features_of_a_kind_together_have_one_length() -> None:
-    table = table_of(3)
-    start, end = features.SPANS[0]
-    rows = table.texts[:, start:end]
-    assert np.allclose(np.sqrt(rows.multiply(rows).sum(axis=1)), 1.0)
+def test_features_of_a_kind_together_have_one_length_but_few_have_a_small_one() -> None:
+    fewest = FEWEST[0]
+    counts = (1, fewest // 4, fewest, 10 * fewest)
+    rows = texts_of([np.arange(count, dtype=np.uint32) for count in counts])
+    lengths = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
+    assert lengths == pytest.approx([LENGTHS[0] / fewest**0.5, LENGTHS[0] / 2, LENGTHS[0], LENGTHS[0]])

@@ -12,6 +12,9 @@ from mailguard.learning.sources import Source
 from mailguard.learning.written import COPIES, families, written
 from mailguard.message.parse import parse
 
+SHORT = {"short", "attached", "phone"}
+"""Families of mails of a line."""
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Source, ...]:
@@ -32,8 +35,9 @@ def test_every_mail_can_be_read_and_has_an_envelope(made: tuple[Source, ...]) ->
         for file in mails:
             message = parse(file.read_bytes().replace(b"\n", b"\r\n"))
             text = f"{message.subject} {message.visible_text}"
-            assert message.subject, file
-            assert len(message.visible_text) > 20, file
+            short = family.name in SHORT
+            assert message.subject or short, file
+            assert len(message.visible_text.strip()) > (1 if short else 20), file
             assert len(message.from_addresses) == 1, file
             assert not set(text) & set("{}|"), f"{file}: a choice is left open: {text}"
 

@@ -53,7 +53,9 @@ def serve(settings: Settings) -> int:
         ),
         on_death=partial(metrics_files.forget_process, shared),
     )
-    gc.collect()
+    # Nothing to collect: reading leaves a thousand small objects behind, and looking for them took 0.1 s.
+    gc.freeze()
+    gc.enable()
     code = supervisor.run()
     if not code:
         log.info("stopped")

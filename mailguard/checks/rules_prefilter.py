@@ -6,6 +6,7 @@ RE2's own automaton for many patterns at once takes milliseconds for each new te
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,45 +22,68 @@ _COMMON = " etaoinsrhldcumfpgwybvk"
 _RANKS = bytes(_COMMON.find(chr(octet)) % (len(_COMMON) + 1) for octet in range(256))
 
 
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What a set of patterns requires. Arrays alone: `rules_cache` keeps them, all there are."""
+
+    always: NDArray[np.intp]
+    """Numbers of the patterns that require nothing that could be looked for."""
+    numbers: NDArray[np.intp]
+    """Numbers of the others."""
+    first: NDArray[np.intp]
+    """By literal, the place of its rarest piece; then of the next, and of _PIECES - 2 others."""
+    second: NDArray[np.intp]
+    others: NDArray[np.intp]
+    literals: NDArray[np.intp]
+    """Literals of all groups, and where each group begins; groups of all patterns, and where each pattern begins."""
+    group_starts: NDArray[np.intp]
+    groups: NDArray[np.intp]
+    pattern_starts: NDArray[np.intp]
+
+
+def tables_of(patterns: Sequence[str]) -> Tables:
+    """Worked out from the patterns: some 50 µs each."""
+    required = [required_literals(pattern) for pattern in patterns]
+    groups: list[Group] = list(dict.fromkeys(group for some in required for group in some))
+    literals = list(dict.fromkeys(literal for group in groups for literal in sorted(group)))
+    pieces = np.array([_pieces_of(literal) for literal in literals], dtype=np.intp).reshape(-1, _PIECES)
+    number_of_literal = {literal: number for number, literal in enumerate(literals)}
+    number_of_group = {group: number for number, group in enumerate(groups)}
+    return Tables(
+        np.array([number for number, some in enumerate(required) if not some], dtype=np.intp),
+        np.array([number for number, some in enumerate(required) if some], dtype=np.intp),
+        *(np.ascontiguousarray(some) for some in (pieces[:, 0], pieces[:, 1], pieces[:, 2:])),
+        *_flat([number_of_literal[literal] for literal in sorted(group)] for group in groups),
+        *_flat([number_of_group[group] for group in some] for some in required if some),
+    )
+
+
 class Prefilter:
     """Made once for a set of patterns; `candidates` is quick for any text, and errs only in naming too many."""
 
-    def __init__(self, patterns: Sequence[str]) -> None:
-        required = [required_literals(pattern) for pattern in patterns]
-        self._always = tuple(number for number, groups in enumerate(required) if not groups)
-        self._numbers = np.array([number for number, groups in enumerate(required) if groups], dtype=np.intp)
-        groups: list[Group] = list(dict.fromkeys(group for some in required for group in some))
-        literals = list(dict.fromkeys(literal for group in groups for literal in sorted(group)))
-        pieces = np.array([_pieces_of(literal) for literal in literals], dtype=np.intp).reshape(-1, _PIECES)
-        self._first, self._second, self._others = (
-            np.ascontiguousarray(some) for some in (pieces[:, 0], pieces[:, 1], pieces[:, 2:])
-        )
-        number_of_literal = {literal: number for number, literal in enumerate(literals)}
-        number_of_group = {group: number for number, group in enumerate(groups)}
-        self._literals, self._group_starts = _flat(
-            [number_of_literal[literal] for literal in sorted(group)] for group in groups
-        )
-        self._groups, self._pattern_starts = _flat(
-            [number_of_group[group] for group in some] for some in required if some
-        )
+    def __init__(self, patterns: Sequence[str], tables: Tables | None = None) -> None:
+        """`tables` are those of the same patterns, if they were worked out before."""
+        self.tables = tables or tables_of(patterns)
+        self._always = self.tables.always.tolist()
 
     def candidates(self, text: bytes) -> list[int]:
         """Numbers of the patterns that may match a text."""
-        if not len(self._numbers):
+        tables = self.tables
+        if not len(tables.numbers):
             return list(self._always)
-        has_literal = np.zeros(len(self._first), dtype=np.bool_)
+        has_literal = np.zeros(len(tables.first), dtype=np.bool_)
         has_literal[self._literals_in(text)] = True
-        has_group = np.logical_or.reduceat(has_literal.take(self._literals), self._group_starts)
-        may_match = np.logical_and.reduceat(has_group.take(self._groups), self._pattern_starts)
-        return sorted([*self._always, *self._numbers[may_match].tolist()])
+        has_group = np.logical_or.reduceat(has_literal.take(tables.literals), tables.group_starts)
+        may_match = np.logical_and.reduceat(has_group.take(tables.groups), tables.pattern_starts)
+        return sorted([*self._always, *tables.numbers[may_match].tolist()])
 
     def _literals_in(self, text: bytes) -> NDArray[np.intp]:
         """Numbers of the literals that a text may hold: all their pieces are somewhere in it."""
         present = _present(plain(text))
         # Few literals have their rarest piece in a text; only of these the others are looked for.
-        perhaps = np.flatnonzero(present.take(self._first))
-        perhaps = perhaps[present.take(self._second.take(perhaps))]
-        return perhaps[present.take(self._others.take(perhaps, axis=0)).all(axis=1)]
+        perhaps = np.flatnonzero(present.take(self.tables.first))
+        perhaps = perhaps[present.take(self.tables.second.take(perhaps))]
+        return perhaps[present.take(self.tables.others.take(perhaps, axis=0)).all(axis=1)]
 
 
 def _present(text: bytes) -> NDArray[np.bool_]:

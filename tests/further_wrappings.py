@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import NameOID
 
+from tests import disk_images
 from tests.wrappings import Named, Wrapping
 
 
@@ -151,6 +152,21 @@ def behind_a_picture(name: str, raw: bytes) -> Named:
     return f"{name}.gif", out.getvalue()
 
 
+def in_udf(name: str, raw: bytes) -> Named:
+    """A disc with nothing but UDF, as Windows mounts it."""
+    return f"{name}.iso", disk_images.udf(name[-60:], raw)
+
+
+def in_vhd(name: str, raw: bytes) -> Named:
+    """A fixed virtual disk with NTFS in a partition."""
+    return f"{name}.vhd", disk_images.vhd(disk_images.partitioned(disk_images.ntfs(name[-60:], raw)))
+
+
+def in_vhdx(name: str, raw: bytes) -> Named:
+    """A dynamic virtual disk of the newer form."""
+    return f"{name}.vhdx", disk_images.vhdx(disk_images.partitioned(disk_images.ntfs(name[-60:], raw)))
+
+
 FURTHER: Mapping[str, Wrapping] = MappingProxyType(
     {
         "odt": in_odt,
@@ -166,6 +182,9 @@ FURTHER: Mapping[str, Wrapping] = MappingProxyType(
         "svg": in_svg,
         "calendar": in_calendar,
         "behind a picture": behind_a_picture,
+        "udf": in_udf,
+        "vhd": in_vhd,
+        "vhdx": in_vhdx,
     }
 )
 """By name."""

@@ -24,6 +24,7 @@ _NEVER = frozenset(
     }
 )
 """Declared types of what accompanies mail, not of files."""
+_DISKS = frozenset({"iso", "img", "udf", "vhd", "vhdx"})
 _PLAIN = ("audio/", "video/", "image/", "font/")
 _BEHIND = (b"PK\x05\x06", b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c")
 _ENCODED = re.compile(
@@ -83,7 +84,8 @@ def can_hold(part: Part) -> bool:
         return False
     kind = type_of(head)
     if kind.startswith(_PLAIN):
-        return any(mark in _tail(part) for mark in _BEHIND)
+        # Windows mounts by the name, whatever stands in the octets that a disk leaves to others.
+        return any(extension(name) in _DISKS for name in part.names) or any(mark in _tail(part) for mark in _BEHIND)
     if kind not in ("text/plain", "text/html", UNKNOWN):
         return True
     if kind == UNKNOWN or head.startswith((b"\xff\xfe", b"\xfe\xff")):

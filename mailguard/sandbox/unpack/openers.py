@@ -35,7 +35,7 @@ _OFFICE: Mapping[str, Sequence[Opener]] = {
     "application/vnd.ms-outlook": (outlook.open_message, office_ole.open_ole),
     "application/x-msi": (outlook.open_installer,),
     "application/x-iso9660-image": (disks.report_image, archives.open_archive),
-    "application/x-udf": (disks.report_udf, archives.open_archive),
+    "application/x-udf": (disks.open_udf,),
     **dict.fromkeys(
         (
             "application/x-vhd",
@@ -154,12 +154,6 @@ _ARCHIVES: Mapping[str, Sequence[Opener]] = {
             "application/x-stuffit",
             "application/x-ms-wim",
             "application/x-lrzip",
-            "application/x-udf",
-            "application/x-vhd",
-            "application/x-vhdx",
-            "application/x-vmdk",
-            "application/x-qcow2",
-            "application/x-apple-diskimage",
             "application/x-ms-compress-szdd",
             "application/vnd.ms-htmlhelp",
             "application/x-installshield",
@@ -173,7 +167,7 @@ _ARCHIVES: Mapping[str, Sequence[Opener]] = {
 OPENERS: Mapping[str, Sequence[Opener]] = MappingProxyType({**_ARCHIVES, **_OFFICE, **_PAGES})
 """By MIME type, as kinds.kind_of tells it; all of a kind's openers look, in this order."""
 
-OF_ANY: Sequence[Opener] = (archives.open_second_kind, zip_views.compare_views)
+OF_ANY: Sequence[Opener] = (archives.open_second_kind, disks.open_second_image, zip_views.compare_views)
 """What looks at every file, whatever its kind, before the openers of its kind."""
 
 PREPARE: Sequence[Callable[[], None]] = (

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from mailguard.checks.unpack_choice import choose
+from mailguard.checks.unpack_choice import can_hold, choose
 from mailguard.message.parse import parse
 from tests.unit.checks.qr_mails import mail
 
@@ -39,3 +39,9 @@ def test_it_takes_no_longer_than_the_text(head: bytes, piece: bytes) -> None:
 @pytest.mark.parametrize("text", [b"A" * 400, (b"TVqQ" * 19 + b"\n") * 4, b"\nbegin 644 a\n", b"x " + b"4d" * 200])
 def test_encoded_runs_are_chosen(text: bytes) -> None:
     assert choose(parse(mail(("a.txt", b"hello\n" + text))), octets=1 << 25).chosen
+
+
+def test_a_picture_that_is_named_like_a_disk_is_looked_into() -> None:
+    gif = b"GIF89a" + bytes(100)
+    assert not can_hold(parse(mail(("a.gif", gif))).attachments[0])
+    assert can_hold(parse(mail(("a.iso", gif))).attachments[0])

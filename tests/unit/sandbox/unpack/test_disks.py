@@ -1,15 +1,17 @@
-"""Images of disks give their files, or say that they were not opened."""
+"""Images of disks and discs give their files, or say that they were not opened."""
 
 from __future__ import annotations
 
 import contextlib
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mailguard.sandbox.unpack.disks import open_disk
 from mailguard.sandbox.unpack.work import ExhaustedError, File, Work
+from tests.disk_images import ntfs, partitioned, udf, vhd, vhdx
 from tests.unit.sandbox.unpack.taken import apart, symbols
 
 
@@ -73,6 +75,83 @@ def test_other_file_systems_are_said_not_to_be_opened() -> None:
     assert list(symbols(opened(b"vhdxfile" + bytes(4096)))) == ["DISK_IMAGE", "ARCHIVE_UNOPENED"]
 
 
+LARGE = bytes(range(256)) * 100
+
+
+def test_files_of_ntfs_are_opened_in_raw_images_vhd_and_vhdx() -> None:
+    system = ntfs("run.js", LARGE)
+    for image in (system, partitioned(system), vhd(partitioned(system)), vhdx(system), vhdx(partitioned(system))):
+        root = apart(image, "a.vhd")
+        assert [(one.name, one.raw) for one in root.children] == [("docs/run.js", LARGE)]
+        assert {"DISK_IMAGE", "ATTACHMENT_ARCHIVED_EXECUTABLE"} <= symbols(root).keys()
+        assert "ARCHIVE_UNOPENED" not in symbols(root)
+
+
+def test_further_streams_of_ntfs_are_files() -> None:
+    root = apart(ntfs("notes.txt", b"text", stream=("run.js", b"script")), "a.img")
+    assert [(one.name, one.raw) for one in root.children] == [
+        ("docs/notes.txt", b"text"),
+        ("docs/notes.txt:run.js", b"script"),
+    ]
+
+
+@pytest.mark.parametrize("flags", [1, 0x4000])
+def test_what_ntfs_compresses_or_encrypts_is_named_and_said_not_to_be_opened(flags: int) -> None:
+    root = apart(ntfs("run.js", LARGE, flags=flags), "a.img")
+    assert [(one.name, one.size, one.raw) for one in root.children] == [("docs/run.js", len(LARGE), b"")]
+    assert {"ARCHIVE_UNOPENED", "ATTACHMENT_ARCHIVED_EXECUTABLE"} <= symbols(root).keys()
+
+
+def test_a_vhdx_that_is_a_difference_to_another_is_not_opened() -> None:
+    assert "ARCHIVE_UNOPENED" in symbols(apart(vhdx(ntfs("run.js", LARGE), flags=2), "a.vhdx"))
+
+
+def test_files_of_udf_are_opened_with_and_without_iso_9660() -> None:
+    for bridge, count in ((False, 1), (True, 2)):
+        root = apart(udf("run.js", LARGE, bridge=bridge), "a.iso")
+        assert [(one.name, one.raw) for one in root.children] == [("run.js", LARGE)] * count
+        assert symbols(root).keys() == {"DISK_IMAGE", "ATTACHMENT_ARCHIVED_EXECUTABLE"}
+
+
+def test_udf_by_way_of_a_metadata_partition() -> None:
+    """What Windows writes on Blu-ray discs: the blocks of folders are those of a file."""
+    raw = bytearray(udf("run.js", LARGE))
+    at = next(
+        at
+        for at in range(32 * 2048, len(raw), 2048)
+        if raw[at : at + 2] == b"\6\0" and raw[at + 12] == at // 2048 % 256
+    )
+    begins = next(
+        int.from_bytes(raw[one + 188 : one + 192], "little")
+        for one in range(32 * 2048, len(raw), 2048)
+        if raw[one : one + 2] == b"\5\0"
+    )
+    block = len(raw) // 2048 - begins
+    kind = b"\2\x40\0\0\0*UDF Metadata Partition".ljust(36, b"\0") + struct.pack(
+        "<HHIIIIHB", 1, 0, block, block, 0, 1, 1, 0
+    )
+    maps = kind.ljust(64, b"\0") + raw[at + 440 : at + 446]
+    raw[at + 264 : at + 272] = struct.pack("<II", len(maps), 2)
+    raw[at + 440 : at + 440 + len(maps)] = maps
+    extents = struct.pack("<II", 40 * 2048, 0) + struct.pack("<II", block * 2048 - 40 * 2048, 40)
+    entry = bytearray(2048)
+    entry[:2] = b"\5\1"
+    entry[27] = 250
+    entry[56:64] = (block * 2048).to_bytes(8, "little")
+    entry[168:176] = struct.pack("<II", 0, len(extents))
+    entry[176 : 176 + len(extents)] = extents
+    entry[4] = sum(entry[:16]) & 0xFF
+    root = apart(bytes(raw + entry), "a.iso")
+    assert [(one.name, one.raw) for one in root.children] == [("run.js", LARGE)]
+
+
+def test_an_image_that_begins_as_a_picture_is_one_all_the_same() -> None:
+    for image in (udf("run.js", LARGE), vhd(partitioned(ntfs("run.js", LARGE)))):
+        root = apart(b"GIF89a" + image[6:], "a.iso")
+        assert LARGE in [one.raw for one in root.children]
+        assert {"UNPACK_TWO_KINDS", "DISK_IMAGE"} <= symbols(root).keys()
+
+
 @given(st.binary(max_size=64), st.integers(0, 4000))
 def test_a_broken_disk_ends(change: bytes, at: int) -> None:
     raw = fat12(CONTENT)
@@ -80,6 +159,22 @@ def test_a_broken_disk_ends(change: bytes, at: int) -> None:
         opened(raw[:at] + change + raw[at + len(change) :])
 
 
+_NTFS = ntfs("run.js", LARGE, stream=("s", b"content"))
+_UDF = udf("run.js", LARGE)
+_PLACES = [at for at in range(32 * 1024, len(_UDF), 2048) if any(_UDF[at : at + 16])]
+
+
+@given(st.binary(max_size=16), st.integers(0, 12 * 4096))
+def test_a_broken_ntfs_ends(change: bytes, at: int) -> None:
+    apart(_NTFS[:at] + change + _NTFS[at + len(change) :], "a.img")
+
+
+@given(st.binary(max_size=16), st.sampled_from(_PLACES), st.integers(16, 500))
+def test_a_broken_udf_ends(change: bytes, place: int, within: int) -> None:
+    at = place + within
+    apart(_UDF[:at] + change + _UDF[at + len(change) :], "a.iso")
+
+
 def test_images_are_chosen_by_their_kind() -> None:
     assert [(one.name, one.raw) for one in apart(fat12(CONTENT), "a.img").children] == [("DIR/RUN.JS", CONTENT)]
-    assert "ARCHIVE_UNOPENED" in symbols(apart(bytes(32768) + b"\0BEA01\x01" + bytes(4096), "a.iso"))
+    assert "ARCHIVE_UNOPENED" in symbols(apart(bytes(32768) + b"\0NSR02\x01" + bytes(4096), "a.iso"))

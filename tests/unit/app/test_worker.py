@@ -1,0 +1,36 @@
+"""A worker before it takes mail."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Coroutine, Iterator
+from unittest.mock import create_autospec
+
+import pytest
+import uvloop
+
+from mailguard.app.filter import FilterFiles
+from mailguard.app.worker import SWITCH_SECONDS, run_worker
+from mailguard.config.settings import Settings
+
+
+@pytest.fixture
+def switching() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_its_threads_give_way_to_its_event_loop_soon(monkeypatch: pytest.MonkeyPatch, switching: None) -> None:
+    seen: list[float] = []
+
+    def run(main: Coroutine[object, object, None]) -> None:
+        seen.append(sys.getswitchinterval())
+        main.close()
+
+    monkeypatch.setattr(uvloop, "run", run)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert run_worker(Settings(), create_autospec(FilterFiles, instance=True), theirs, "a worker") == 0
+    assert seen == [pytest.approx(SWITCH_SECONDS)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mailguard.checks.dkim_key import key_for, signs
-from mailguard.checks.dkim_message import BodyHash, Canonicalisation, RawField, SignedMessage, canonical_field
+from mailguard.checks.dkim_message import BodyHash, Canonicalisation, RawField, SignedMessage, canonical_field, may_have
 from mailguard.checks.dkim_tags import (
     Signature,
     SignatureError,
@@ -76,7 +76,7 @@ class _Collected:
 
 async def verify_arc(resolver: Resolver, raw: bytes, *, now: int) -> ArcResult:
     """The status of the message's ARC chain. `now` in seconds since 1970. Never raises."""
-    if not _may_have_chain(raw):
+    if not may_have(raw, b"arc-"):  # most mail has none
         return ArcResult(AuthOutcome.NONE)
     message = SignedMessage.of(raw)
     sealers: tuple[str, ...] = ()
@@ -116,13 +116,6 @@ def _sets(message: SignedMessage, now: int) -> list[_Set]:
     if sorted(collected) != list(range(1, len(collected) + 1)):
         raise permerror("an instance is missing")
     return [_set(collected[instance].fields, instance, now) for instance in sorted(collected)]
-
-
-def _may_have_chain(raw: bytes) -> bool:
-    """Whether there may be a field of ARC: most mail has none, and need not be taken apart to see that."""
-    end = raw.find(b"\r\n\r\n")
-    header = (raw[:end] if end >= 0 else raw).lower()
-    return b"\narc-" in header or header.startswith(b"arc-")
 
 
 def _set(found: Mapping[bytes, RawField], instance: int, now: int) -> _Set:

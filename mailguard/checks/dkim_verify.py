@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from mailguard.checks.dkim_key import key_for, signs
-from mailguard.checks.dkim_message import BodyHash, Canonicalisation, SignedMessage, canonical_field
+from mailguard.checks.dkim_message import BodyHash, Canonicalisation, SignedMessage, canonical_field, may_have
 from mailguard.checks.dkim_tags import Signature, SignatureError, dkim_signature, parse_tags, permerror, without_b
 from mailguard.core.reply import sanitise
 from mailguard.core.verdict import AuthOutcome
@@ -47,6 +47,8 @@ async def verify_dkim(
     resolver: Resolver, raw: bytes, *, now: int, limit: int = SIGNATURE_LIMIT
 ) -> tuple[DkimResult, ...]:
     """A result for each of the first `limit` signatures, from the top. `now` in seconds since 1970. Never raises."""
+    if not may_have(raw, b"dkim-signature"):
+        return ()
     message = SignedMessage.of(raw)
     parsed: list[Signature | DkimResult] = []
     for item in message.named(b"dkim-signature")[:limit]:

@@ -32,5 +32,8 @@ def test_its_threads_give_way_to_its_event_loop_soon(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(uvloop, "run", run)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert run_worker(Settings(), create_autospec(FilterFiles, instance=True), theirs, "a worker") == 0
+        assert (
+            run_worker(Settings.model_validate({}), create_autospec(FilterFiles, instance=True), theirs, "a worker")
+            == 0
+        )
     assert seen == [pytest.approx(SWITCH_SECONDS)]

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mailguard.checks.dkim import DkimCheck
-from mailguard.checks.dkim_message import Canonicalisation, canonical_body
+from mailguard.checks.dkim_message import FIELDS_LIMIT, HEADER_LIMIT, Canonicalisation, SignedMessage, canonical_body
 from mailguard.checks.dkim_verify import DkimResult, verify_dkim
 from mailguard.core.verdict import AuthOutcome, CheckStatus
 from mailguard.net.dns import StaticResolver, Zone
@@ -209,6 +209,19 @@ async def test_hostile_bodies_take_linear_time(filler: bytes) -> None:
     started = time.process_time()
     await outcome(raw + filler)
     assert time.process_time() - started < 2
+
+
+async def test_a_million_fields_are_not_told_apart() -> None:
+    many = b"X-A: b\r\n" * 1_000_000
+    assert await verify(many + RAW) == ()
+    assert len(SignedMessage.of(signed() + many).fields) < FIELDS_LIMIT
+    assert len(SignedMessage.of(signed().replace(b"\r\n\r\n", b"\r\n" + many + b"\r\n", 1)).fields) == FIELDS_LIMIT + 1
+
+
+async def test_a_signature_far_below_an_honest_header_does_not_count() -> None:
+    raw = signed()
+    assert await verify(b"X-A: " + b"b" * HEADER_LIMIT + b"\r\n" + raw) == ()
+    assert [one.outcome for one in await verify(b"X-A: b\r\n" + raw)] == ["pass"]
 
 
 @pytest.mark.parametrize(

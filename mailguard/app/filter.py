@@ -27,6 +27,7 @@ from mailguard.checks.points import fitted_points
 from mailguard.checks.qr import QrCheck
 from mailguard.checks.recorded_auth import RecordedAuth, Recordings
 from mailguard.checks.rules import RulesCheck
+from mailguard.checks.rules_cache import KeptRules
 from mailguard.checks.rules_file import RulesFiles
 from mailguard.checks.runner import Runner
 from mailguard.checks.spf import SpfCheck
@@ -43,6 +44,7 @@ from mailguard.net.clamd import ClamdClient
 from mailguard.net.dns import Resolver, StaticResolver
 from mailguard.net.dns_aio import AiodnsResolver
 from mailguard.ops import log as logs
+from mailguard.ops.derived import DerivedFiles
 from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import Metrics
 from mailguard.pipeline.judge import Judge
@@ -104,7 +106,8 @@ class FilterFiles:
     def __init__(self, settings: Settings, *, on_problems: OnProblems = ignore_problems) -> None:
         self.policies = PolicyFiles(settings.policies.path, on_problems=on_problems)
         self.policies.load()
-        self.rules = RulesFiles(settings.policies.path / "rules", on_problems=on_problems)
+        kept = KeptRules(DerivedFiles(settings.storage.path / "cache")) if settings.storage.path.exists() else None
+        self.rules = RulesFiles(settings.policies.path / "rules", kept=kept, on_problems=on_problems)
         self.rules.load()
         self.yara = YaraFiles(settings.policies.path / "yara", on_problems=on_problems)
         self.yara.load()

@@ -14,7 +14,7 @@ import re2
 
 from mailguard.checks.base import CheckContext
 from mailguard.checks.rules_literals import branches
-from mailguard.checks.rules_prefilter import Prefilter
+from mailguard.checks.rules_prefilter import Prefilter, Tables
 from mailguard.core.verdict import CheckResult, Symbol
 from mailguard.message.normalise import normalise
 from mailguard.message.parse import Message
@@ -81,20 +81,32 @@ def options(*, max_mem: int = 8 << 20) -> Any:
     return made
 
 
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What is worked out from rules and takes long: the branches of each of their patterns, and the prefilters' tables."""
+
+    branches: Mapping[str, Sequence[str]]
+    text: Tables | None
+    source: Tables | None
+
+
 class _Patterns:
     """All patterns, each with the places that it is looked for in. One that stands in no text's literals costs nothing."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[Rule], derived: Derived | None) -> None:
+        known = derived or Derived({p: branches(p) for rule in rules for p in rule.patterns}, None, None)
         wanted: dict[tuple[str, str], dict[str, None]] = {}
         for rule in rules:
             for pattern in rule.patterns:
-                for branch in branches(pattern):
+                for branch in known.branches[pattern]:
                     wanted.setdefault((rule.name, branch), {}).update(dict.fromkeys(rule.places))
         self._rules = tuple(name for name, _ in wanted)
         self._patterns = tuple(branch for _, branch in wanted)
         self._places = tuple(tuple(places) for places in wanted.values())
-        self._source = _Group(self._patterns, [n for n, where in enumerate(self._places) if set(where) & _SOURCES])
-        self._text = _Group(self._patterns, [n for n, where in enumerate(self._places) if set(where) - _SOURCES])
+        places = list(enumerate(self._places))
+        self._source = _Group(self._patterns, [n for n, where in places if set(where) & _SOURCES], known.source)
+        self._text = _Group(self._patterns, [n for n, where in places if set(where) - _SOURCES], known.text)
+        self.derived = Derived(known.branches, self._text.tables, self._source.tables)
         self.places = tuple(dict.fromkeys(place for places in self._places for place in places))
         # Compiled when first needed: most branches are of languages and themes that a given relay never meets.
         self._compiled: dict[int, Any] = {}
@@ -125,10 +137,11 @@ class _Patterns:
 class _Group:
     """Patterns that are looked for in the same texts."""
 
-    def __init__(self, patterns: Sequence[str], numbers: Sequence[int]) -> None:
+    def __init__(self, patterns: Sequence[str], numbers: Sequence[int], tables: Tables | None) -> None:
         self._numbers = list(numbers)
         some = [patterns[number] for number in numbers]
-        self._prefilter = Prefilter(some) if len(some) > FEW else None
+        self._prefilter = Prefilter(some, tables) if len(some) > FEW else None
+        self.tables = self._prefilter.tables if self._prefilter else None
 
     def candidates(self, texts: Sequence[bytes]) -> list[int]:
         """Numbers of the patterns that may match one of the texts."""
@@ -143,13 +156,20 @@ class Rules:
     """A set of rules, compiled. Combinations come after what they combine; `hash` identifies the text of all.
 
     Raises re2.error for a pattern that is none, and KeyError for a combination of rules that are not before it:
-    `rules_file.load_rules` checks both with the line they stand in.
+    `rules_file.load_rules` checks both with the line they stand in. `derived` is that of the same rules, made before.
     """
 
-    def __init__(self, rules: Sequence[Rule] = (), *, hash: str = "") -> None:  # noqa: A002 - the word of Policy
+    def __init__(
+        self,
+        rules: Sequence[Rule] = (),
+        *,
+        hash: str = "",  # noqa: A002 - the word of Policy
+        derived: Derived | None = None,
+    ) -> None:
         self.rules = tuple(rules)
         self.hash = hash
-        self._patterns = _Patterns(self.rules)
+        self._patterns = _Patterns(self.rules, derived)
+        self.derived = self._patterns.derived
         self._combinations = tuple(
             (rule, frozenset(rule.all_of), frozenset(rule.any_of), frozenset(rule.none_of))
             for rule in self.rules

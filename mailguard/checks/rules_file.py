@@ -6,7 +6,7 @@ Matching is in `rules`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +14,10 @@ import re2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mailguard.checks.rules import PLACES, Place, Rule, Rules, options
+from mailguard.checks.rules_cache import KeptRules
 from mailguard.config.problems import Location, nearest, problems_of
 from mailguard.config.reloading import OnProblems, ReloadedFiles, ignore_problems
-from mailguard.config.yaml_source import Source, read
+from mailguard.config.yaml_source import Source, parse_octets, read_octets
 from mailguard.core.errors import ConfigError, Problem
 
 Name = Annotated[str, Field(pattern=r"^_?[A-Z][A-Z0-9_]{1,63}$")]
@@ -56,14 +57,30 @@ class RulesTable(BaseModel):
     rules: list[RuleTable]
 
 
-def load_rules(path: Path) -> Rules:
-    """The rules in `path`: a file, or all `*.yaml` of a directory in the order of their names. Raises ConfigError."""
-    files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+def load_rules(path: Path, kept: KeptRules | None = None) -> Rules:
+    """The rules in `path`: a file, or all `*.yaml` of a directory in the order of their names. Raises ConfigError.
+
+    With `kept` those that were read before from the same files, if they are there; what is read is kept for the next time.
+    """
     problems: list[Problem] = []
+    sources: dict[str, bytes] = {}
+    for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
+        octets = read_octets(file, file.name, problems)
+        if octets is not None:
+            sources[file.name] = octets
+    if kept and not problems and (known := kept.get(sources)) is not None:
+        return known
+    rules = _read(sources, problems)
+    if kept:
+        kept.put(sources, rules)
+    return rules
+
+
+def _read(sources: Mapping[str, bytes], problems: list[Problem]) -> Rules:
     reader = _Reader(problems)
     digest = hashlib.sha256()
-    for file in files:
-        source = read(file, file.name, problems)
+    for name, octets in sources.items():
+        source = parse_octets(octets, name, problems)
         if source is not None:
             digest.update(repr(source.data).encode())
             reader.add(source)
@@ -223,11 +240,12 @@ def _try_examples(table: RuleTable, patterns: Sequence[Any], problem: OnProblem)
 
 
 class RulesFiles(ReloadedFiles):
-    """The current rules of `path`: a file, or a directory of `*.yaml`."""
+    """The current rules of `path`: a file, or a directory of `*.yaml`. With `kept` they are read only when they have changed."""
 
-    def __init__(self, path: Path, *, on_problems: OnProblems = ignore_problems) -> None:
+    def __init__(self, path: Path, *, kept: KeptRules | None = None, on_problems: OnProblems = ignore_problems) -> None:
         super().__init__(on_problems=on_problems)
         self._path = path
+        self._kept = kept
         self._rules = Rules()
 
     @property
@@ -239,4 +257,4 @@ class RulesFiles(ReloadedFiles):
         return self._path.glob("*.yaml") if self._path.is_dir() else [self._path]
 
     def _take(self) -> None:
-        self._rules = load_rules(self._path)
+        self._rules = load_rules(self._path, self._kept)

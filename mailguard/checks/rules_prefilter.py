@@ -49,12 +49,18 @@ def tables_of(patterns: Sequence[str]) -> Tables:
     pieces = np.array([_pieces_of(literal) for literal in literals], dtype=np.intp).reshape(-1, _PIECES)
     number_of_literal = {literal: number for number, literal in enumerate(literals)}
     number_of_group = {group: number for number, group in enumerate(groups)}
+    flat_literals, group_starts = _flat([number_of_literal[literal] for literal in sorted(group)] for group in groups)
+    flat_groups, pattern_starts = _flat([number_of_group[group] for group in some] for some in required if some)
     return Tables(
-        np.array([number for number, some in enumerate(required) if not some], dtype=np.intp),
-        np.array([number for number, some in enumerate(required) if some], dtype=np.intp),
-        *(np.ascontiguousarray(some) for some in (pieces[:, 0], pieces[:, 1], pieces[:, 2:])),
-        *_flat([number_of_literal[literal] for literal in sorted(group)] for group in groups),
-        *_flat([number_of_group[group] for group in some] for some in required if some),
+        always=np.array([number for number, some in enumerate(required) if not some], dtype=np.intp),
+        numbers=np.array([number for number, some in enumerate(required) if some], dtype=np.intp),
+        first=np.ascontiguousarray(pieces[:, 0]),
+        second=np.ascontiguousarray(pieces[:, 1]),
+        others=np.ascontiguousarray(pieces[:, 2:]),
+        literals=flat_literals,
+        group_starts=group_starts,
+        groups=flat_groups,
+        pattern_starts=pattern_starts,
     )
 
 

@@ -32,11 +32,23 @@ class Source:
 
 def read(path: Path, name: str, problems: list[Problem]) -> Source | None:
     """The file at `path`, called `name` in what is said of it; None when it cannot be read. Adds to `problems`."""
+    octets = read_octets(path, name, problems)
+    return None if octets is None else parse_octets(octets, name, problems)
+
+
+def read_octets(path: Path, name: str, problems: list[Problem]) -> bytes | None:
+    """What stands in the file; None when it cannot be read. Adds to `problems`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_bytes()
     except OSError as error:
         problems.append(Problem(name, f"cannot be read: {error.strerror}"))
         return None
+
+
+def parse_octets(octets: bytes, name: str, problems: list[Problem]) -> Source | None:
+    """`parse` of what was read."""
+    try:
+        text = octets.decode("utf-8")
     except UnicodeDecodeError:
         problems.append(Problem(name, "is not UTF-8"))
         return None

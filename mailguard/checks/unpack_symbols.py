@@ -34,7 +34,7 @@ _ARCHIVES: Mapping[str, tuple[float, str]] = {
     "ARCHIVE_UNOPENED": (0.5, "an archive of a kind that is not opened"),
     "ARCHIVE_DISAGREES": (
         3.0,
-        "an archive shows other files to programs that read it from the front than from its directory",
+        "an archive shows other files, sizes or methods to programs that read it from the front than from its directory",
     ),
     "ARCHIVE_SAME_NAMES": (2.0, "two different files in an archive have one name"),
     "ARCHIVE_OVERLAPS": (4.0, "files in an archive share their octets, as only bombs do"),

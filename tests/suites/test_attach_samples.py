@@ -55,7 +55,6 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "clamav-testfiles/clam.exe.html": ("ATTACHMENT_ARCHIVED_EXECUTABLE", "PAGE_HIDES_FILE"),
     "clamav-testfiles/*.cpio": ("ATTACHMENT_ARCHIVED_EXECUTABLE", "ARCHIVE_UNUSUAL"),
     "clamav-testfiles/*.zip": ("ATTACHMENT_ARCHIVED_EXECUTABLE",),
-    "clamav-testfiles/clam.d64.zip": ("ARCHIVE_UNOPENED",),
     "clamav-testfiles/clam.impl.zip": ("ARCHIVE_UNOPENED",),
     **{
         f"clamav-testfiles/clam.{suffix}": ("ATTACHMENT_ARCHIVED_EXECUTABLE",)

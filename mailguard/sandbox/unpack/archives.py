@@ -12,15 +12,17 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import create_string_buffer
+from dataclasses import dataclass
 
 from libarchive import ffi
 from libarchive.entry import FileType
 from libarchive.exception import ArchiveError
 from libarchive.read import ArchiveRead, memory_reader
 
-from mailguard.sandbox.unpack import seven
+from mailguard.sandbox.unpack import deflate64, seven
 from mailguard.sandbox.unpack.kinds import readings
 from mailguard.sandbox.unpack.work import ExhaustedError, File, Work
+from mailguard.sandbox.unpack.zip_views import Entry
 
 _BLOCK = 256 * 1024
 _SUFFIX = re.compile(r"\.(?:gz|bz2?|xz|zst|lzma|lz4?|lzo|z|br)$", re.IGNORECASE)
@@ -49,6 +51,7 @@ _UNUSUAL = frozenset(
 """Kinds that hardly anybody mails."""
 _ENCRYPTED = re.compile(r"passphrase|password|encrypt|decrypt", re.IGNORECASE)
 
+_DEFLATE64 = re.compile(r"method \(9:")
 _UNSUPPORTED = re.compile(r"unsupported|not supported", re.IGNORECASE)
 """What libarchive says of methods of compression that it does not know."""
 
@@ -70,32 +73,42 @@ _FORMATS = {
 """By kind, of those that hold files as they are: else the one that is stored last, a zip, say, would be taken for the whole."""
 
 
-class LockedError(Exception):
-    """It is encrypted, and not with this password."""
+_AGAIN = 20
+"""Times that an archive is read on behind a file that stops its reader."""
+_TRIES = 400
+"""Wrong passwords for files of one archive together; each takes a millisecond at most."""
+_BEFORE_THE_FIRST = 12
+"""Files of an archive that a password is tried with which opens none of them."""
+_FAILED = -25
+"""What libarchive says when it can go on with the next file."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A file in an archive, by its place."""
+
+    place: int
+    name: str
+    size: int
+    secret: bool
 
 
 def open_archive(file: File, work: Work) -> None:
     """Take all files out; encrypted ones with a password of the mail. Raises ArchiveError for a broken one."""
     if file.kind in _UNUSUAL:
         work.found(file, "ARCHIVE_UNUSUAL", file.kind)
-    try:
-        locked = _take(file, work, "")
-    except LockedError:
-        locked = [("", -1)]
+    locked = _take(file, work)
     if not locked:
         return
     if file.kind == "application/x-7z-compressed" and seven.open_with_password(file, work):
         return
-    for password in work.passwords if file.kind not in _NO_PASSWORDS else ():
-        work.tick(file)
-        if _opens(file, work, password):
-            work.found(file, "ARCHIVE_PASSWORD", password)
-            _take(file, work, password)
-            return
-    work.found(file, "ARCHIVE_ENCRYPTED", file.name)
-    for name, size in locked:
-        if name:
-            work.mention(file, name, size)
+    if file.kind not in _NO_PASSWORDS:
+        _unlock(file, work, locked)
+    if locked:
+        work.found(file, "ARCHIVE_ENCRYPTED", next(iter(locked.values())).name or file.name)
+    for entry in locked.values():
+        if entry.name:
+            work.mention(file, entry.name, entry.size)
 
 
 def open_compressed(file: File, work: Work) -> None:
@@ -154,61 +167,108 @@ def _reading(raw: bytes, *, format_name: str = "all", password: str = "") -> Ite
         yield archive
 
 
-def _take(file: File, work: Work, password: str) -> list[tuple[str, int]]:
-    """Add what comes out: without a password what needs none, with one what does. (name, size) of what is locked."""
-    locked: list[tuple[str, int]] = []
+def _entries(archive: ArchiveRead, file: File, work: Work) -> Iterator[_Entry]:
+    """The files of an archive; what is neither a file nor unknown counts, but is left out."""
+    for place, entry in enumerate(archive):
+        work.tick(file)
+        if entry.filetype in (FileType.REGULAR_FILE, 0):
+            name, size = entry.pathname or "", entry.size if entry.size is not None else -1
+            name = name if isinstance(name, str) else name.decode("utf-8", "replace")
+            yield _Entry(place, name, size, _is_encrypted(entry._entry_p) == 1)
+
+
+def _take(file: File, work: Work) -> dict[int, _Entry]:
+    """Add all that needs no password. By their places, the files that do; of an archive that does not even tell them, one without a name."""
+    locked: dict[int, _Entry] = {}
     seen: dict[str, bytes] = {}
-    with _reading(file.raw, format_name=_format(file), password=password) as archive:
+    deflated64: Iterator[Entry] | None = None
+    after = -1
+    for _ in range(_AGAIN):
+        at = -1
         try:
-            for entry in archive:
-                work.tick(file)
-                if entry.filetype not in (FileType.REGULAR_FILE, 0):
-                    continue
-                name, size = entry.pathname or "", entry.size if entry.size is not None else -1
-                name = name if isinstance(name, str) else name.decode("utf-8", "replace")
-                secret = _is_encrypted(entry._entry_p) == 1
-                if secret and not password:
-                    locked.append((name, size))
-                    continue
-                if password and not secret:
-                    continue
-                raw = _content(archive, file, work, size)
-                if seen.setdefault(name, raw) != raw:
-                    work.found(file, "ARCHIVE_SAME_NAMES", name)
-                _judge_path(file, name, work)
-                work.add(file, name, raw, via="password" if password else "")
+            with _reading(file.raw, format_name=_format(file)) as archive:
+                for entry in _entries(archive, file, work):
+                    at = entry.place
+                    if at <= after:
+                        continue
+                    if entry.secret:
+                        locked[at] = entry
+                        continue
+                    try:
+                        raw = _content(archive, file, work, entry.size)
+                    except ArchiveError as error:
+                        if _DEFLATE64.search(str(error)):
+                            deflated64 = deflated64 or iter(deflate64.entries_packed_so(file.raw))
+                            if (packed := next(deflated64, None)) is not None:
+                                _inflate(entry, packed, file, work, seen)
+                                continue
+                        _report(error, entry.name, file, work)
+                        if error.retcode != _FAILED:
+                            raise
+                        continue
+                    _add(entry, raw, file, work, seen)
+                return locked
         except ArchiveError as error:
-            if not password and _ENCRYPTED.search(str(error)):
-                return locked or [("", -1)]
-            if not _UNSUPPORTED.search(str(error)):
-                raise
-            work.found(file, "ARCHIVE_UNOPENED", str(error).partition(" (errno")[0])
+            if _ENCRYPTED.search(str(error)):
+                return locked or {-1: _Entry(-1, "", -1, True)}
+            if at <= after:
+                _report(error, file.name, file, work)
+                break
+            after = at
     return locked
 
 
-def _opens(file: File, work: Work, password: str) -> bool:
-    """Whether a password opens the first locked file to its end."""
+def _inflate(entry: _Entry, packed: Entry, file: File, work: Work, seen: dict[str, bytes]) -> None:
     try:
-        with _reading(file.raw, format_name=_format(file), password=password) as archive:
-            for entry in archive:
-                if _is_encrypted(entry._entry_p) == 1:
-                    return _is_whole(archive, entry.size, work, file)
-    except ArchiveError:
-        return False
-    return False
+        raw = deflate64.content_of(packed, file, work)
+    except ValueError as error:
+        work.found(file, "UNPACK_BROKEN", f"{entry.name}: {error}")
+        return
+    _add(entry, raw, file, work, seen)
 
 
-def _is_whole(archive: ArchiveRead, size: int | None, work: Work, file: File) -> bool:
-    buffer = create_string_buffer(_BLOCK)
-    count = 0
-    limit = work.may_hold(file, -1)
-    while count <= limit:
-        work.tick(file)
-        got = ffi.read_data(archive._pointer, buffer, _BLOCK)
-        if not got:
-            return size is None or count == size
-        count += got
-    return True
+def _report(error: ArchiveError, name: str, file: File, work: Work) -> None:
+    symbol = "ARCHIVE_UNOPENED" if _UNSUPPORTED.search(str(error)) else "UNPACK_BROKEN"
+    work.found(file, symbol, f"{name}: {str(error).partition(' (errno')[0]}")
+
+
+def _add(entry: _Entry, raw: bytes, file: File, work: Work, seen: dict[str, bytes], *, via: str = "") -> None:
+    if seen.setdefault(entry.name, raw) != raw:
+        work.found(file, "ARCHIVE_SAME_NAMES", entry.name)
+    _judge_path(file, entry.name, work)
+    work.add(file, entry.name, raw, via=via)
+
+
+def _unlock(file: File, work: Work, locked: dict[int, _Entry]) -> None:
+    """Add what opens with a password of the mail: each file with that which opens it. What opens leaves `locked`."""
+    left = _TRIES
+    seen: dict[str, bytes] = {}
+    for password in work.passwords:
+        failed: set[int] = set()
+        opened = False
+        while locked.keys() - failed and left > 0 and (opened or len(failed) < _BEFORE_THE_FIRST):
+            try:
+                with _reading(file.raw, format_name=_format(file), password=password) as archive:
+                    for entry in _entries(archive, file, work):
+                        if entry.place not in locked or entry.place in failed:
+                            continue
+                        if left <= 0 or not (opened or len(failed) < _BEFORE_THE_FIRST):
+                            break
+                        failed.add(entry.place)
+                        left -= 1
+                        try:
+                            raw = _content(archive, file, work, entry.size)
+                        except ArchiveError as error:
+                            if error.retcode != _FAILED:
+                                raise  # a password that fitted by its check alone: read on behind the file
+                            continue
+                        opened, left = True, left + 1
+                        work.found(file, "ARCHIVE_PASSWORD", password)
+                        _add(locked.pop(entry.place), raw, file, work, seen, via="password")
+                    else:
+                        break
+            except ArchiveError:
+                continue
 
 
 def _content(archive: ArchiveRead, file: File, work: Work, size: int) -> bytes:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from mailguard.sandbox.unpack import (
     archives,
     cards,
+    deflate64,
     disks,
     encoded,
     encrypted,
@@ -171,6 +172,7 @@ OF_ANY: Sequence[Opener] = (archives.open_second_kind, disks.open_second_image, 
 """What looks at every file, whatever its kind, before the openers of its kind."""
 
 PREPARE: Sequence[Callable[[], None]] = (
+    deflate64.prepare,
     archives.prepare,
     seven.prepare,
     pdf.prepare,

@@ -168,9 +168,6 @@ class Work:
         Raises ExhaustedError, after reporting, when nothing of the kind may come out any more.
         """
         self.tick(parent)
-        if self._files <= 0:
-            self.found(parent, "UNPACK_TOO_MANY", f"more than {self.bounds.files} files")
-            raise ExhaustedError
         most = min(self._octets, max(self.bounds.ratio * len(parent.raw), self.bounds.ratio_from))
         if most <= 0 or size > most:
             self.found(parent, "UNPACK_BOMB", f"{size if size >= 0 else 'too many'} octets out of {len(parent.raw)}")
@@ -183,10 +180,17 @@ class Work:
             self.found(file, "SANDBOX_LIMIT", f"{self.bounds.seconds:g} s of CPU were not enough")
             raise ExhaustedError
 
+    def _count(self, parent: File) -> None:
+        """One file more; only here, since whoever asks `may_hold` may find none."""
+        if self._files <= 0:
+            self.found(parent, "UNPACK_TOO_MANY", f"more than {self.bounds.files} files")
+            raise ExhaustedError
+        self._files -= 1
+
     def mention(self, parent: File, name: str, size: int) -> File:
         """Put a file below another that is there but could not be taken out (encrypted, say)."""
         self.may_hold(parent, 0)
-        self._files -= 1
+        self._count(parent)
         child = File(name[-NAME:], b"", "", parent.depth + 1, claimed=max(0, size))
         judge_name(child, parent, self)
         parent.children.append(child)
@@ -201,7 +205,7 @@ class Work:
         found by one. The same content is opened once.
         """
         self.may_hold(parent, len(raw))
-        self._files -= 1
+        self._count(parent)
         self._octets -= len(raw)
         name = name[-NAME:]
         child = File(name, raw, kind_of(raw, name, declared), parent.depth + 1, declared, via)

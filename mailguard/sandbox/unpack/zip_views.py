@@ -30,8 +30,13 @@ class Entry:
     name: bytes
     start: int
     end: int
-    told_otherwise: bytes = b""
-    """Its name in its local header, when that is another."""
+    content: int
+    """Where its content begins."""
+    method: int
+    unpacked: int
+    encrypted: bool
+    told_otherwise: str = ""
+    """What its local header says, when that is something else."""
 
 
 def compare_views(file: File, work: Work) -> None:
@@ -39,8 +44,7 @@ def compare_views(file: File, work: Work) -> None:
     raw = file.raw
     if not raw.startswith(_LOCAL):
         return
-    at, shift = _directory(raw)
-    entries = sorted(_entries(raw, at, shift), key=lambda entry: entry.start) if at >= 0 else []
+    at, entries = entries_of(raw)
     if not entries:
         return
     for before, after in itertools.pairwise(entries):
@@ -51,7 +55,7 @@ def compare_views(file: File, work: Work) -> None:
         return  # what comes later is not known, and so not what is hidden
     for entry in entries:
         if entry.told_otherwise:
-            work.found(file, "ARCHIVE_DISAGREES", f"{_shown(entry.told_otherwise)} is {_shown(entry.name)}")
+            work.found(file, "ARCHIVE_DISAGREES", entry.told_otherwise)
             break
     names = {entry.name for entry in entries}
     ends = [0, *(entry.end for entry in entries)]
@@ -67,6 +71,12 @@ def compare_views(file: File, work: Work) -> None:
                 work.add(file, f"{file.name} from octet {place}", raw[place:end], via="front")
                 break
             place = raw.find(_LOCAL, place + 4, end)
+
+
+def entries_of(raw: bytes) -> tuple[int, list[Entry]]:
+    """Where a zip's directory begins (-1: it has none), and its entries in the order of their content: the first ENTRIES."""
+    at, shift = _directory(raw)
+    return at, sorted(_entries(raw, at, shift), key=lambda entry: entry.start) if at >= 0 else []
 
 
 def _directory(raw: bytes) -> tuple[int, int]:
@@ -100,11 +110,27 @@ def _entries(raw: bytes, at: int, shift: int) -> Iterator[Entry]:
             size, offset = _large(extra, fields[9], size, offset)
         start = offset + shift
         if raw.startswith(_LOCAL, start) and start + 30 <= len(raw):
-            lengths = struct.unpack_from("<HH", raw, start + 26)
-            own = raw[start + 30 : start + 30 + lengths[0]]
-            other = own if own.replace(b"\\", b"/") != name.replace(b"\\", b"/") and not flags & _MASKED else b""
-            yield Entry(name, start, start + 30 + sum(lengths) + size, other)
+            content = start + 30 + sum(struct.unpack_from("<HH", raw, start + 26))
+            other = "" if flags & _MASKED else _difference(raw, start, name, fields)
+            yield Entry(name, start, content + size, content, fields[4], fields[9], bool(flags & 1), other)
         at += _ENTRY.size + name_length + extra_length + comment
+
+
+def _difference(raw: bytes, start: int, name: bytes, fields: tuple[int, ...]) -> str:
+    """What a local header says otherwise than the directory, of what both state; `fields`: those of the directory."""
+    _, flags, method, _, _, _, size, unpacked, length = struct.unpack_from("<5H3LH", raw, start + 4)
+    own = raw[start + 30 : start + 30 + length]
+    if own.replace(b"\\", b"/") != name.replace(b"\\", b"/"):
+        return f"{_shown(own)} is {_shown(name)}"
+    if method != fields[4]:
+        return f"{_shown(name)} is packed by method {method} or {fields[4]}"
+    # Not stated here: zeros, as where the sizes follow the content (flag 8), and what a field of zip64 says instead.
+    unsaid = (0, _SAID_ELSEWHERE)
+    if flags & 8 or size in unsaid or unpacked in unsaid or _SAID_ELSEWHERE in fields[8:10]:
+        return ""
+    if (size, unpacked) != fields[8:10]:
+        return f"{_shown(name)} has {unpacked} or {fields[9]} octets, packed {size} or {fields[8]}"
+    return ""
 
 
 def _large(extra: bytes, unpacked: int, size: int, offset: int) -> tuple[int, int]:

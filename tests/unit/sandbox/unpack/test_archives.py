@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import subprocess
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -113,8 +115,8 @@ def test_a_file_that_swells() -> None:
 
 def test_too_many_and_too_deep() -> None:
     many = zipped(*((f"{number}.txt", b"%d" % number) for number in range(30)))
-    assert "UNPACK_TOO_MANY" in symbols(apart(many, "a.zip", bounds=Bounds(files=20)))
-    assert "UNPACK_TOO_MANY" not in symbols(apart(many, "a.zip", bounds=Bounds(files=31)))
+    assert "UNPACK_TOO_MANY" in symbols(apart(many, "a.zip", bounds=Bounds(files=29)))
+    assert "UNPACK_TOO_MANY" not in symbols(apart(many, "a.zip", bounds=Bounds(files=30)))
     name, raw = "x.txt", b"text"
     for _ in range(4):
         name, raw = in_zip(name, raw)
@@ -122,20 +124,81 @@ def test_too_many_and_too_deep() -> None:
     assert "UNPACK_TOO_DEEP" not in symbols(apart(raw, name, bounds=Bounds(depth=4)))
 
 
-def test_members_with_passwords_of_their_own(tmp_path: Path) -> None:
-    """The one that the mail tells opens its file; that the other stays shut is told."""
-    import subprocess
+def _by_7z(folder: Path, name: str, *options: str) -> None:
+    """Add a file, of PROGRAM and its name, to `made.zip`."""
+    (folder / name).write_bytes(PROGRAM + name.encode())
+    command = ["7z", "a", "-bso0", "-bsp0", "-tzip", *options, "made.zip", name]
+    subprocess.run(command, check=True, capture_output=True, cwd=folder, timeout=60)
 
-    for name, password in (("first.exe", PASSWORD), ("second.exe", "nobody-knows-7")):
-        (tmp_path / name).write_bytes(PROGRAM + name.encode())
-        command = ["7z", "a", "-bso0", "-bsp0", "-tzip", "-mem=AES256", f"-p{password}", "two.zip", name]
-        subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, timeout=60)
-    root = apart((tmp_path / "two.zip").read_bytes(), "two.zip", passwords=[PASSWORD])
+
+@pytest.mark.parametrize("method", ["AES256", "ZipCrypto"])
+def test_members_with_passwords_of_their_own(tmp_path: Path, method: str) -> None:
+    """Each opens with that which the mail tells of it; that one stays shut of which nobody tells is told, with its name."""
+    _by_7z(tmp_path, "plain.exe")
+    for number, password in enumerate(("first-1", "nobody-knows-7", "second-2", "first-1")):
+        _by_7z(tmp_path, f"{number}.exe", f"-mem={method}", f"-p{password}")
+    root = apart((tmp_path / "made.zip").read_bytes(), "made.zip", passwords=["wrong", "second-2", "first-1"])
+    assert {one.name: one.raw for one in root.children} == {
+        "plain.exe": PROGRAM + b"plain.exe",
+        **{f"{number}.exe": PROGRAM + b"%d.exe" % number for number in (0, 2, 3)},
+        "1.exe": b"",
+    }
     found = symbols(root)
-    assert PROGRAM + b"first.exe" in contents(root).values()
-    assert PROGRAM + b"second.exe" not in contents(root).values()
-    assert "ARCHIVE_PASSWORD" in found
-    assert found.keys() & {"ARCHIVE_ENCRYPTED", "UNPACK_BROKEN"}
+    assert (found["ARCHIVE_PASSWORD"], found["ARCHIVE_ENCRYPTED"]) == (["second-2", "first-1"], ["1.exe"])
+    assert "UNPACK_BROKEN" not in found
+
+
+def test_many_files_behind_a_password_that_nobody_gives_take_little(tmp_path: Path) -> None:
+    for number in range(60):
+        (tmp_path / f"{number}.txt").write_bytes(b"text")
+    command = ["7z", "a", "-bso0", "-bsp0", "-tzip", "-mem=AES256", "-pnobody-knows", "made.zip", "."]
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, timeout=60)
+    started = time.process_time()
+    found = symbols(
+        apart((tmp_path / "made.zip").read_bytes(), "a.zip", passwords=[f"wrong-{one}" for one in range(30)])
+    )
+    assert found.keys() == {"ARCHIVE_ENCRYPTED"}
+    assert time.process_time() - started < 1.0
+
+
+def test_deflate64_is_opened_as_windows_does(tmp_path: Path) -> None:
+    _by_7z(tmp_path, "first.txt")
+    _by_7z(tmp_path, "second.exe", "-mm=Deflate64")
+    _by_7z(tmp_path, "third.txt")
+    raw = (tmp_path / "made.zip").read_bytes()
+    root = apart(raw, "a.zip")
+    assert [one.raw for one in root.children] == [
+        PROGRAM + name for name in (b"first.txt", b"second.exe", b"third.txt")
+    ]
+    assert symbols(root).keys() == {"ATTACHMENT_ARCHIVED_EXECUTABLE"}
+    place = raw.index(b"second.exe") + 30
+    broken = apart(raw[:place] + b"\xff\xff" + raw[place + 2 :], "a.zip")
+    assert symbols(broken).keys() & {"UNPACK_BROKEN"}
+    assert [one.raw for one in broken.children] == [PROGRAM + b"first.txt", PROGRAM + b"third.txt"]
+
+
+def test_what_deflate64_swells_to_is_bounded(tmp_path: Path) -> None:
+    (tmp_path / "zeros").write_bytes(bytes(5_000_000))
+    command = ["7z", "a", "-bso0", "-bsp0", "-tzip", "-mm=Deflate64", "made.zip", "zeros"]
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, timeout=60)
+    root = apart((tmp_path / "made.zip").read_bytes(), "a.zip", bounds=Bounds(ratio_from=1_000_000))
+    assert "UNPACK_BOMB" in symbols(root)
+    assert not root.children
+
+
+@pytest.mark.parametrize("method", [6, 8])
+def test_files_behind_one_that_cannot_be_read_are_opened(method: int) -> None:
+    """By a method that nobody knows, or broken: who opens the archive by hand passes it over."""
+    raw = bytearray(zipped(("first.txt", bytes(range(256))), ("second.exe", PROGRAM)))
+    directory = raw.index(b"PK\1\2")
+    raw[8] = raw[directory + 10] = method
+    raw[40:60] = b"\xff" * 20
+    root = apart(bytes(raw), "a.zip")
+    assert [one.raw for one in root.children] == [PROGRAM]
+    assert symbols(root).keys() == {
+        "ATTACHMENT_ARCHIVED_EXECUTABLE",
+        "ARCHIVE_UNOPENED" if method == 6 else "UNPACK_BROKEN",
+    }
 
 
 def test_what_a_scanner_does_not_see_is_marked() -> None:

@@ -43,6 +43,17 @@ def test_a_file_of_two_names() -> None:
     assert symbols(apart(raw, "a.zip"))["ARCHIVE_DISAGREES"] == ["evil.exe is good.txt"]
 
 
+def test_a_file_of_two_sizes_or_two_methods() -> None:
+    raw = bytearray(packed("good.txt"))
+    raw[22:26] = (5).to_bytes(4, "little")
+    (told,) = symbols(apart(bytes(raw), "a.zip"))["ARCHIVE_DISAGREES"]
+    assert told.startswith("good.txt has 5 or 72 octets")
+    raw = bytearray(packed("good.txt"))
+    raw[8] = 0
+    (told,) = symbols(apart(bytes(raw), "a.zip"))["ARCHIVE_DISAGREES"]
+    assert told == "good.txt is packed by method 0 or 8"
+
+
 def test_shared_octets() -> None:
     name, raw = bombs.overlapping_zip()
     assert "ARCHIVE_OVERLAPS" in symbols(apart(raw, name))

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
 from typing import NamedTuple
 
+from mailguard.core.lazy import lazy_property
 from mailguard.message import transfer
 from mailguard.message.charset import decode_text
 from mailguard.message.fields import (
@@ -97,7 +97,7 @@ class Part:
         """The declared charset in lower case; empty when there is none."""
         return self.content.get("charset").lower()
 
-    @cached_property
+    @lazy_property
     def _disposition(self) -> Parameterised:
         value = self.header("content-disposition")
         return parse_parameterised(value) if value is not None else Parameterised()
@@ -107,7 +107,7 @@ class Part:
         """`attachment`, `inline` or what else was declared, in lower case; empty when there is none."""
         return self._disposition.value
 
-    @cached_property
+    @lazy_property
     def names(self) -> tuple[str, ...]:
         """Every name a mail program might show for it: all `filename` and `name` parameters, decoded, each once."""
         declared = self._disposition.parameters.get("filename", []) + self.content.parameters.get("name", [])
@@ -166,7 +166,7 @@ class Part:
         whole = out[0] if len(out) == 1 else b"".join(out)
         return whole[:limit] if size > limit else whole
 
-    @cached_property
+    @lazy_property
     def text(self) -> str:
         """The decoded body as text, from at most its first TEXT_LIMIT octets."""
         return decode_text(self.decoded(TEXT_LIMIT), self.charset)
@@ -182,7 +182,7 @@ class Message:
     parts: tuple[Part, ...]
     defects: tuple[Defect, ...]
 
-    @cached_property
+    @lazy_property
     def _index(self) -> dict[str, list[Header]]:
         index: dict[str, list[Header]] = {}
         for header in self.headers:
@@ -206,7 +206,7 @@ class Message:
         """The mailboxes in all address fields of this name."""
         return [box for header in self.fields(name) for box in parse_mailboxes(header.value)]
 
-    @cached_property
+    @lazy_property
     def from_mailboxes(self) -> tuple[Mailbox, ...]:
         """The mailboxes of every From field: more than one field or mailbox is possible, and suspicious."""
         return tuple(self.mailboxes("from"))
@@ -216,12 +216,12 @@ class Message:
         """The addresses of every From field, as written."""
         return tuple(box.address for box in self.from_mailboxes)
 
-    @cached_property
+    @lazy_property
     def subject(self) -> str:
         """The Subject, decoded; empty when there is none."""
         return self.get("subject")
 
-    @cached_property
+    @lazy_property
     def message_id(self) -> str:
         """The Message-ID as written, with its angle brackets; empty when there is none."""
         return self.get("message-id")
@@ -236,7 +236,7 @@ class Message:
         """The parts that are files to their reader."""
         return (part for part in self.parts if part.is_attachment)
 
-    @cached_property
+    @lazy_property
     def pages(self) -> tuple[Page, ...]:
         """Attached files that open as something to read: HTML, SVG, calendar entries, cards; PAGES_LIMIT at most."""
         pages: list[Page] = []
@@ -260,27 +260,27 @@ class Message:
                     break
         return texts[0] if len(texts) == 1 else "\n".join(texts)
 
-    @cached_property
+    @lazy_property
     def plain(self) -> str:
         """What its text parts other than HTML say, together, within TEXT_LIMIT characters."""
         return self._texts(html=False)
 
-    @cached_property
+    @lazy_property
     def html(self) -> str:
         """The source of its HTML parts together, within TEXT_LIMIT characters."""
         return self._texts(html=True)
 
-    @cached_property
+    @lazy_property
     def rendered(self) -> Rendered:
         """Text and links of its HTML."""
         return render_html(self.html)
 
-    @cached_property
+    @lazy_property
     def body_text(self) -> str:
         """What a reader may see: the plain texts, then the text of the HTML."""
         return "\n".join(text for text in (self.plain, self.rendered.text) if text)
 
-    @cached_property
+    @lazy_property
     def shown(self) -> Normalised:
         """What a reader does see: the plain texts, then what HTML shows, without the tricks that keep programs from it."""
         plain = self.plain.replace("\r\n", "\n")
@@ -291,29 +291,29 @@ class Message:
         """The text of `shown`."""
         return self.shown.text
 
-    @cached_property
+    @lazy_property
     def shown_subject(self) -> Normalised:
         """The Subject likewise."""
         return normalise(self.subject)
 
-    @cached_property
+    @lazy_property
     def shown_from(self) -> Normalised:
         """The From fields likewise, a line each."""
         return normalise("\n".join(self.get_all("from")))
 
-    @cached_property
+    @lazy_property
     def hidden_text(self) -> str:
         """What HTML hides from its reader, a line each; previews of newsletters among it."""
         return normalise("\n".join(one.text for one in self.rendered.hidden)).text
 
-    @cached_property
+    @lazy_property
     def links(self) -> tuple[Link, ...]:
         """Links of its HTML and of its plain texts, each URL once."""
         links = {link.url: link for link in links_of_text(self.plain)}
         links.update({link.url: link for link in self.rendered.links})
         return tuple(links.values())
 
-    @cached_property
+    @lazy_property
     def link_hosts(self) -> tuple[str, ...]:
         """The host names and addresses that it links to, in lower case as A-labels, each once."""
         return tuple(dict.fromkeys(link.host for link in self.links if link.host))

@@ -6,8 +6,8 @@ import codecs
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
 
+from mailguard.core.lazy import lazy_property
 from mailguard.message.charset import decode_text
 from mailguard.message.text import Rendered, links_of_text, render_html
 
@@ -67,7 +67,7 @@ class Page:
     source: str
     """Its text; of a calendar or card unfolded (RFC 5545 §3.1)."""
 
-    @cached_property
+    @lazy_property
     def rendered(self) -> Rendered:
         """Its text and links as a reader meets them."""
         if self.kind in (PageKind.HTML, PageKind.SVG):

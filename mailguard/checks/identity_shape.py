@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from functools import cache, lru_cache
-
-from publicsuffixlist import PublicSuffixList
+from functools import lru_cache
 
 from mailguard.checks.identity_data import senders
+from mailguard.net.suffixes import is_registrable
 
 _VOWELS = frozenset("aeiouyäöüáéíóúàèìòùâêîôûãõåæø")
 _RUNS = re.compile(r"[bcdfghjklmnpqrstvwxz]{5,}")
@@ -70,12 +69,7 @@ def is_reserved(domain: str) -> bool:
 
 def is_real(domain: str) -> bool:
     """Whether a domain is below an ending that there is (Public Suffix List), and more than that ending."""
-    return bool(_endings().privatesuffix(domain))
-
-
-@cache
-def _endings() -> PublicSuffixList:
-    return PublicSuffixList(accept_unknown=False)
+    return is_registrable(domain)
 
 
 def digits(text: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mailguard.net.suffixes import aligned, organisation_of
+from mailguard.net.suffixes import aligned, is_registrable, organisation_of
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,22 @@ from mailguard.net.suffixes import aligned, organisation_of
 )
 def test_the_registrable_domain(domain: str, organisation: str) -> None:
     assert organisation_of(domain) == organisation
+
+
+@pytest.mark.parametrize(
+    ("domain", "registrable"),
+    [
+        ("example.com", True),
+        ("a.example.co.uk", True),
+        ("xn--bcher-kva.xn--55qx5d.cn", True),
+        ("co.uk", False),
+        ("com", False),
+        ("", False),
+        ("host.unknown-suffix", False),
+    ],
+)
+def test_what_can_be_registered(domain: str, registrable: bool) -> None:
+    assert is_registrable(domain) == registrable
 
 
 def test_alignment_is_by_organisation() -> None:

@@ -112,6 +112,9 @@ class Writer:
         self._closing = False
         self._anew = False
         self._thread: threading.Thread | None = None
+        self._connection: Connection | None = (
+            None  # the thread's, kept: to take it from the pool and give it back cost 0.1 ms
+        )
 
     def submit(self, work: Work[T], *, addresses: Collection[str]) -> Future[T]:
         """Hand in a work from a thread that will wait. Raises UnavailableError once closing."""
@@ -161,6 +164,7 @@ class Writer:
                     self._wake.wait()
                 taken = [self._jobs.popleft() for _ in range(min(len(self._jobs), self._group))]
             if not taken:
+                self._disconnect(None)
                 return
             waited: float | None = None
             jobs = [job for job, _ in taken]
@@ -206,28 +210,63 @@ class Writer:
 
     def _transact(self, jobs: list[Job[Any]]) -> float | None:
         try:
-            connection = self._engine.connect()
-        except DRIVER_ERRORS as error:
-            raise _TransactionLost(error) from error
-        with connection:
-            try:
-                connection.begin()
-                anew, self._anew = self._anew, False
-                addresses.remember(connection, anew=anew)
-                addresses.prepare(connection, {address for job in jobs for address in job.addresses})
-                for job in jobs:
-                    _run_one(connection, job)
-            except DRIVER_ERRORS as error:
-                if is_lost(error):
-                    connection.invalidate(error)
-                raise _TransactionLost(error) from error
-            try:
-                connection.commit()
-            except DRIVER_ERRORS as error:
-                _fail(jobs, error)  # never run again: it may have been committed
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            self._run_all(self._connection, jobs)
+            if all(job.error is not None for job in jobs):
+                self._connection.rollback()
                 return None
-            addresses.settle(connection, committed=True)
+        except DRIVER_ERRORS as error:
+            self._disconnect(error)
+            raise _TransactionLost(error) from error
+        except BaseException:
+            self._disconnect(None)
+            raise
+        try:
+            self._connection.commit()
+        except DRIVER_ERRORS as error:
+            self._disconnect(error)
+            _fail(jobs, error)  # never run again: it may have been committed
+            return None
+        addresses.settle(self._connection, committed=True)
         return time.perf_counter() - jobs[0].arrived
+
+    def _run_all(self, connection: Connection, jobs: list[Job[Any]]) -> None:
+        """Run all jobs in a transaction of their own: first as if none could fail, then, should one, a savepoint each.
+
+        Hardly any fails, and savepoints cost a tenth of recording a mail. Raises a driver's error when the transaction is lost.
+        """
+        self._begin(connection, jobs)
+        for job in jobs:
+            job.run(connection)
+            if job.error is None:
+                continue
+            _raise_if_lost(job.error)
+            addresses.settle(connection, committed=False)
+            if len(jobs) == 1:
+                _translate(job)
+                return
+            connection.rollback()
+            self._begin(connection, jobs)
+            for again in jobs:
+                _run_one(connection, again)
+            return
+
+    def _begin(self, connection: Connection, jobs: list[Job[Any]]) -> None:
+        connection.begin()
+        anew, self._anew = self._anew, False
+        addresses.remember(connection, anew=anew)
+        addresses.prepare(connection, {address for job in jobs for address in job.addresses})
+
+    def _disconnect(self, error: BaseException | None) -> None:
+        """Let the connection go, with whatever it has begun; for good when `error` says that it is dead."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        with suppress(*DRIVER_ERRORS):
+            if error is not None and is_lost(error):
+                connection.invalidate(error)
+            connection.close()
 
 
 def _run_one(connection: Connection, job: Job[Any]) -> None:
@@ -238,17 +277,25 @@ def _run_one(connection: Connection, job: Job[Any]) -> None:
     if job.error is None:
         cursor.execute("RELEASE SAVEPOINT work")
         return
-    broken = isinstance(job.error, DRIVER_ERRORS)
-    if broken and (is_deadlock(job.error) or is_lost(job.error)):
-        raise job.error
+    _raise_if_lost(job.error)
     addresses.settle(connection, committed=False)
     try:
         cursor.execute("ROLLBACK TO SAVEPOINT work")
     except DRIVER_ERRORS as error:
         # SQLite has undone the whole transaction by itself (disk full, I/O error), which is then the cause.
-        raise (job.error if broken else error) from None
+        raise (job.error if isinstance(job.error, DRIVER_ERRORS) else error) from None
     cursor.execute("RELEASE SAVEPOINT work")
-    if is_away(job.error):
+    _translate(job)
+
+
+def _raise_if_lost(error: BaseException) -> None:
+    if isinstance(error, DRIVER_ERRORS) and (is_deadlock(error) or is_lost(error)):
+        raise error
+
+
+def _translate(job: Job[Any]) -> None:
+    """Say of an error by which the database is away no more than that."""
+    if job.error is not None and is_away(job.error):
         job.error = unavailable(job.error)
 
 

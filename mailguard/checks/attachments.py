@@ -21,6 +21,7 @@ from mailguard.message.attachments import (
     hides_extension,
     inspect,
 )
+from mailguard.message.claims import contradicts
 from mailguard.message.parse import Message
 from mailguard.message.secured import secured
 
@@ -47,26 +48,6 @@ SYMBOLS: Mapping[str, tuple[float, str]] = {
     "ENCRYPTED_PGP": (0.0, "encrypted with OpenPGP for its reader"),
 }
 """Symbols with their default points, and what they mean."""
-
-_CLAIMS = {
-    "image": "bmp gif jpeg jpg png tif tiff webp",
-    "pdf": "pdf",
-    "office": "doc docx odp ods odt ppt pptx rtf xls xlsx",
-    "text": "csv log md txt",
-    "media": "avi mov mp3 mp4 ogg wav",
-}
-_CLAIM_OF = {suffix: claim for claim, suffixes in _CLAIMS.items() for suffix in suffixes.split()}
-_ARCHIVES = frozenset(
-    {"application/zip", "application/x-rar", "application/x-7z-compressed", "application/x-iso9660-image"}
-)
-_IMPOSSIBLE: Mapping[str, frozenset[str]] = {
-    "image": EXECUTABLE_TYPES | _ARCHIVES | {"text/html", "application/pdf"},
-    "pdf": EXECUTABLE_TYPES | _ARCHIVES | {"text/html"},
-    "office": EXECUTABLE_TYPES | _ARCHIVES - {"application/zip"},
-    "text": EXECUTABLE_TYPES | _ARCHIVES,
-    "media": EXECUTABLE_TYPES | _ARCHIVES | {"text/html"},
-}
-"""By what a name claims: the types that its content is never in good faith. (Old Word "documents" may well be HTML.)"""
 
 
 class AttachmentsCheck:
@@ -128,7 +109,7 @@ def _suspicions(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
     for name in inspection.names:
         for symbol in _name_suspicions(name):
             yield shown, symbol, name
-    if any(kind in _IMPOSSIBLE[claim] for suffix in extensions if (claim := _CLAIM_OF.get(suffix))):
+    if any(contradicts(suffix, kind) for suffix in extensions):
         yield shown, "ATTACHMENT_TYPE_MISMATCH", f"{shown} is {kind}"
     if extensions & HTML_EXTENSIONS:
         yield shown, "ATTACHMENT_HTML", shown

@@ -18,6 +18,7 @@ from mailguard.message.attachments import (
     has_double_extension,
     hides_extension,
 )
+from mailguard.message.claims import contradicts
 from mailguard.sandbox.unpack.kinds import kind_of
 
 EVIDENCE = 200
@@ -245,6 +246,9 @@ def judge_name(file: File, parent: File, work: Work) -> None:
     name = file.name
     if parent.kind not in _PROGRAMS and (file.kind in EXECUTABLE_TYPES or extension(name) in EXECUTABLE_EXTENSIONS):
         work.found(file, "ATTACHMENT_ARCHIVED_EXECUTABLE", name)
+    # Of saved sites a picture may be a page: what the site sent for one that it had not.
+    if file.kind != "text/html" and contradicts(extension(name), file.kind):
+        work.found(file, "ATTACHMENT_TYPE_MISMATCH", f"{name} is {file.kind}")
     if has_double_extension(name):
         work.found(file, "ATTACHMENT_DOUBLE_EXTENSION", name)
     if hides_extension(name):

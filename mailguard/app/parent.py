@@ -33,7 +33,7 @@ def serve(settings: Settings) -> int:
     files = FilterFiles(settings, on_problems=logs.MailLog().policies_invalid)
     build_filter(settings, directory=Directory, files=files)
     TlsCertificate(*certificate_files(settings))
-    outbound_tls(settings)
+    tls = outbound_tls(settings)
     upgrade(settings.database.url)
     shared = settings.storage.path / "metrics"
     metrics_files.clear_shared(shared)
@@ -43,7 +43,7 @@ def serve(settings: Settings) -> int:
     supervisor = Supervisor(
         monitor=Role("mailguard-mon", partial(run_monitor, settings)),
         workers=[
-            Role(f"mailguard-w{number}", partial(run_worker, settings, files))
+            Role(f"mailguard-w{number}", partial(run_worker, settings, files, tls))
             for number in range(1, server.workers + 1)
         ],
         drain_seconds=server.drain_seconds,

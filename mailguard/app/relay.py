@@ -44,6 +44,7 @@ from mailguard.delivery.backoff import Backoff
 from mailguard.delivery.call_ahead import CallAhead
 from mailguard.delivery.route import Routes
 from mailguard.delivery.verify import Verifier
+from mailguard.net.tls_contexts import TlsContexts
 from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import ErrorKind, Metrics
 from mailguard.pipeline.carry_out import CarryOut, CarryOutSettings
@@ -92,7 +93,7 @@ METER_PAUSE = 0.1
 class Relay:
     """One worker's services, in the order in which they start; they stop in the opposite one."""
 
-    def __init__(self, settings: Settings, *, instance: str, files: FilterFiles) -> None:
+    def __init__(self, settings: Settings, *, instance: str, files: FilterFiles, tls: TlsContexts) -> None:
         """Builds everything; opens the database and the journal. Raises ConfigError and UnavailableError."""
         self._settings = settings
         self._instance = instance
@@ -124,8 +125,8 @@ class Relay:
                 settings, self.db, clock=clock, history=self.history, reputations=self.reputations
             ),
         )
-        self.forwarder = forwarder_of(settings, self.filter.resolver, self.metrics)
-        outbound = outbound_routes(settings, self.filter.resolver)
+        self.forwarder = forwarder_of(settings, self.filter.resolver, self.metrics, tls)
+        outbound = outbound_routes(settings, self.filter.resolver, tls)
         first_rescan = round(settings.queue.first_rescan * SECOND)
         self.queue = QueueRunner(
             QueueStore(self.db),

@@ -36,13 +36,11 @@ QUESTIONS = 4
 """Call-aheads on one connection: servers count refused recipients as errors, slow down, and hang up (Exchange after 5)."""
 
 
-def forwarder_of(settings: Settings, resolver: Resolver, metrics: Metrics) -> Forwarder:
+def forwarder_of(settings: Settings, resolver: Resolver, metrics: Metrics, tls: TlsContexts) -> Forwarder:
     """What delivers to next hops and asks them: pools, TLS, health."""
     outbound, dns = settings.outbound, settings.dns
     dialler = Dialler(
-        Handshake(
-            helo=outbound.helo, timeouts=Timeouts(connect=outbound.connect_timeout), contexts=outbound_tls(settings)
-        ),
+        Handshake(helo=outbound.helo, timeouts=Timeouts(connect=outbound.connect_timeout), contexts=tls),
         resolver,
         tls=TlsMode(outbound.tls),
         certificate=outbound.client_certificate,
@@ -71,7 +69,7 @@ def forwarder_of(settings: Settings, resolver: Resolver, metrics: Metrics) -> Fo
 
 
 def outbound_tls(settings: Settings) -> TlsContexts:
-    """TLS towards other servers. Raises ConfigError when a file for it cannot be used, or DANE has no name server to trust."""
+    """TLS towards other servers, for all processes: the system's authorities take 20 ms to read. Raises ConfigError when a file for it cannot be used, or DANE has no name server to trust."""
     if settings.outbound.tls == "dane" and not settings.dns.trust_ad:
         raise ConfigError([Problem("outbound.tls", "dane needs name servers that validate, and dns.trust_ad = true")])
     contexts = TlsContexts(ca_file=settings.outbound.ca_file)
@@ -82,7 +80,7 @@ def outbound_tls(settings: Settings) -> TlsContexts:
     return contexts
 
 
-def outbound_routes(settings: Settings, resolver: Resolver) -> OutboundRoutes:
+def outbound_routes(settings: Settings, resolver: Resolver, tls: TlsContexts) -> OutboundRoutes:
     """Where mail of our own goes: the smarthost, or the MX of its domain."""
     outbound = settings.outbound
     smarthost, security = None, AS_SET_FOR_ALL
@@ -90,7 +88,7 @@ def outbound_routes(settings: Settings, resolver: Resolver) -> OutboundRoutes:
         host, port = split_host_port(outbound.smarthost)
         smarthost = NextHop(host, port)
         security = HopSecurity(username=outbound.smarthost_username, password=outbound.smarthost_password)
-    sts = MtaSts(resolver, outbound_tls(settings)) if outbound.mta_sts else None
+    sts = MtaSts(resolver, tls) if outbound.mta_sts else None
     return OutboundRoutes(resolver, hostname=settings.server.hostname, smarthost=smarthost, security=security, sts=sts)
 
 

@@ -14,6 +14,7 @@ from mailguard.app.filter import FilterFiles
 from mailguard.app.relay import Relay
 from mailguard.config import Settings
 from mailguard.core.errors import ConfigError, MailGuardError
+from mailguard.net.tls_contexts import TlsContexts
 from mailguard.ops import log as logs
 
 SWITCH_SECONDS = 0.0002
@@ -24,13 +25,13 @@ this it takes 20, and the thread is no slower for it.
 """
 
 
-def run_worker(settings: Settings, files: FilterFiles, control: socket.socket, instance: str) -> int:
+def run_worker(settings: Settings, files: FilterFiles, tls: TlsContexts, control: socket.socket, instance: str) -> int:
     """The process; the exit code: 0 after a drain, 2 on a wrong setting, 1 when something needed is away."""
     log = logs.get_logger("worker")
     _allow_connections()
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        uvloop.run(_run(settings, files, control=control, instance=instance))
+        uvloop.run(_run(settings, files, tls, control=control, instance=instance))
     except ConfigError as error:
         log.error("cannot_start", problems=[str(problem) for problem in error.problems])
         return 2
@@ -40,7 +41,9 @@ def run_worker(settings: Settings, files: FilterFiles, control: socket.socket, i
     return 0
 
 
-async def _run(settings: Settings, files: FilterFiles, *, control: socket.socket, instance: str) -> None:
+async def _run(
+    settings: Settings, files: FilterFiles, tls: TlsContexts, *, control: socket.socket, instance: str
+) -> None:
     """Take mail in until SIGTERM or the parent's end. `control` hears `ready`, and is closed by the parent's death."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -50,7 +53,7 @@ async def _run(settings: Settings, files: FilterFiles, *, control: socket.socket
         await reader.read()
         stopping.set()
 
-    relay = Relay(settings, instance=instance, files=files)
+    relay = Relay(settings, instance=instance, files=files, tls=tls)
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     loop.add_signal_handler(signal.SIGHUP, relay.reload)
     await relay.start()

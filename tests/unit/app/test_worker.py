@@ -13,6 +13,7 @@ import uvloop
 from mailguard.app.filter import FilterFiles
 from mailguard.app.worker import SWITCH_SECONDS, run_worker
 from mailguard.config.settings import Settings
+from mailguard.net.tls_contexts import TlsContexts
 
 
 @pytest.fixture
@@ -33,7 +34,13 @@ def test_its_threads_give_way_to_its_event_loop_soon(monkeypatch: pytest.MonkeyP
     ours, theirs = socket.socketpair()
     with ours, theirs:
         assert (
-            run_worker(Settings.model_validate({}), create_autospec(FilterFiles, instance=True), theirs, "a worker")
+            run_worker(
+                Settings.model_validate({}),
+                create_autospec(FilterFiles, instance=True),
+                TlsContexts(),
+                theirs,
+                "a worker",
+            )
             == 0
         )
     assert seen == [pytest.approx(SWITCH_SECONDS)]

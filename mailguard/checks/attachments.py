@@ -5,7 +5,6 @@ Which files are forbidden is the profile's business (it gets the facts); the poi
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -25,9 +24,6 @@ from mailguard.message.claims import contradicts
 from mailguard.message.parse import Message
 from mailguard.message.secured import secured
 
-INLINE_LIMIT = 256 * 1024
-"""Encoded octets of all attachments up to which they are inspected on the spot; more goes to a thread, so that the event
-loop goes on."""
 ATTACHMENT_LIMIT = 500
 """Facts of files that are kept of one mail, members of archives among them."""
 EVIDENCE_LIMIT = 5
@@ -59,10 +55,7 @@ class AttachmentsCheck:
 
     async def run(self, context: CheckContext, results: Mapping[str, CheckResult]) -> CheckResult:
         """See Check."""
-        message = context.message
-        if sum(part.encoded_size for part in message.attachments) > INLINE_LIMIT:
-            return await asyncio.to_thread(self.examine, message)
-        return self.examine(message)
+        return self.examine(context.message)
 
     def examine(self, message: Message) -> CheckResult:
         """The result for a message: pure, and as long as its attachments."""

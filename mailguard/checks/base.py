@@ -37,6 +37,7 @@ class Check(Protocol):
     makes both a visible TEMPERROR. It never blocks the event loop for long.
 
     One that waits for nobody (no DNS, no daemon, no other process) may have `waits = False`: such checks need no task each.
+    For a large mail it runs in a thread, and so must change nothing but what is its own.
     """
 
     @property

@@ -5,7 +5,6 @@ Facts about the form. What the words mean is the rules' business; who sent them,
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping
 
 from mailguard.checks.base import CheckContext
@@ -17,8 +16,6 @@ from mailguard.message.active import Active, active_content, is_smuggling
 from mailguard.message.hidden_facts import hidden_text
 from mailguard.message.parse import Message
 
-INLINE_LIMIT = 256 * 1024
-"""Octets of a mail up to which it is examined on the spot; more goes to a thread, so that the event loop goes on."""
 EVIDENCE_LIMIT = 3
 """Evidences of a symbol that are kept."""
 PICTURE_TEXT = 80
@@ -118,10 +115,7 @@ class HtmlCheck:
 
     async def run(self, context: CheckContext, results: Mapping[str, CheckResult]) -> CheckResult:
         """See Check."""
-        message = context.message
-        if len(message.raw) > INLINE_LIMIT:
-            return await asyncio.to_thread(self.examine, message)
-        return self.examine(message)
+        return self.examine(context.message)
 
     def examine(self, message: Message) -> CheckResult:
         """The result for a message: pure, in linear time."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from mailguard.checks.base import Check, CheckContext, TenantCheck
 from mailguard.core.address import normalise
@@ -23,6 +23,9 @@ LINK_HOST_LIMIT = 200
 """Hosts that are kept of one mail's links."""
 GRACE = 1.0
 """Seconds in which a cancelled check must have ended; after that it is left behind."""
+
+INLINE_LIMIT = 256 * 1024
+"""Octets of a mail up to which checks that wait for nobody run on the spot; for more they go to a thread, so that the event loop goes on."""
 
 TENANT_BUDGET = 5.0
 """Seconds for what is looked up of one tenant."""
@@ -136,7 +139,7 @@ class Runner:
         if needed:
             await asyncio.wait(needed)
         results = {name: tasks[name].result() for name in self._needs[check.name]}
-        return await self._outcome(check.name, check.run(context, results), context)
+        return await self._outcome(check.name, _running(check, context, results), context)
 
     async def _run_in_turn(
         self, context: CheckContext, tasks: Mapping[str, asyncio.Task[CheckResult]], ended: dict[str, CheckResult]
@@ -146,7 +149,7 @@ class Runner:
             if needed:
                 await asyncio.wait(needed)
             results = {name: tasks[name].result() if name in tasks else ended[name] for name in self._needs[check.name]}
-            ended[check.name] = await self._outcome(check.name, check.run(context, results), context)
+            ended[check.name] = await self._outcome(check.name, _running(check, context, results), context)
 
     async def _outcome(self, name: str, running: Awaitable[CheckResult], context: CheckContext) -> CheckResult:
         started = time.perf_counter()
@@ -202,6 +205,23 @@ class Runner:
 def _waits(check: Check) -> bool:
     """Whether a check may wait for others than itself: all do but those that say they do not."""
     return bool(getattr(check, "waits", True))
+
+
+def _running(check: Check, context: CheckContext, results: Mapping[str, CheckResult]) -> Awaitable[CheckResult]:
+    running = check.run(context, results)
+    if _waits(check) or len(context.message.raw) <= INLINE_LIMIT:
+        return running
+    return asyncio.to_thread(_to_its_end, running)
+
+
+def _to_its_end(running: Coroutine[Any, Any, CheckResult]) -> CheckResult:
+    """The result of a check that does not wait, in a thread. RuntimeError for one that says so and does."""
+    try:
+        running.send(None)
+    except StopIteration as ended:
+        return cast(CheckResult, ended.value)
+    running.close()
+    raise RuntimeError("it has `waits = False`, and waits")
 
 
 def failed(check: str, detail: str) -> CheckResult:

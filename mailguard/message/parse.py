@@ -63,8 +63,10 @@ def header_section_end(raw: bytes) -> int:
     """The offset of the empty line that ends the header section, or the length when there is none."""
     if _EMPTY_LINE.match(raw):
         return 0
-    match = _HEADERS_END.search(raw)
-    return match.start() + 1 if match else len(raw)
+    end = raw.find(b"\n\r\n")
+    bare = raw.find(b"\n\n", 0, end if end >= 0 else len(raw))
+    end = bare if bare >= 0 else end
+    return end + 1 if end >= 0 else len(raw)
 
 
 @dataclass(slots=True, eq=False)

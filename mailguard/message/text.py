@@ -95,7 +95,7 @@ def _squeeze(text: str) -> str:
 
 def _affordable(source: str) -> bool:
     """Whether the parser will be done with it in some milliseconds."""
-    if source.count("<") - 2 * source.count("</") > DEPTH_LIMIT and _depth(source) > DEPTH_LIMIT:
+    if source.count("<") - 2 * source.count("</") > DEPTH_LIMIT and _is_deep(source):
         return False
     if len(source) <= _SMALL:
         return True
@@ -106,16 +106,18 @@ def _affordable(source: str) -> bool:
     return True
 
 
-def _depth(source: str) -> int:
-    """The most elements that may be open at once, as far as tags tell."""
-    depth = deepest = 0
-    for closing, name in _TAG.findall(source):
+def _is_deep(source: str) -> bool:
+    """Whether more elements than DEPTH_LIMIT may be open at once, as far as tags tell."""
+    depth = 0
+    for tag in _TAG.finditer(source):
+        closing, name = tag.groups()
         if closing:
             depth = max(0, depth - 1)
         elif name.lower() not in _VOID:
             depth += 1
-            deepest = max(deepest, depth)
-    return deepest
+            if depth > DEPTH_LIMIT:
+                return True
+    return False
 
 
 def _by_patterns(source: str) -> Rendered:

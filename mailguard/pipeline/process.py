@@ -34,6 +34,8 @@ from mailguard.store.blobs import BlobStore
 from mailguard.store.ledger import Ledger, NewUnit
 from mailguard.watch.probe_mark import MarkReader
 
+INLINE_LIMIT = 256 * 1024
+"""Octets of a mail up to which it is parsed on the spot; a larger one is in a thread, so that the event loop goes on."""
 MAIL_LOOP = Reply(554, "5.4.6", "Mail loop: this message has been here before, or too often elsewhere")
 """RFC 5321 §6.3; the enhanced code is X.4.6 of RFC 3463, routing loop detected."""
 
@@ -109,7 +111,7 @@ class Pipeline:
     async def _process(self, session: Session, envelope: Envelope, content: bytes, started: float) -> Reply:
         received_at = self._clock()
         stage = _Stages(self._metrics)
-        message = parse(content)
+        message = await asyncio.to_thread(parse, content) if len(content) > INLINE_LIMIT else parse(content)
         self._received(session, envelope, message)
         stage.ended("parse")
         meant = self._feedback.meant_by(envelope.recipients[0].address) if self._feedback else None

@@ -8,7 +8,6 @@ import zipfile
 
 import pytest
 
-from mailguard.checks import attachments
 from mailguard.checks.attachments import SYMBOLS, AttachmentsCheck
 from mailguard.core.verdict import CheckResult
 from tests.unit.checks.contexts import context
@@ -75,15 +74,6 @@ async def test_the_inner_files_of_documents_are_not_attachments() -> None:
         "a.docx",
         "a.docx/word/embeddings/x.exe",
     ]
-
-
-async def test_large_attachments_are_inspected_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    small, threaded = await check(("x.bin", MZ * 10)), []
-    real = attachments.asyncio.to_thread
-    monkeypatch.setattr(attachments.asyncio, "to_thread", lambda *a: threaded.append(1) or real(*a))
-    large = await check(("x.bin", MZ * 10_000))
-    assert [symbol.name for symbol in large.symbols] == [symbol.name for symbol in small.symbols]
-    assert threaded == [1]
 
 
 async def test_a_mail_without_files() -> None:

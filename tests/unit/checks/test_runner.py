@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import fields
@@ -10,10 +11,10 @@ from dataclasses import fields
 import pytest
 
 from mailguard.checks.base import CheckContext
-from mailguard.checks.runner import Runner
+from mailguard.checks.runner import INLINE_LIMIT, Runner
 from mailguard.core.errors import UnavailableError
 from mailguard.core.verdict import Attachment, CheckResult, CheckStatus, Symbol
-from tests.unit.checks.contexts import context
+from tests.unit.checks.contexts import PLAIN, context
 
 Behaviour = Callable[[Mapping[str, CheckResult]], Awaitable[CheckResult]]
 
@@ -26,13 +27,16 @@ class Fake:
         self.needs = needs
         self.waits = True
         self._behaviour = behaviour
-        self.cancelled = False
+        self.cancelled = self.closed = False
 
     async def run(self, context: CheckContext, results: Mapping[str, CheckResult]) -> CheckResult:
         try:
             return await self._behaviour(results) if self._behaviour else CheckResult(self.name)
         except asyncio.CancelledError:
             self.cancelled = True
+            raise
+        except GeneratorExit:
+            self.closed = True
             raise
 
 
@@ -240,3 +244,32 @@ async def test_a_check_that_another_waits_for_has_a_task_of_its_own() -> None:
     prompt.waits = False
     findings = await Runner([Fake("asks", needs=("prompt",)), prompt], budget=5).run(context())
     assert not findings.failed_checks
+
+
+@pytest.mark.parametrize("large", [False, True])
+async def test_of_a_large_mail_what_never_waits_runs_beside_the_event_loop(large: bool) -> None:
+    threads: list[int] = []
+
+    async def note(results: Mapping[str, CheckResult]) -> CheckResult:
+        threads.append(threading.get_ident())
+        return CheckResult("x")
+
+    checks = [Fake("in turn", note), Fake("needed", note), Fake("asks", needs=("needed",))]
+    for check in checks[:2]:
+        check.waits = False
+    findings = await Runner(checks, budget=60).run(context(PLAIN + bytes(INLINE_LIMIT if large else 0)))
+    assert not findings.failed_checks
+    assert len(threads) == 2
+    assert (threading.get_ident() not in threads) == large
+
+
+async def test_a_check_that_waits_although_it_says_not_fails_visibly() -> None:
+    async def wait(results: Mapping[str, CheckResult]) -> CheckResult:
+        await asyncio.sleep(0)
+        return CheckResult("stuck")
+
+    check = Fake("stuck", wait)
+    check.waits = False
+    findings = await Runner([check], budget=60).run(context(PLAIN + bytes(INLINE_LIMIT)))
+    assert findings.failed_checks == ("stuck",)
+    assert check.closed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from mailguard.core.verdict import (
@@ -23,19 +22,21 @@ from mailguard.store.texts import to_json
 
 def findings_to_json(findings: Findings) -> str:
     """The JSON that `findings_from_json` reads."""
-    # What the classifier saw, and sealers said, is for those who judge the mail now; symbols say what came of it.
-    kept = tuple(
-        replace(one, classification=None, vouched=(), link_hosts=())
-        if one.classification or one.vouched or one.link_hosts
-        else one
-        for one in findings.results
+    return to_json(
+        _filled(
+            {
+                "results": list(map(_result_object, findings.results)),
+                "attachments": findings.attachments,
+                "link_hosts": findings.link_hosts,
+                "from_address": findings.from_address,
+            }
+        )
     )
-    return to_json(replace(findings, results=kept))
 
 
 def results_to_json(results: Sequence[CheckResult]) -> str:
     """The JSON of `units.found`, which `results_from_json` reads: what checks found with one tenant's eyes."""
-    return to_json([replace(one, classification=None) if one.classification else one for one in results])
+    return to_json(list(map(_result_object, results)))
 
 
 def results_from_json(text: str) -> tuple[CheckResult, ...]:
@@ -63,6 +64,54 @@ def findings_from_json(text: str) -> Findings:
         link_hosts=tuple(value.get("link_hosts", ())),
         from_address=value.get("from_address", ""),
     )
+
+
+# Written out, field by field, as they are read: to let the encoder ask about each object took two and a half times as long: 0.06 ms a mail more.
+
+
+def _result_object(result: CheckResult) -> dict[str, object]:
+    """What the classifier saw, and sealers said, is for those who judge the mail now; symbols say what came of it."""
+    found: dict[str, object] = {"check": result.check, "status": result.status, "elapsed": result.elapsed}
+    if result.symbols:
+        found["symbols"] = list(map(_symbol_object, result.symbols))
+    if result.auth:
+        found["auth"] = list(map(_auth_object, result.auth))
+    if result.malware:
+        found["malware"] = result.malware
+    if result.dmarc_policy:
+        found["dmarc_policy"] = result.dmarc_policy
+    if result.detail:
+        found["detail"] = result.detail
+    if result.attachments:
+        found["attachments"] = result.attachments
+    if result.dmarc_override:
+        found["dmarc_override"] = result.dmarc_override
+    return found
+
+
+def _symbol_object(symbol: Symbol) -> dict[str, object]:
+    found: dict[str, object] = {"name": symbol.name, "score": symbol.score}
+    if symbol.description:
+        found["description"] = symbol.description
+    if symbol.evidence:
+        found["evidence"] = symbol.evidence
+    return found
+
+
+def _auth_object(auth: AuthResult) -> dict[str, object]:
+    return _filled(
+        {
+            "method": auth.method,
+            "outcome": auth.outcome,
+            "domain": auth.domain,
+            "reason": auth.reason,
+            "properties": auth.properties,
+        }
+    )
+
+
+def _filled(fields: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if value}
 
 
 def _result(value: Mapping[str, Any]) -> CheckResult:

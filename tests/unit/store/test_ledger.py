@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 
 import pytest
 from sqlalchemy import Connection, select, update
@@ -19,6 +20,7 @@ from mailguard.core.verdict import (
     AuthResult,
     CheckResult,
     CheckStatus,
+    Classification,
     DmarcPolicy,
     Findings,
     Symbol,
@@ -26,7 +28,7 @@ from mailguard.core.verdict import (
 from mailguard.store import schema
 from mailguard.store.consistency import check_in
 from mailguard.store.db import Database
-from mailguard.store.findings import findings_from_json, findings_to_json
+from mailguard.store.findings import findings_from_json, findings_to_json, results_from_json, results_to_json
 from mailguard.store.leases import Leases
 from mailguard.store.ledger import QUEUED, Ledger
 from mailguard.store.queue import QueueStore
@@ -95,7 +97,7 @@ def test_findings_survive_the_database() -> None:
         results=(
             CheckResult("spf", auth=(spf,), symbols=(Symbol("SPF_FAIL", 1.5, "text", ("évidence\0",)),), elapsed=0.25),
             CheckResult("clamav", CheckStatus.TEMPERROR, malware=("Eicar",), detail="timed out"),
-            CheckResult("dmarc", dmarc_policy=DmarcPolicy.REJECT),
+            CheckResult("dmarc", dmarc_policy=DmarcPolicy.REJECT, dmarc_override="trusted_forwarder"),
         ),
         attachments=(Attachment("a.zip", "application/zip", "application/zip", 10, "f" * 64),),
         link_hosts=("b.example",),
@@ -105,6 +107,32 @@ def test_findings_survive_the_database() -> None:
     assert "\0" not in text
     assert findings_from_json(text) == findings
     assert findings_from_json("{}") == Findings()
+
+
+def test_no_field_of_a_check_is_forgotten() -> None:
+    whole = CheckResult(
+        "all",
+        CheckStatus.SKIPPED,
+        symbols=(Symbol("ONE", -1.0, "text", ("seen",)),),
+        auth=(AuthResult(AuthMethod.DKIM, AuthOutcome.PASS, "a.example", "why", (("header.d", "a.example"),)),),
+        malware=("Eicar",),
+        dmarc_policy=DmarcPolicy.NONE,
+        detail="detail",
+        elapsed=0.5,
+        attachments=(Attachment("a", "b", "c", 1, "d"),),
+        classification=Classification(1.0, "model"),
+        vouched=(AuthResult(AuthMethod.ARC, AuthOutcome.PASS),),
+        dmarc_override="other",
+        link_hosts=("c.example",),
+    )
+    for name in fields(CheckResult):
+        assert getattr(whole, name.name), (
+            f"{name.name} is new: give it a value here, and say in store.findings what becomes of it"
+        )
+    read = results_from_json(results_to_json([whole]))[0]
+    not_recorded = {"attachments", "classification", "vouched", "link_hosts"}
+    for name in fields(CheckResult):
+        assert (getattr(read, name.name) == getattr(whole, name.name)) == (name.name not in not_recorded), name.name
 
 
 async def test_hostile_text_is_stored_as_it_can_be(db: Database, ledger: Ledger) -> None:

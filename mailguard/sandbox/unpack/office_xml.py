@@ -57,9 +57,15 @@ _ODF_LINK = re.compile(
 )
 
 
+_MANIFEST = "META-INF/manifest.xml"
+"""Where OpenDocument says what is encrypted."""
+
+
 def open_package(file: File, work: Work) -> None:
     """Look into a document in a zip."""
     parts = Parts(file, work)
+    if _MANIFEST in parts.names and "encryption-data" in parts.text(_MANIFEST):  # ODF 1.2 part 3 §3.4
+        work.found(file, "OFFICE_ENCRYPTED", "an encrypted OpenDocument")
     started = ""
     for name in parts.names:
         if name.lower().startswith("customui/") and (match := _ON_LOAD.search(parts.text(name))):

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msoffcrypto.format.ooxml import OOXMLFile
+from msoffcrypto.method.ecma376_agile import ECMA376Agile
 
 from mailguard.checks.unpack_symbols import SYMBOLS
 from mailguard.sandbox.unpack import encrypted, vba
@@ -22,6 +23,7 @@ from mailguard.sandbox.unpack.ole_objects import monikers, package_of
 from mailguard.sandbox.unpack.shortcuts import read_link
 from mailguard.sandbox.unpack.targets import Target, target_of
 from mailguard.sandbox.unpack.work import File, Work
+from tests.unit.sandbox.unpack.compound import compound
 from tests.unit.sandbox.unpack.taken import apart, contents, symbols
 
 RELS = '<?xml version="1.0"?><Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">{}</Relationships>'
@@ -254,6 +256,33 @@ def test_encrypted_documents_open_with_the_passwords_of_the_mail(password: str) 
     assert "OFFICE_EMBEDDED_PROGRAM" in found
     if password == "secret":
         assert "OFFICE_ENCRYPTED" in symbols(apart(out.getvalue(), "a.docx", passwords=["other"]))
+
+
+@pytest.mark.parametrize("size", [10, 1000, 3000, 3900, 4100])
+def test_small_encrypted_documents_open_too(size: int) -> None:
+    """Their package lies among the small streams. (The library's own writer lays small ones over each other.)"""
+    encrypted.prepare()
+    raw = document({"word/embeddings/run.js": "1", "word/fill.txt": random.Random(1).randbytes(size)})
+    key, secret = ECMA376Agile.generate_encryption_parameters("secret", None, 1_000)
+    package = ECMA376Agile.encrypt_payload(io.BytesIO(raw), key.encryptedKey, secret, key.keyData.saltValue)
+    info = ECMA376Agile.get_encryption_information(key, package, secret)
+    made = compound({"EncryptionInfo": info, "EncryptedPackage": package})
+    root = apart(made, "a.docx", passwords=["secret"])
+    assert symbols(root)["OFFICE_PASSWORD"] == ["secret"]
+    assert root.children[0].raw == raw
+
+
+def test_an_encrypted_opendocument_is_told() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.text")
+        archive.writestr("content.xml", random.Random(1).randbytes(200))
+        archive.writestr(
+            "META-INF/manifest.xml",
+            "<manifest:manifest><manifest:file-entry manifest:full-path='content.xml'>"
+            "<manifest:encryption-data manifest:checksum-type='SHA256/1K'/></manifest:file-entry></manifest:manifest>",
+        )
+    assert "OFFICE_ENCRYPTED" in symbols(apart(out.getvalue(), "a.odt"))
 
 
 def test_all_that_is_said_is_known() -> None:

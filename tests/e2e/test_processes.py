@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.dns_server import DnsServer
-from tests.e2e.mails import mail
+from tests.e2e.mails import mail, spam
 from tests.servers.clamd import Clamd
 from tests.servers.ports import wait_until
 from tests.servers.relay import ROOT, Relay
@@ -100,6 +101,21 @@ def replaced(relay: Relay) -> None:
     wait_until(lambda: relay.metric("mailguard_worker_restarts_total") == restarts + 2, what="the deaths being counted")
     wait_until(lambda: relay.metric("mailguard_workers_ready") == 2, what="the new workers")
     assert not set(before) & set(relay.worker_pids())
+
+
+def test_the_next_start_has_the_rules_as_they_were_read_unless_that_is_damaged(relay: Relay) -> None:
+    kept = relay.root / "data" / "cache" / "rules"
+    told = [(["kept_rules_used"], None), (["kept_rules_unusable", "rules_kept"], b"mailguard derived 1\nand no more")]
+    for events, damage in told:
+        assert relay.stop() == 0
+        said = len(relay.log)
+        if damage:
+            kept.write_bytes(damage)
+        relay.start()
+        lines = [json.loads(line) for line in relay.log[said:].splitlines() if '"room": "rules"' in line]
+        assert [line["event"] for line in lines] == events
+        assert relay.send(spam("refused"))[0] == 550
+    assert kept.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_replacement_has_the_last_good_rules(relay: Relay, shared_sink: SinkThread) -> None:

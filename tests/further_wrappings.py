@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import NameOID
 
-from tests import disk_images
-from tests.wrappings import Named, Wrapping
+from tests import disk_images, rars
+from tests.wrappings import PASSWORD, Named, Wrapping
 
 
 def in_odt(name: str, raw: bytes) -> Named:
@@ -152,6 +152,16 @@ def behind_a_picture(name: str, raw: bytes) -> Named:
     return f"{name}.gif", out.getvalue()
 
 
+def in_rar_encrypted(name: str, raw: bytes) -> Named:
+    """RAR 4, stored, with PASSWORD; names in the clear."""
+    return f"{name}.rar", rars.rar4(name, raw, PASSWORD)
+
+
+def in_rar5_encrypted(name: str, raw: bytes) -> Named:
+    """RAR 5, stored, names encrypted too, with PASSWORD."""
+    return f"{name}.rar", rars.rar5(name, raw, PASSWORD, headers=True)
+
+
 def in_udf(name: str, raw: bytes) -> Named:
     """A disc with nothing but UDF, as Windows mounts it."""
     return f"{name}.iso", disk_images.udf(name[-60:], raw)
@@ -182,6 +192,8 @@ FURTHER: Mapping[str, Wrapping] = MappingProxyType(
         "svg": in_svg,
         "calendar": in_calendar,
         "behind a picture": behind_a_picture,
+        "rar-encrypted": in_rar_encrypted,
+        "rar5-encrypted": in_rar5_encrypted,
         "udf": in_udf,
         "vhd": in_vhd,
         "vhdx": in_vhdx,

@@ -7,19 +7,21 @@ import gzip
 import io
 import lzma
 import re
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import create_string_buffer
 from dataclasses import dataclass
+from types import ModuleType
 
 from libarchive import ffi
 from libarchive.entry import FileType
 from libarchive.exception import ArchiveError
 from libarchive.read import ArchiveRead, memory_reader
 
-from mailguard.sandbox.unpack import deflate64, seven
+from mailguard.sandbox.unpack import deflate64, rar4, rar5, seven
 from mailguard.sandbox.unpack.kinds import readings
 from mailguard.sandbox.unpack.work import ExhaustedError, File, Work
 from mailguard.sandbox.unpack.zip_views import Entry
@@ -52,7 +54,7 @@ _UNUSUAL = frozenset(
 _ENCRYPTED = re.compile(r"passphrase|password|encrypt|decrypt", re.IGNORECASE)
 
 _DEFLATE64 = re.compile(r"method \(9:")
-_UNSUPPORTED = re.compile(r"unsupported|not supported", re.IGNORECASE)
+_UNSUPPORTED = re.compile(r"unsupported|not supported|unavailable", re.IGNORECASE)
 """What libarchive says of methods of compression that it does not know."""
 
 _is_encrypted = ffi.ffi("entry_is_data_encrypted", [ffi.c_archive_entry_p], ffi.c_int)
@@ -79,6 +81,8 @@ _TRIES = 400
 """Wrong passwords for files of one archive together; each takes a millisecond at most."""
 _BEFORE_THE_FIRST = 12
 """Files of an archive that a password is tried with which opens none of them."""
+_RAR_SECONDS = 0.7
+"""CPU that is spent on passwords of a RAR; each costs some 0.02 s by design of the format."""
 _FAILED = -25
 """What libarchive says when it can go on with the next file."""
 
@@ -102,7 +106,9 @@ def open_archive(file: File, work: Work) -> None:
         return
     if file.kind == "application/x-7z-compressed" and seven.open_with_password(file, work):
         return
-    if file.kind not in _NO_PASSWORDS:
+    if file.kind == "application/x-rar":
+        _unlock_rar(file, work, locked)
+    elif file.kind not in _NO_PASSWORDS:
         _unlock(file, work, locked)
     if locked:
         work.found(file, "ARCHIVE_ENCRYPTED", next(iter(locked.values())).name or file.name)
@@ -183,6 +189,11 @@ def _take(file: File, work: Work) -> dict[int, _Entry]:
     seen: dict[str, bytes] = {}
     deflated64: Iterator[Entry] | None = None
     after = -1
+    known: frozenset[int] = frozenset()
+    if file.kind == "application/x-rar":
+        known = _rar(file).locked_places(file.raw, lambda: work.tick(file))
+        if -1 in known:
+            return {-1: _Entry(-1, "", -1, True)}
     for _ in range(_AGAIN):
         at = -1
         try:
@@ -191,7 +202,7 @@ def _take(file: File, work: Work) -> dict[int, _Entry]:
                     at = entry.place
                     if at <= after:
                         continue
-                    if entry.secret:
+                    if entry.secret or at in known:
                         locked[at] = entry
                         continue
                     try:
@@ -271,6 +282,48 @@ def _unlock(file: File, work: Work, locked: dict[int, _Entry]) -> None:
                 continue
 
 
+def _unlock_rar(file: File, work: Work, locked: dict[int, _Entry]) -> None:
+    """Add what opens with the first password of the mail that opens anything. What opens leaves `locked`."""
+    until = time.process_time() + _RAR_SECONDS
+    for password in work.passwords:
+        if time.process_time() > until:
+            return
+        plain = _rar(file).unlocked(file.raw, password, lambda: work.tick(file))
+        if plain is not None and _take_unlocked(file, work, locked, plain, password):
+            locked.pop(-1, None)
+            return
+
+
+def _take_unlocked(
+    file: File, work: Work, locked: dict[int, _Entry], plain: tuple[bytes, list[int]], password: str
+) -> bool:
+    """Whether any file of a decrypted archive is right; all that are, are added."""
+    hidden = -1 in locked
+    seen: dict[str, bytes] = {}
+    raw, checksums = plain
+    try:
+        with _reading(raw, format_name=_format(file)) as archive:
+            for entry in _entries(archive, file, work):
+                if entry.secret or not (hidden or entry.place in locked):
+                    continue
+                content = _content(archive, file, work, entry.size)
+                expected = checksums[entry.place] if entry.place < len(checksums) else -1
+                if expected >= 0 and zlib.crc32(content) != expected:
+                    break  # a wrong password: in archives of this kind all files have the same
+                locked.pop(entry.place, None)
+                if content:  # to an empty one any password fits
+                    work.found(file, "ARCHIVE_PASSWORD", password)
+                    _add(entry, content, file, work, seen, via="password")
+    except ArchiveError as error:
+        if seen:
+            _report(error, file.name, file, work)
+    return bool(seen)
+
+
+def _rar(file: File) -> ModuleType:
+    return rar5 if file.raw.startswith(rar5.MAGIC) else rar4
+
+
 def _content(archive: ArchiveRead, file: File, work: Work, size: int) -> bytes:
     limit = work.may_hold(file, size)
     buffer = create_string_buffer(_BLOCK)
@@ -297,6 +350,7 @@ def prepare() -> None:
         made.writestr("ä", b"b" * 100)
     work = Work(File("a.zip", out.getvalue(), "application/zip"))
     open_archive(work.root, work)
+    rar4.key_of("a", b"")
     for packed in (gzip.compress(b"a"), bz2.compress(b"a"), lzma.compress(b"a")):
         work = Work(File("a.z", packed, "application/gzip"))
         open_compressed(work.root, work)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from mailguard.sandbox.fork_server import Order
 from mailguard.sandbox.pool import Pool
-from mailguard.sandbox.process import Order
 from mailguard.sandbox.unpack.work import Bounds
 from mailguard.sandbox.values import Limits, Outcome
 from tests.quine import gzip_quine

@@ -34,10 +34,14 @@ CHECKS = ("attachments", "unpack", "html", "qr", "hashes", "rules")
 TICK = os.sysconf("SC_CLK_TCK")
 
 
-def sandbox() -> list[int]:
-    """The processes of the sandbox."""
-    tasks = Path("/proc/self/task").glob("*/children")
-    return [int(pid) for task in tasks for pid in task.read_text().split()]
+def sandbox(below: int | str = "self") -> list[int]:
+    """The processes of the sandbox: what we started, and what that forked."""
+    out: list[int] = []
+    for task in Path(f"/proc/{below}/task").glob("*/children"):
+        with suppress(OSError):
+            for pid in map(int, task.read_text().split()):
+                out += [pid, *sandbox(pid)]
+    return out
 
 
 def cpu_of(pid: int) -> float:

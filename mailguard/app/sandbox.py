@@ -10,8 +10,8 @@ from mailguard.config import Settings
 from mailguard.core.errors import ConfigError, Problem
 from mailguard.ops import log as logs
 from mailguard.ops.metrics import Metrics
+from mailguard.sandbox.fork_server import Order
 from mailguard.sandbox.pool import Pool
-from mailguard.sandbox.process import Order
 from mailguard.sandbox.values import Limits, Outcome, Protection
 
 SANDBOXED = frozenset({"qr", "unpack"})

@@ -1,4 +1,4 @@
-"""Takes from this process what it must not have. Called in the sandbox's process, once all that it needs is imported."""
+"""Takes from this process what it must not have: first from the one that all are forked from, then from each, before it sees a file."""
 
 from __future__ import annotations
 
@@ -24,36 +24,56 @@ KEPT = 3
 """Descriptors that stay: the channel to the relay, and twice nothing."""
 
 
-def confine(*, user: str, memory: int, cpu_seconds: float, parent: int) -> frozenset[Protection]:
-    """Give up network, user, files, further processes and further descriptors; die with `parent`. What is now in force.
+def stand_back() -> None:
+    """Leave the processor to others, and be what the system kills when memory runs out: rather we than the relay."""
+    os.nice(NICENESS)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
-    `user` counts when we are root. `memory` is in octets beyond what the process has. `cpu_seconds` is for its whole life.
-    Raises OSError when a limit that every Linux has cannot be set, KeyError when there is no such user.
+
+def withdraw(*, user: str, parent: int) -> frozenset[Protection]:
+    """Give up user and network, here and for all that is forked; die with `parent`. What is now in force.
+
+    `user` counts when we are root. Raises KeyError when there is no such user.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    held = set()
+    if _without_network(libc):
+        held.add(Protection.NETWORK)
+    if os.geteuid() == 0:
+        _become(pwd.getpwnam(user))
+        held.add(Protection.USER)
+    _die_with(parent, libc)
+    return frozenset(held)
+
+
+def confine(*, memory: int, cpu_seconds: float, parent: int) -> frozenset[Protection]:
+    """Give up files, further processes and further descriptors; die with `parent`. What is now in force beside it.
+
+    `memory` is in octets beyond what the process has. `cpu_seconds` is for its whole life. Raises OSError when a limit that every
+    Linux has cannot be set.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     nothing = os.open("/dev/null", os.O_RDWR)
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
     os.closerange(KEPT, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-    os.nice(NICENESS)
-    with contextlib.suppress(OSError):  # where memory runs out, it is not the relay that is to be killed
-        Path("/proc/self/oom_score_adj").write_text("1000")
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    held = {Protection.LIMITS}
-    if _without_network(libc):
-        held.add(Protection.NETWORK)
-    if os.geteuid() == 0:
-        _become(pwd.getpwnam(user))
-        held.add(Protection.USER)
     _limit(memory=size + memory, cpu_seconds=cpu_seconds)
-    _must(libc, PR_SET_DUMPABLE, 0)
-    _must(libc, PR_SET_NO_NEW_PRIVS, 1)
-    _must(libc, PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user would have cleared it
-    if os.getppid() != parent:  # gone already: nobody would tell us
-        os._exit(1)
+    _die_with(parent, libc)
+    held = {Protection.LIMITS}
     if seccomp.install(libc):
         held.add(Protection.SECCOMP)
     return frozenset(held)
+
+
+def _die_with(parent: int, libc: ctypes.CDLL) -> None:
+    """Gain no rights, be looked into by nobody, and end with `parent`. A change of user, and a fork, would clear the last."""
+    _must(libc, PR_SET_DUMPABLE, 0)
+    _must(libc, PR_SET_NO_NEW_PRIVS, 1)
+    _must(libc, PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # gone already: nobody would tell us
+        os._exit(1)
 
 
 def _without_network(libc: ctypes.CDLL) -> bool:

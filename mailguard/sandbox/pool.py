@@ -1,6 +1,7 @@
 """The pool of sandbox processes: a job waits for one that is free, within bounds; who exceeds a limit is killed and replaced.
 
-Processes are started when they are first needed, but for the first one: `prepare` has it ready, so that no mail waits for it.
+All are forked from one that has imported what they need. That one is started when it is first needed, or by `prepare`, so that no
+mail waits for it: it takes a second of CPU, and a fork some milliseconds.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from mailguard.core.errors import UnavailableError
+from mailguard.sandbox.fork_server import ForkServer, Order, start_fork_server
 from mailguard.sandbox.frames import RAW_LIMIT, Json
-from mailguard.sandbox.process import Order, Process, start_process
+from mailguard.sandbox.process import Process, start_process
 from mailguard.sandbox.values import NO_ARGUMENTS, Answer, Observer, Outcome
 
 AFTER_FAILURE = 10.0
@@ -43,13 +45,20 @@ class Pool:
         self._waiting = 0
         self._idle: list[Process] = []
         self._all: set[Process] = set()
+        self._server: ForkServer | None = None
+        self._starting = asyncio.Lock()
         self._not_before = 0.0
         self._closed = False
 
     @property
     def pids(self) -> frozenset[int]:
-        """The processes that are there."""
+        """The processes that are there, but for what they are forked from."""
         return frozenset(process.pid for process in self._all)
+
+    @property
+    def server_pid(self) -> int | None:
+        """What they are forked from, if it is there."""
+        return self._server.pid if self._server is not None and self._server.alive else None
 
     async def run(self, function: str, raw: bytes = b"", arguments: Mapping[str, Json] = NO_ARGUMENTS) -> Answer:
         """See Sandbox. Cancelling it kills the job."""
@@ -60,7 +69,7 @@ class Pool:
         return answer
 
     async def prepare(self) -> None:
-        """Have one process that is up to date, so that the next job need not wait for its start, a second of CPU.
+        """Have one process that is up to date, so that the next job need not wait for it, nor for what it is forked from.
 
         Does nothing where one is there or at work already. One that cannot be started is told to the observer.
         """
@@ -80,6 +89,9 @@ class Pool:
         self._closed = True
         self._idle.clear()
         await asyncio.gather(*(self._end(process) for process in tuple(self._all)))
+        async with self._starting:
+            if self._server is not None:
+                await self._server.end()
 
     async def _run(self, function: str, raw: bytes, arguments: Mapping[str, Json]) -> Answer:
         if len(raw) > RAW_LIMIT:
@@ -128,7 +140,7 @@ class Pool:
         if time.monotonic() < self._not_before:
             raise UnavailableError("the sandbox could not start a process a moment ago")
         try:
-            process = await start_process(self._order)
+            process = await start_process(await self._current_server())
         except UnavailableError as error:
             self._not_before = time.monotonic() + AFTER_FAILURE
             if self._observer:
@@ -142,11 +154,27 @@ class Pool:
             raise UnavailableError("the sandbox is closed")
         return process
 
+    async def _current_server(self) -> ForkServer:
+        """What is forked from now on: started anew when it has ended, or there is something new to prepare with."""
+        async with self._starting:
+            server = self._server
+            if server is not None and (not server.alive or server.order is not self._order):
+                self._server = None
+                if not server.has_processes:  # else it ends with the last of them
+                    await server.end()
+            if self._has_closed():
+                raise UnavailableError("the sandbox is closed")
+            if self._server is None:
+                self._server = await start_fork_server(self._order)
+            return self._server
+
     def _has_closed(self) -> bool:
         return self._closed
 
     async def _end(self, process: Process) -> None:
         await process.end()
+        if process.server is not self._server and not process.server.has_processes:
+            await process.server.end()
         if process in self._all:
             self._all.discard(process)
             if self._observer:

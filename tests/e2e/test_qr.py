@@ -16,14 +16,18 @@ from tests.unit.checks.qr_mails import code, mail, saved
 LINK = "https://www.sender.test/ticket"
 
 
+def children_of(pid: int) -> list[int]:
+    return [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
+
+
 def sandbox_of(relay: Relay) -> list[int]:
-    """The processes that the relay's workers started."""
+    """What the relay's workers started for it, each followed by what it forked."""
     return [
-        int(pid)
+        pid
         for worker in relay.worker_pids()
-        for children in Path(f"/proc/{worker}/task").glob("*/children")
-        for pid in children.read_text().split()
-        if b"mailguard.sandbox.child" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        for server in children_of(worker)
+        if b"mailguard.sandbox.zygote" in Path(f"/proc/{server}/cmdline").read_bytes()
+        for pid in (server, *children_of(server))
     ]
 
 
@@ -46,7 +50,7 @@ def send(relay: Relay) -> None:
 def test_a_code_is_read_and_the_relay_leaves_no_process_behind(relay: Relay, sink: SinkThread) -> None:
     started = 'mailguard_sandbox_processes_started_total{protection="limits"}'
     wait_until(lambda: relay.metric(started) == 1, what="the process that is there before the first mail")
-    (prepared,) = sandbox_of(relay)
+    server, prepared = sandbox_of(relay)
     send(relay)
     (received,) = arrived(sink, "u@client.test")
     assert b"QR_CODE_LINK" in received.content
@@ -58,18 +62,19 @@ def test_a_code_is_read_and_the_relay_leaves_no_process_behind(relay: Relay, sin
     assert relay.metric('mailguard_sandbox_jobs_total{function="codes.picture",result="ok"}') == 1
     assert relay.metric(started) == 1
     assert '"sandbox_protected"' in relay.log
-    (pid,) = sandbox_of(relay)
-    assert pid == prepared
-    assert (Path(f"/proc/{pid}").stat().st_uid != os.getuid()) == (os.geteuid() == 0)
+    assert sandbox_of(relay) == [server, prepared]
+    for pid in (server, prepared):
+        assert (Path(f"/proc/{pid}").stat().st_uid != os.getuid()) == (os.geteuid() == 0)
     assert relay.stop() == 0
-    assert not is_there(pid)
+    assert not is_there(server)
+    assert not is_there(prepared)
 
 
 def test_a_sandbox_dies_with_its_worker(relay: Relay, sink: SinkThread) -> None:
     send(relay)
     arrived(sink, "u@client.test")
     pids = sandbox_of(relay)
-    assert pids
+    assert len(pids) >= 2
     for worker in relay.worker_pids():
         os.kill(worker, signal.SIGKILL)
     wait_until(lambda: not any(map(is_there, pids)), what="the sandbox's end")

@@ -38,6 +38,11 @@ def sleep(raw: bytes, arguments: Mapping[str, Json]) -> Json:
     return None
 
 
+def nap(raw: bytes, arguments: Mapping[str, Json]) -> Json:
+    time.sleep(0.5)
+    return {"pid": os.getpid()}
+
+
 def allocate(raw: bytes, arguments: Mapping[str, Json]) -> Json:
     kept = []
     while True:
@@ -125,7 +130,8 @@ def _executable_memory() -> str:
 
 
 def identity(raw: bytes, arguments: Mapping[str, Json]) -> Json:
-    return {"uid": os.getuid(), "gid": os.getgid(), "environment": sorted(os.environ)}
+    environment: list[Json] = [*sorted(os.environ)]
+    return {"uid": os.getuid(), "gid": os.getgid(), "environment": environment}
 
 
 FUNCTIONS: Mapping[str, Function] = {
@@ -134,6 +140,7 @@ FUNCTIONS: Mapping[str, Function] = {
         echo,
         loop,
         sleep,
+        nap,
         prepared,
         allocate,
         crash,
@@ -152,4 +159,6 @@ FUNCTIONS: Mapping[str, Function] = {
 def prepare(options: Mapping[str, Json], material: bytes) -> None:
     """Nothing is left to be imported."""
     _errors({"mapped": _executable_memory})
+    if options.get("thread"):
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
     PREPARED.append({"options": dict(options), "material": material.hex()})

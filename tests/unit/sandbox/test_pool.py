@@ -6,6 +6,8 @@ import asyncio
 import os
 import pwd
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from mailguard.sandbox.confine import NICENESS
+from mailguard.sandbox.fork_server import Order
 from mailguard.sandbox.frames import Json
 from mailguard.sandbox.pool import Pool
-from mailguard.sandbox.process import Order
+from mailguard.sandbox.process import Process
 from mailguard.sandbox.values import Answer, Limits, Outcome, Protection
 from tests.servers.ports import wait_until
 
@@ -133,7 +137,6 @@ async def test_processes_are_prepared_anew_once_there_is_something_new() -> None
     ("function", "limits", "outcome"),
     [
         ("loop", Limits(seconds=60, cpu_seconds=0.2), Outcome.CPU),
-        ("loop", Limits(seconds=0.3, cpu_seconds=60), Outcome.TIME),
         ("sleep", Limits(seconds=0.3), Outcome.TIME),
         ("allocate", Limits(seconds=60, cpu_seconds=60, memory=64 << 20), Outcome.MEMORY),
         ("crash", Limits(seconds=60), Outcome.CRASH),
@@ -243,6 +246,108 @@ async def test_several_work_at_a_time() -> None:
         assert not slow.done()
         slow.cancel()
         await asyncio.gather(slow, return_exceptions=True)
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def children_of(pid: int) -> list[int]:
+    return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+
+
+async def test_all_are_forked_from_one_that_stands_back_too() -> None:
+    async with pool_of(size=2) as pool:
+        await asyncio.gather(*(pool.run("echo") for _ in range(2)))
+        assert pool.server_pid is not None
+        assert {parent_of(pid) for pid in pool.pids} == {pool.server_pid}
+        before = os.getpriority(os.PRIO_PROCESS, 0)
+        for pid in (pool.server_pid, *pool.pids):
+            assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, before + NICENESS)
+
+
+async def test_what_was_forked_leaves_nothing_behind() -> None:
+    async with pool_of(Limits(seconds=60, jobs=1)) as pool:
+        await pool.run("echo")
+        server = pool.server_pid
+
+        def open_in(pid: int | None) -> int:
+            return len(list(Path(f"/proc/{pid or 'self'}/fd").iterdir()))
+
+        before = open_in(None), open_in(server)
+        for function in ("crash", "leave", "hang_up", "echo", "broken"):
+            await pool.run(function)
+        assert (open_in(None), open_in(server)) == before
+        assert server is not None
+        assert children_of(server) == []  # no zombies
+        assert pool.server_pid == server
+
+
+async def test_what_they_are_forked_from_is_replaced_when_it_dies_and_nothing_is_said_of_the_file() -> None:
+    async with pool_of() as pool:
+        await pool.run("echo")
+        first, (at_work,) = pool.server_pid, pool.pids
+        assert first is not None
+        job = asyncio.create_task(pool.run("sleep"))
+        await asyncio.sleep(0)
+        os.kill(first, signal.SIGKILL)
+        assert (await job).outcome is Outcome.UNABLE
+        await asyncio.to_thread(wait_until, lambda: not is_there(at_work), what="the end of what it forked")
+        assert value(await pool.run("echo"))["size"] == 0
+        assert pool.server_pid not in (None, first)
+
+
+async def test_a_job_under_way_is_not_disturbed_by_something_new() -> None:
+    async with pool_of(size=2) as pool:
+        await pool.run("echo")
+        job = asyncio.create_task(pool.run("nap"))
+        await asyncio.sleep(0)
+        first = pool.server_pid
+        assert first is not None
+        pool.renew(options={"a": 1}, material=b"")
+        assert value(await pool.run("prepared"))["with"] == [{"options": {"a": 1}, "material": ""}]
+        assert pool.server_pid != first
+        assert value(await job)["pid"]
+        assert not is_there(first)
+
+
+async def test_one_with_threads_is_not_forked_from() -> None:
+    seen = Seen()
+    async with pool_of(seen=seen) as pool:
+        pool.renew(options={"thread": True}, material=b"")
+        assert (await pool.run("echo")).outcome is Outcome.UNABLE
+    assert "1 threads" in seen.reasons[0]
+
+
+async def test_who_had_no_processor_in_all_its_time_tells_nothing_of_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = iter((0.0, 0.2))
+    monkeypatch.setattr(Process, "_waited", lambda self: next(waited))
+    async with pool_of(Limits(seconds=0.3)) as pool:
+        answer = await pool.run("sleep")
+        assert (answer.outcome, answer.detail) == (Outcome.BUSY, "the processor had no time for it in 0.2 s")
+
+
+def test_all_end_with_the_relay() -> None:
+    code = """
+import asyncio, signal
+from mailguard.sandbox.fork_server import Order
+from mailguard.sandbox.pool import Pool
+
+async def main():
+    pool = Pool(Order("tests.unit.sandbox.misbehaving", (ROOT,)), size=2)
+    await pool.run("echo")
+    print(pool.server_pid, *pool.pids, flush=True)
+    await pool.run("loop")
+
+asyncio.run(main())
+"""
+    command = [sys.executable, "-c", f"ROOT = {ROOT!r}\n{code}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as relay:
+        assert relay.stdout is not None
+        pids = [*map(int, relay.stdout.readline().split())]
+        assert len(pids) == 2
+        relay.kill()
+    wait_until(lambda: not any(map(is_there, pids)), what="the end of all")
 
 
 async def test_closing_ends_a_job_under_way() -> None:

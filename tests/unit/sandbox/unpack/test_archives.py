@@ -12,11 +12,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mailguard.sandbox.fork_server import Order
 from mailguard.sandbox.pool import Pool
 from mailguard.sandbox.unpack.work import Bounds
 from mailguard.sandbox.values import Limits, Outcome
+from tests.further_wrappings import in_arj, in_lzh
 from tests.quine import gzip_quine
 from tests.unit.sandbox.unpack.taken import apart, contents, symbols
 from tests.wrappings import PASSWORD, WRAPPINGS, in_7z, in_tar, in_zip, in_zip_aes
@@ -249,3 +252,42 @@ def test_an_archive_of_itself_is_told() -> None:
     raw = gzip_quine()
     assert gzip.decompress(raw) == raw
     assert "ARCHIVE_ITSELF" in symbols(apart(raw, "loop.gz"))
+
+
+def _arj(folder: Path, *options: str) -> bytes:
+    (folder / "run.js").write_bytes(TEXT)
+    subprocess.run(
+        ["arj", "a", *options, "made.arj", "run.js"], check=True, capture_output=True, cwd=folder, timeout=60
+    )
+    return (folder / "made.arj").read_bytes()
+
+
+TEXT = b"".join(b"%d\n" % number for number in range(9_000))
+
+
+@pytest.mark.parametrize("method", ["-m0", "-m1", "-m2", "-m3"])
+def test_arj_is_opened(tmp_path: Path, method: str) -> None:
+    root = apart(_arj(tmp_path, method), "a.arj")
+    assert [(one.name, one.raw) for one in root.children] == [("run.js", TEXT)]
+    assert symbols(root).keys() == {"ARCHIVE_UNUSUAL", "ATTACHMENT_ARCHIVED_EXECUTABLE"}
+
+
+@pytest.mark.parametrize(("option", "symbol"), [("-m4", "ARCHIVE_UNOPENED"), ("-gsecret", "ARCHIVE_ENCRYPTED")])
+def test_what_of_arj_is_not_opened_is_named_and_told(tmp_path: Path, option: str, symbol: str) -> None:
+    root = apart(_arj(tmp_path, option), "a.arj")
+    assert [(one.name, one.size, one.raw) for one in root.children] == [("run.js", len(TEXT), b"")]
+    assert {symbol, "ATTACHMENT_ARCHIVED_EXECUTABLE"} <= symbols(root).keys()
+
+
+def test_a_wrong_checksum_keeps_nothing_from_being_read() -> None:
+    for wrapping, kind in ((in_arj, "arj"), (in_lzh, "lzh")):
+        name, raw = wrapping("run.js", b"content")
+        at = raw.index(b"run.js") - 10 if kind == "arj" else raw.index(b"run.js") + 6
+        root = apart(raw[:at] + b"\1\2" + raw[at + 2 :], name)
+        assert [one.raw for one in root.children] == [b"content"]
+
+
+@given(st.integers(0, 120), st.binary(max_size=4))
+def test_a_broken_arj_ends(at: int, change: bytes) -> None:
+    _, raw = in_arj("run.js", b"content")
+    apart(raw[:at] + change + raw[at + len(change) :], "a.arj")

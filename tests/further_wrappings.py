@@ -6,6 +6,7 @@ import base64
 import io
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -101,6 +102,17 @@ def _crc16(raw: bytes) -> int:
     return crc
 
 
+def in_arj(name: str, raw: bytes) -> Named:
+    """ARJ, stored."""
+    title = name.encode("ascii", "replace")[:200] + b"\0\0"
+
+    def header(kind: int, size: int, crc: int) -> bytes:
+        head = struct.pack("<7BxIIIIHHH", 30, 11, 1, 0, 0, 0, kind, 0x5A210000, size, size, crc, 0, 0x20, 0) + title
+        return b"\x60\xea" + struct.pack("<H", len(head)) + head + struct.pack("<IH", zlib.crc32(head), 0)
+
+    return f"{name}.arj", header(2, 0, 0) + header(0, len(raw), zlib.crc32(raw)) + raw + b"\x60\xea\0\0"
+
+
 def in_cpio(name: str, raw: bytes) -> Named:
     """The form of SVR4 without checksums."""
 
@@ -186,6 +198,7 @@ FURTHER: Mapping[str, Wrapping] = MappingProxyType(
         "p7m": in_p7m,
         "lzh": in_lzh,
         "cpio": in_cpio,
+        "arj": in_arj,
         "certutil": in_certutil,
         "base64 in UTF-16": in_wide_base64,
         "hexadecimal": in_hexadecimal,

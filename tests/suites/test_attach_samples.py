@@ -58,9 +58,9 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "clamav-testfiles/clam.impl.zip": ("ARCHIVE_UNOPENED",),
     **{
         f"clamav-testfiles/clam.{suffix}": ("ATTACHMENT_ARCHIVED_EXECUTABLE",)
-        for suffix in ("7z", "cab", "pdf", "tar.gz", "tnef")
+        for suffix in ("7z", "arj", "cab", "pdf", "tar.gz", "tnef")
     },
-    **{f"clamav-testfiles/clam.{suffix}": ("ARCHIVE_UNOPENED",) for suffix in ("arj", "chm", "exe.szdd", "sis")},
+    **{f"clamav-testfiles/clam.{suffix}": ("ARCHIVE_UNOPENED",) for suffix in ("chm", "exe.szdd", "sis")},
     "clamav-testfiles/clam_cache_emax.tgz": ("UNPACK_TOO_DEEP",),
     "eicar/eicar*": ("CLAMAV_FOUND",),
     "eicar/eicar_nested10.zip": ("UNPACK_TOO_DEEP",),

@@ -41,7 +41,6 @@ _UNUSUAL = frozenset(
         "application/x-lzop",
         "application/x-lrzip",
         "application/x-lzma",
-        "application/x-arj",
         "application/x-ace",
         "application/x-alz",
         "application/x-egg",
@@ -83,6 +82,8 @@ _BEFORE_THE_FIRST = 12
 """Files of an archive that a password is tried with which opens none of them."""
 _RAR_SECONDS = 0.7
 """CPU that is spent on passwords of a RAR; each costs some 0.02 s by design of the format."""
+_WARNINGS = 3
+"""Warnings of libarchive about one file after which it counts as ended."""
 _FAILED = -25
 """What libarchive says when it can go on with the next file."""
 
@@ -246,7 +247,7 @@ def _report(error: ArchiveError, name: str, file: File, work: Work) -> None:
 def _add(entry: _Entry, raw: bytes, file: File, work: Work, seen: dict[str, bytes], *, via: str = "") -> None:
     if seen.setdefault(entry.name, raw) != raw:
         work.found(file, "ARCHIVE_SAME_NAMES", entry.name)
-    _judge_path(file, entry.name, work)
+    judge_path(file, entry.name, work)
     work.add(file, entry.name, raw, via=via)
 
 
@@ -328,7 +329,14 @@ def _content(archive: ArchiveRead, file: File, work: Work, size: int) -> bytes:
     limit = work.may_hold(file, size)
     buffer = create_string_buffer(_BLOCK)
     out = bytearray()
-    while got := ffi.read_data(archive._pointer, buffer, _BLOCK):
+    warnings = 0
+    # Never more than there is: what is read together with a warning, of a wrong checksum, say, is not told.
+    while got := ffi.read_data(archive._pointer, buffer, min(_BLOCK, size - len(out)) if len(out) < size else _BLOCK):
+        if got < 0:
+            warnings += 1
+            if warnings > _WARNINGS:
+                break
+            continue
         out += memoryview(buffer)[:got]
         work.tick(file)
         if len(out) > limit:
@@ -337,7 +345,16 @@ def _content(archive: ArchiveRead, file: File, work: Work, size: int) -> bytes:
     return bytes(out)
 
 
-def _judge_path(file: File, name: str, work: Work) -> None:
+def unpack_lha(raw: bytes, file: File, work: Work) -> bytes:
+    """The only file of an LHA archive that was made out of an entry of `file`. Raises ArchiveError."""
+    with _reading(raw, format_name="lha") as archive:
+        for entry in _entries(archive, file, work):
+            return _content(archive, file, work, entry.size)
+    return b""
+
+
+def judge_path(file: File, name: str, work: Work) -> None:
+    """Report a name that leads out of the folder."""
     parts = re.split(r"[/\\]", name)
     if ".." in parts or re.match(r"[A-Za-z]:[/\\]|[/\\]{2}", name):
         work.found(file, "ARCHIVE_PATH", name)

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from mailguard.sandbox.unpack import (
     archives,
+    arj,
     cards,
     deflate64,
     disks,
@@ -131,6 +132,7 @@ _ARCHIVES: Mapping[str, Sequence[Opener]] = {
         ),
         (archives.open_archive,),
     ),
+    "application/x-arj": (arj.open_arj,),
     **dict.fromkeys(
         (
             "application/gzip",
@@ -147,7 +149,6 @@ _ARCHIVES: Mapping[str, Sequence[Opener]] = {
     ),
     **dict.fromkeys(
         (
-            "application/x-arj",
             "application/x-ace",
             "application/x-alz",
             "application/x-egg",

@@ -282,7 +282,7 @@ def test_what_of_arj_is_not_opened_is_named_and_told(tmp_path: Path, option: str
 def test_a_wrong_checksum_keeps_nothing_from_being_read() -> None:
     for wrapping, kind in ((in_arj, "arj"), (in_lzh, "lzh")):
         name, raw = wrapping("run.js", b"content")
-        at = raw.index(b"run.js") - 10 if kind == "arj" else raw.index(b"run.js") + 6
+        at = raw.rindex(b"run.js") - 10 if kind == "arj" else raw.index(b"run.js") + 6
         root = apart(raw[:at] + b"\1\2" + raw[at + 2 :], name)
         assert [one.raw for one in root.children] == [b"content"]
 

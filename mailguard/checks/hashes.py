@@ -6,7 +6,7 @@ A hash is as sure as a signature: who is on a list is malware.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mailguard.checks.base import CheckContext
@@ -50,6 +50,10 @@ class KnownFiles:
             return None
         at = bisect_left(range(len(self)), wanted, key=self._digest)
         return self.known[self.numbers[at]] if at < len(self) and self._digest(at) == wanted else None
+
+    def hashes(self) -> Iterator[str]:
+        """All of them in hexadecimal."""
+        return (self._digest(at).hex() for at in range(len(self)))
 
     def _digest(self, at: int) -> bytes:
         return self.digests[at * DIGEST : (at + 1) * DIGEST]

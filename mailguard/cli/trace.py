@@ -10,7 +10,7 @@ import typer
 
 from mailguard.cli.context import Cli, cli_of, tenant_id
 from mailguard.cli.terminal import print_json, say
-from mailguard.cli.when import point
+from mailguard.cli.when import point, shown
 from mailguard.core.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def trace(
 ) -> None:
     """Show what became of mail: what was found, who decided what and why, every event and delivery attempt.
 
-    Mail that was refused is shown too. Without any option: the newest mail. The options about files read all mail of
-    the time given, by default of the last 30 days, and combine with --tenant, --since, --until and --limit.
+    Mail that was refused is shown too. Without any option: the newest mail. The options about files combine with
+    --tenant, --since, --until and --limit.
     """
     from mailguard.cli.mail import refusal_json, unit_json
     from mailguard.store import trace as store
@@ -93,10 +93,6 @@ def trace(
         say(f"{unnamed} more refused at that time without their addresses kept; it may be among them")
 
 
-FILES_SINCE = "30d"
-"""Mail that the options about files look at by default: there is no index of files, so time bounds what is read."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     """What is asked about files."""
@@ -112,26 +108,23 @@ class _Wanted:
 
 def _trace_files(cli: Cli, wanted: _Wanted, *, json: bool) -> None:
     """The mail with a file, or all delivered mail with known bad ones."""
-    from mailguard.checks.hashes import KnownFiles
     from mailguard.checks.hashes_file import load_hashes
     from mailguard.cli.mail import unit_json
-    from mailguard.store.file_trace import find_delivered_with_files, find_mail_with_file
+    from mailguard.store.file_trace import files_known_since, find_delivered_with_files, find_mail_with_file
     from mailguard.store.tenants import tenant_names
 
     if wanted.known_bad and (wanted.sha256 or wanted.name):
         raise ConfigError([Problem("--known-bad", "does not go with --sha256 and --attachment")])
     if wanted.sha256 and not re.fullmatch(r"[0-9a-f]{64}", wanted.sha256):
         raise ConfigError([Problem("--sha256", f"{wanted.sha256!r} is no SHA-256: give 64 hexadecimal digits")])
-    known = load_hashes(cli.settings.policies.path / "hashes") if wanted.known_bad else KnownFiles()
+    known = frozenset(load_hashes(cli.settings.policies.path / "hashes").hashes()) if wanted.known_bad else frozenset()
 
-    def work(conn: Connection) -> tuple[list[TraceRow], dict[int, str]]:
+    def work(conn: Connection) -> tuple[list[TraceRow], dict[int, str], int]:
         now, of = cli.now(conn), tenant_id(conn, wanted.tenant)
-        since = point(wanted.since or FILES_SINCE, option="--since", now=now)
+        since = point(wanted.since, option="--since", now=now) if wanted.since else files_known_since(conn)
         until = point(wanted.until, option="--until", now=now) if wanted.until else 0
         if wanted.known_bad:
-            found = find_delivered_with_files(
-                conn, lambda one: known.find(one) is not None, tenant=of, since=since, until=until, limit=wanted.limit
-            )
+            found = find_delivered_with_files(conn, known, tenant=of, since=since, until=until, limit=wanted.limit)
         else:
             found = find_mail_with_file(
                 conn,
@@ -142,17 +135,17 @@ def _trace_files(cli: Cli, wanted: _Wanted, *, json: bool) -> None:
                 until=until,
                 limit=wanted.limit,
             )
-        return [*found], tenant_names(conn)
+        return [*found], tenant_names(conn), 0 if wanted.since else since
 
-    rows, names = cli.read(work)
+    rows, names, since = cli.read(work)
     if json:
         from mailguard.store.trace import TracedUnit
 
         print_json([unit_json(row, names) for row in rows if isinstance(row, TracedUnit)])
         return
     _print(cli, rows, names)
-    if not wanted.since:
-        say(f"looked at mail of the last {FILES_SINCE}; give --since for older mail")
+    if since:
+        say(f"looked at mail since {shown(since)}; older mail is looked through, slowly, when --since asks for it")
     if len(rows) == wanted.limit:
         say(f"these are the newest {wanted.limit}; narrow the search or raise --limit for more")
 

@@ -20,6 +20,7 @@ from mailguard.core.events import KEEPS_BODY, State
 from mailguard.store import schema
 from mailguard.store.audit import AuditAction, AuditEntry, append_in, lock_head
 from mailguard.store.audit_check import AUDIT_TEXTS, text_name
+from mailguard.store.file_index import forget_files_in, replace_files_in
 from mailguard.store.findings import findings_from_json, findings_to_json, results_from_json, results_to_json
 from mailguard.store.person import Person, person
 from mailguard.store.privacy import audit_texts_of
@@ -176,9 +177,10 @@ def erase_messages(connection: Connection, ids: Sequence[str], redaction: Redact
         kept = select(units.c.message).where(units.c.message.in_(chunk), units.c.state.in_(_KEPT))
         still = set(connection.scalars(kept))
         for row in connection.execute(select(messages).where(messages.c.id.in_(chunk))).all():
+            findings = redaction.json(row.findings)
             values: dict[str, object] = {
                 "subject": redaction.text(row.subject),
-                "findings": redaction.json(row.findings),
+                "findings": findings,
                 "header_message_id": clean(redaction.text(row.header_message_id), 255),
             }
             if row.id not in still:
@@ -189,7 +191,10 @@ def erase_messages(connection: Connection, ids: Sequence[str], redaction: Redact
                     "options": to_json(options),
                     "erased_at": now,
                 }
+            elif findings != row.findings:
+                replace_files_in(connection, row.id, findings_from_json(findings))
             connection.execute(update(messages).where(messages.c.id == row.id).values(**values))
+        forget_files_in(connection, [one for one in chunk if one not in still])
 
 
 def erase_sender(connection: Connection, message: str, *, mail_from_raw: str, header_from: str) -> None:
@@ -355,8 +360,9 @@ def _alive(table: Table) -> list[ColumnElement[bool]]:
     units = schema.units
     if table is units:
         return [units.c.state.not_in(_KEPT)]
-    if table is schema.messages:
-        return [~exists().where(units.c.message == schema.messages.c.id, units.c.state.in_(_KEPT))]
+    message = {schema.messages: schema.messages.c.id, schema.message_files: schema.message_files.c.message}.get(table)
+    if message is not None:
+        return [~exists().where(units.c.message == message, units.c.state.in_(_KEPT))]
     return []
 
 

@@ -1,25 +1,38 @@
-"""Who got a file: mail by the SHA-256 or the name of an attached file, or of one within it, as its findings tell. Reads only.
+"""Who got a file: mail by the SHA-256 or the name of an attached file, or of one within it. Reads only.
 
-Findings have no index: what is read grows with the time that is asked about, some 4 s for half a million mails.
+`message_files` tells. What it does not have is looked for in the findings themselves, which takes some 4 s for half a million
+mails: mail older than the release that began it, and what the previous release recorded while both ran.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, select
-from sqlalchemy.engine import Connection
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
+from mailguard.core.clock import DAY
 from mailguard.core.events import State
+from mailguard.core.ids import new_message_id
+from mailguard.core.verdict import Attachment
 from mailguard.store import schema
-from mailguard.store.trace import TracedUnit, find_units, with_events
+from mailguard.store.findings import findings_from_json
+from mailguard.store.trace import TracedUnit, units_of, with_events
 
 DELIVERED = (State.DELIVERED, State.RELEASED)
 """States of mail that its recipient has."""
-_HASH = re.compile(r'"sha256": ?"([0-9a-f]{64})"')
+BOTH_RAN = (10 * 60_000, 60 * 60_000)
+"""Milliseconds before and after an upgrade in which the previous release may have recorded mail, without its files apart."""
+_FROM, _AT = "files_indexed_from", "files_indexed_at"
+_ASKED = 20_000
+"""Hashes that are looked up one by one; of more each file's is looked up among them."""
 _CHUNK = 500
+
+
+def files_known_since(conn: Connection) -> int:
+    """From when on (ms UTC) all mail is found fast; 0: from the first."""
+    return _indexed(conn)[0]
 
 
 def find_mail_with_file(
@@ -33,63 +46,121 @@ def find_mail_with_file(
     limit: int = 100,
 ) -> list[TracedUnit]:
     """The newest units with a file of this hash (hexadecimal), or whose name (with the path to it) contains `name`."""
-    conditions = _scope(tenant, since, until)
-    findings = schema.messages.c.findings
+    files, findings = schema.message_files.c, schema.messages.c.findings
+    sha256 = sha256.lower()
+    indexed: list[ColumnElement[bool]] = []
+    written: list[ColumnElement[bool]] = []
     if sha256:
-        conditions.append(findings.contains(f'"{sha256.lower()}"'))
+        indexed.append(files.sha256 == sha256)
+        written.append(findings.contains(f'"{sha256}"'))
     if name:
-        conditions.append(findings.contains(json.dumps(name)[1:-1], autoescape=True))
-        found = find_units(conn, conditions, limit=limit)
-        # The name may have stood elsewhere in the findings.
-        fitting = [unit for unit in found if any(name in file.name for file in unit.findings.attachments)]
-        return with_events(conn, fitting)
-    return with_events(conn, find_units(conn, conditions, limit=limit))
+        place = func.strpos if conn.dialect.name == "postgresql" else func.instr
+        indexed.append(place(files.name, name) > 0)
+        written.append(findings.contains(json.dumps(name)[1:-1], autoescape=True))
+
+    def fits(file: Attachment) -> bool:
+        return (not sha256 or file.sha256 == sha256) and name in file.name
+
+    scope = _scope(tenant, since, until)
+    found = _first(conn.execute(_in_index([*indexed, *scope], since)), limit)
+    found += _in_findings(conn, [*written, *scope], fits, (since, until), limit)
+    return _shown(conn, found, limit)
 
 
 def find_delivered_with_files(
     conn: Connection,
-    is_wanted: Callable[[str], bool],
+    hashes: Collection[str],
     *,
     tenant: int | None = None,
     since: int = 0,
     until: int = 0,
     limit: int = 100,
 ) -> list[TracedUnit]:
-    """The newest units that were delivered with a file whose hash is wanted."""
+    """The newest units that were delivered with a file whose hash is one of `hashes` (hexadecimal)."""
+    wanted, files = frozenset(hashes), schema.message_files.c
+    scope = [*_scope(tenant, since, until), schema.units.c.state.in_([state.value for state in DELIVERED])]
+    found: list[str] = []
+    if len(wanted) <= _ASKED:
+        asked = sorted(wanted)
+        for start in range(0, len(asked), _CHUNK):
+            some = files.sha256.in_(asked[start : start + _CHUNK])
+            found += _first(conn.execute(_in_index([some, *scope], since)), limit)
+    else:
+        query = _in_index([files.sha256 != "", *scope], since).add_columns(files.sha256)
+        rows = conn.execute(query)
+        found += _first((row for row in rows if row.sha256 in wanted), limit)
+    some_file = [schema.messages.c.findings.contains('"sha256"'), *scope]
+    found += _in_findings(conn, some_file, lambda file: file.sha256 in wanted, (since, until), limit)
+    return _shown(conn, found, limit)
+
+
+def _in_index(conditions: Sequence[ColumnElement[bool]], since: int) -> Select[tuple[str]]:
+    """The units with a file in the index, by their messages' ids and so the newest first; one comes once for each such file."""
+    files, units = schema.message_files, schema.units
+    query = select(units.c.id).join(files, files.c.message == units.c.message).where(*conditions)
+    if since:  # an id begins with the time at which its session asked for it
+        query = query.where(files.c.message >= new_message_id(max(0, since - DAY))[:10])
+    return query.order_by(files.c.message.desc()).execution_options(yield_per=_CHUNK)
+
+
+def _in_findings(
+    conn: Connection,
+    conditions: Sequence[ColumnElement[bool]],
+    fits: Callable[[Attachment], bool],
+    time: tuple[int, int],
+    limit: int,
+) -> list[str]:
+    """The units with such a file that the index may lack."""
     units, messages = schema.units, schema.messages
-    conditions = [
-        *_scope(tenant, since, until),
-        units.c.state.in_([state.value for state in DELIVERED]),
-        messages.c.findings.contains('"sha256"'),
-    ]
-    rows = conn.execute(
-        select(units.c.id, messages.c.findings)
-        .join(messages, messages.c.id == units.c.message)
-        .where(*conditions)
-        .order_by(units.c.received_at.desc(), units.c.id)
-        .execution_options(yield_per=_CHUNK)
-    )
-    chosen: list[str] = []
+    found: list[str] = []
+    for start, end in _unindexed(conn, *time):
+        within = messages.c.received_at >= start, messages.c.received_at < end
+        query = select(units.c.id, messages.c.findings).join(messages, messages.c.id == units.c.message)
+        query = query.where(*conditions, *within).order_by(messages.c.received_at.desc())
+        rows = conn.execute(query.execution_options(yield_per=_CHUNK))
+        found += _first((row for row in rows if any(map(fits, findings_from_json(row.findings).attachments))), limit)
+    return found
+
+
+def _unindexed(conn: Connection, since: int, until: int) -> list[tuple[int, int]]:
+    """The parts of a time whose mail may not be in the index, without those that are empty."""
+    known_since, upgraded_at = _indexed(conn)
+    before, after = BOTH_RAN
+    parts = [(0, known_since), (max(known_since, upgraded_at - before), upgraded_at + after if upgraded_at else 0)]
+    within = [(max(since, start), min(until, end) if until else end) for start, end in parts]
+    return [(start, end) for start, end in within if start < end]
+
+
+def _indexed(conn: Connection) -> tuple[int, int]:
+    """From when on mail is in the index, and when the release that began it was put in; 0: since ever."""
+    rows = conn.execute(select(schema.meta).where(schema.meta.c.key.in_([_FROM, _AT])))
+    values = {row.key: int(row.value) for row in rows}
+    return values.get(_FROM, 0), values.get(_AT, 0)
+
+
+def _first(rows: Iterable[Sequence[Any]], limit: int) -> list[str]:
+    """The first so many ids, each once."""
+    found: dict[str, None] = {}
     for row in rows:
-        if any(map(is_wanted, _HASH.findall(row.findings))):
-            chosen.append(row.id)
-            if len(chosen) >= limit:
-                break
-    rows.close()
-    found: list[TracedUnit] = []
-    for start in range(0, len(chosen), _CHUNK):
-        found += find_units(conn, [units.c.id.in_(chosen[start : start + _CHUNK])], limit=_CHUNK)
-    return with_events(conn, sorted(found, key=lambda unit: (unit.received_at, unit.id)))
+        found[row[0]] = None
+        if len(found) == limit:
+            break
+    return list(found)
+
+
+def _shown(conn: Connection, ids: Sequence[str], limit: int) -> list[TracedUnit]:
+    """The newest of these units, with their events."""
+    # Ids begin with the time; those of one millisecond are put in order by chance, everywhere in the same way.
+    return with_events(conn, units_of(conn, sorted(set(ids))[-limit:]))
 
 
 def _scope(tenant: int | None, since: int, until: int) -> list[ColumnElement[bool]]:
-    # The time is asked of messages, whose findings are read: it has an index there. Units have the same one.
-    received = schema.messages.c.received_at
+    units = schema.units.c
     conditions: list[ColumnElement[bool]] = []
     if tenant is not None:
-        conditions.append(schema.units.c.tenant == tenant)
+        conditions.append(units.tenant == tenant)
     if since:
-        conditions.append(received >= since)
+        conditions.append(units.received_at >= since)
     if until:
-        conditions.append(received < until)
+        conditions.append(units.received_at < until)
     return conditions

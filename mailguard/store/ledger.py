@@ -21,6 +21,7 @@ from mailguard.store import schema
 from mailguard.store.addresses import address_ids
 from mailguard.store.db import Database, now
 from mailguard.store.engine import DRIVER_ERRORS, is_duplicate
+from mailguard.store.file_index import add_files_in
 from mailguard.store.findings import findings_to_json, results_to_json
 from mailguard.store.intents import QUEUED, Arrived, Fences, Move, NewMessage, NewUnit, QueueEntry
 from mailguard.store.leases import WORKER
@@ -102,6 +103,8 @@ def begin_in(connection: Connection, message: NewMessage, units: Sequence[NewUni
         if is_duplicate(error):
             raise ConflictError(f"message {message.id} is in the ledger already") from error
         raise
+    if message.findings.attachments:
+        add_files_in(connection, message.id, message.findings)
     run_many(connection, _ADD_EVENT, [_first_event_row(message, unit, at) for unit in units])
     queued = [_queue_row_of_new(message.id, unit, at) for unit in units if unit.queue is not None]
     if queued:

@@ -25,27 +25,41 @@ def id_condition(text: str) -> ColumnElement[bool] | None:
 
 def recipient_condition(text: str) -> ColumnElement[bool]:
     """The condition on `units` that a recipient (an address or a domain) sets."""
-    domain = _as_domain(text)
+    domain = as_domain(text)
     if domain is not None:
         return schema.units.c.domain == domain
-    return schema.units.c.recipient.in_(_address_ids(text))
+    return schema.units.c.recipient.in_(address_ids_of(text))
 
 
 def sender_condition(text: str) -> ColumnElement[bool]:
     """The condition on `messages` that a sender sets: MAIL FROM or the From field, an address or a domain; `<>`."""
-    messages = schema.messages
+    return or_(schema.messages.c.mail_from.in_(address_ids_of(text)), *author_conditions(text))
+
+
+def author_conditions(text: str) -> list[ColumnElement[bool]]:
+    """The conditions on `messages`, any of which will do, that a sender sets on the From field; none for `<>`."""
+    author = schema.messages.c.header_from
     if text == NULL_SENDER:
-        return messages.c.mail_from.in_(_address_ids(""))
-    domain = _as_domain(text)
-    if domain is None:
-        return or_(messages.c.mail_from.in_(_address_ids(text)), messages.c.header_from.in_(_forms(text)))
-    return or_(
-        messages.c.mail_from.in_(_domain_ids(domain)),
-        messages.c.header_from.endswith(f"@{domain}", autoescape=True),
-    )
+        return []
+    domain = as_domain(text)
+    return [author == form for form in _forms(text)] if domain is None else [schema.domain_part(author) == domain]
 
 
-def _as_domain(text: str) -> str | None:
+def address_condition(text: str) -> ColumnElement[bool]:
+    """The condition on `addresses` that an address, a domain, or the null sender (`<>`) sets."""
+    address = schema.addresses.c.address
+    domain = None if text == NULL_SENDER else as_domain(text)
+    if domain is not None:
+        return schema.domain_part(address) == domain
+    return address.in_([""] if text == NULL_SENDER else _forms(text))
+
+
+def address_ids_of(text: str) -> Select[tuple[int]]:
+    """The surrogate ids of an address, of all addresses of a domain, or of the null sender (`<>`)."""
+    return select(schema.addresses.c.id).where(address_condition(text))
+
+
+def as_domain(text: str) -> str | None:
     """The domain that is meant, None when an address is: a name with a dot and no local part."""
     local, at, domain = text.strip().rpartition("@")
     if local or not (at or "." in domain):
@@ -59,19 +73,3 @@ def _forms(text: str) -> list[str]:
     local, at, domain = address.rpartition("@")
     labels = lookup_form(domain) if at else None
     return [address] if labels in (None, domain) else [address, f"{local}@{labels}"]
-
-
-def _address_ids(text: str) -> Select[tuple[int]]:
-    return select(schema.addresses.c.id).where(schema.addresses.c.address.in_(_forms(text)))
-
-
-def _domain_ids(domain: str) -> Select[tuple[int]]:
-    return select(schema.addresses.c.id).where(schema.addresses.c.address.endswith(f"@{domain}", autoescape=True))
-
-
-def address_ids_of(text: str) -> Select[tuple[int]]:
-    """The surrogate ids of an address, of all addresses of a domain, or of the null sender (`<>`)."""
-    if text == NULL_SENDER:
-        return _address_ids("")
-    domain = _as_domain(text)
-    return _address_ids(text) if domain is None else _domain_ids(domain)

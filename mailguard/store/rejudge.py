@@ -12,6 +12,7 @@ from mailguard.core.edits import Edit
 from mailguard.core.envelope import Session
 from mailguard.core.errors import NotFoundError
 from mailguard.core.verdict import CheckResult, Findings, ScoredSymbol
+from mailguard.store.file_index import replace_files_in
 from mailguard.store.findings import findings_to_json, results_to_json
 from mailguard.store.schema import messages, units
 from mailguard.store.texts import clean, edits_to_json, to_json
@@ -42,6 +43,7 @@ def session_in(connection: Connection, message: str) -> Session:
 def rejudge_in(connection: Connection, message: str, findings: Findings, rejudged: Sequence[Rejudged]) -> None:
     """Put the new findings and decisions in place of the old ones; the events keep what was decided before."""
     connection.execute(update(messages).where(messages.c.id == message).values(findings=findings_to_json(findings)))
+    replace_files_in(connection, message, findings)
     statement = (
         update(units)
         .where(units.c.id == bindparam("unit"))

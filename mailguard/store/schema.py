@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Float,
     ForeignKey,
     Index,
@@ -19,6 +20,8 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    func,
+    literal_column,
 )
 
 metadata = MetaData(
@@ -32,6 +35,14 @@ metadata = MetaData(
 
 # SQLite gives ROWID speed and autoincrement only to INTEGER; it holds 64 bits there all the same.
 _Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+def domain_part(address: ColumnElement[str]) -> ColumnElement[str]:
+    """What follows the last @ of an address, in words that both databases know and keep an index of."""
+    at: ColumnElement[str] = literal_column("'@'")
+    before = func.rtrim(address, func.replace(address, at, literal_column("''")))
+    return func.substr(address, func.length(before) + literal_column("1"))
+
 
 meta = Table(
     "meta",
@@ -150,6 +161,7 @@ addresses = Table(
     sqlite_autoincrement=True,
 )
 """The one erasable table of addresses, in normal form (core.address.normalise)."""
+Index("ix_addresses_domain", domain_part(addresses.c.address))
 
 messages = Table(
     "messages",
@@ -173,8 +185,22 @@ messages = Table(
     Index("ix_messages_received_at", "received_at"),
     Index("ix_messages_mail_from", "mail_from", "received_at"),
     Index("ix_messages_header_message_id", "header_message_id"),
+    Index("ix_messages_header_from", "header_from", "received_at"),
 )
+Index("ix_messages_header_from_domain", domain_part(messages.c.header_from), messages.c.received_at)
 Index("ix_messages_blob", messages.c.id, sqlite_where=messages.c.blob, postgresql_where=messages.c.blob)
+
+message_files = Table(
+    "message_files",
+    metadata,
+    Column("message", String(26), ForeignKey("messages.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),  # from 1, in the order of the findings
+    Column("sha256", String(64), nullable=False),  # hexadecimal; empty: the file was not read
+    Column("name", Text, nullable=False),
+    Index("ix_message_files_sha256", "sha256", "message"),
+    sqlite_with_rowid=False,  # rows lie by message, which is by time
+)
+"""The files in `messages.findings`, to be found by: written, changed and erased with them, by store.file_index alone."""
 
 units = Table(
     "units",
@@ -211,6 +237,7 @@ units = Table(
     ),  # it keeps the original of what this unit got stripped
     Column("erased_at", BigInteger),  # likewise
     Index("ix_units_recipient", "recipient", "received_at"),
+    Index("ix_units_domain", "domain", "received_at"),
     Index("ix_units_tenant_state", "tenant", "state", "received_at"),
     Index("ix_units_state", "state", "changed_at"),
 )
@@ -251,6 +278,7 @@ refusals = Table(
     Column("count", Integer, nullable=False, server_default="1"),
     Index("ix_refusals_tenant_at", "tenant", "at"),
     Index("ix_refusals_recipient", "recipient", "at"),
+    Index("ix_refusals_mail_from", "mail_from", "at"),
     Index("ix_refusals_at", "at"),
     sqlite_autoincrement=True,
 )

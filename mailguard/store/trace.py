@@ -6,11 +6,11 @@ The strings are the senders' (subjects, addresses, replies): whoever shows them 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, Row, Select, func, select
+from sqlalchemy import ColumnElement, Row, Select, false, func, select
 from sqlalchemy.engine import Connection
 
 from mailguard.core.errors import NotFoundError
@@ -18,7 +18,8 @@ from mailguard.core.events import State
 from mailguard.core.verdict import CheckResult, Findings
 from mailguard.store import schema
 from mailguard.store.findings import findings_from_json, results_from_json
-from mailguard.store.matching import address_ids_of, id_condition, recipient_condition, sender_condition
+from mailguard.store.matching import address_ids_of, as_domain, id_condition, recipient_condition, sender_condition
+from mailguard.store.newest import Way, newest_units, ways_from_sender, ways_to_all, ways_to_recipient, ways_to_tenant
 from mailguard.store.texts import clean
 
 EVERYTHING = 1_000_000
@@ -161,7 +162,7 @@ TraceRow = TracedUnit | TracedRefusal
 
 def search(conn: Connection, query: TraceQuery) -> list[TraceRow]:
     """What the relay saw that matches, the oldest first, units with their events and place in the queue."""
-    units = with_events(conn, find_units(conn, _unit_conditions(query), limit=query.limit))
+    units = with_events(conn, units_of(conn, _newest(conn, query)))
     rows: list[TraceRow] = [*units, *_refusals(conn, query)]
     return sorted(rows, key=lambda row: row.at)
 
@@ -177,9 +178,21 @@ def find_units(
     conn: Connection, conditions: Sequence[ColumnElement[bool]], *, limit: int, oldest: bool = False
 ) -> list[TracedUnit]:
     """The newest (or oldest) units with these conditions on `units` and `messages`, without events; the oldest first."""
-    order = schema.units.c.received_at
-    query = _unit_query().where(*conditions).order_by(*((order, schema.units.c.id) if oldest else (order.desc(),)))
-    found = [_unit(row) for row in conn.execute(query.limit(limit))]
+    units, messages, queue = schema.units, schema.messages, schema.queue
+    # What is sorted are ids: whole rows are wide.
+    query = select(units.c.id).join(messages, messages.c.id == units.c.message)
+    query = query.outerjoin(queue, queue.c.unit == units.c.id).where(*conditions)
+    order = units.c.received_at
+    query = query.order_by(*((order, units.c.id) if oldest else (order.desc(),))).limit(limit)
+    return units_of(conn, conn.scalars(query).all())
+
+
+def units_of(conn: Connection, ids: Sequence[str]) -> list[TracedUnit]:
+    """The units of these ids, without events; the oldest first."""
+    found = []
+    for start in range(0, len(ids), _CHUNK):
+        query = _unit_query().where(schema.units.c.id.in_(ids[start : start + _CHUNK]))
+        found += [_unit(row) for row in conn.execute(query)]
     return sorted(found, key=lambda unit: (unit.received_at, unit.id))
 
 
@@ -238,26 +251,31 @@ def choose(conn: Connection, ids: Sequence[str], *, states: frozenset[State]) ->
 # --- conditions ------------------------------------------------------------------------------------------------------
 
 
-def _unit_conditions(query: TraceQuery) -> list[ColumnElement[bool]]:
-    units, messages = schema.units, schema.messages
-    conditions: list[ColumnElement[bool]] = []
+def _newest(conn: Connection, query: TraceQuery) -> list[str]:
+    """The ids of the units that are meant: found by what is likely to narrow them most, the rest being conditions on these."""
+    units, messages = schema.units.c, schema.messages.c
+    criteria: list[tuple[ColumnElement[bool], Callable[[], list[Way]]]] = []
     if query.id:
         by_id = id_condition(query.id)
-        conditions.append(by_id if by_id is not None else units.c.id == "")
+        chosen = false() if by_id is None else by_id
+        criteria.append((chosen, lambda: [Way(chosen, units.received_at)]))
     if query.header_message_id:
         bare = clean(query.header_message_id.strip().strip("<>"))
-        conditions.append(messages.c.header_message_id.in_([bare, f"<{bare}>"]))
-    if query.recipient:
-        conditions.append(recipient_condition(query.recipient))
+        named = messages.header_message_id.in_([bare, f"<{bare}>"])
+        criteria.append((named, lambda: [Way(named, messages.received_at)]))
     if query.sender:
-        conditions.append(sender_condition(query.sender))
+        criteria.append((sender_condition(query.sender), lambda: ways_from_sender(conn, query.sender)))
+    if query.recipient:
+        to = recipient_condition(query.recipient), lambda: ways_to_recipient(conn, query.recipient)
+        # A sender writes to few of our recipients, but to many of a domain.
+        place = len(criteria) if as_domain(query.recipient) or not query.sender else len(criteria) - 1
+        criteria.insert(place, to)
     if query.tenant is not None:
-        conditions.append(units.c.tenant == query.tenant)
-    if query.since:
-        conditions.append(units.c.received_at >= query.since)
-    if query.until:
-        conditions.append(units.c.received_at < query.until)
-    return conditions
+        tenant = query.tenant
+        criteria.append((units.tenant == tenant, lambda: ways_to_tenant(tenant)))
+    ways = criteria[0][1]() if criteria else ways_to_all()
+    conditions = [condition for condition, _ in criteria[1:]]
+    return newest_units(conn, ways, conditions, since=query.since, until=query.until, limit=query.limit)
 
 
 def _refusal_scope(query: TraceQuery) -> list[ColumnElement[bool]]:

@@ -69,8 +69,10 @@ def erase(world: World, address: str = JOE) -> erasure.Finished:
 
 
 def test_nothing_is_left_and_all_that_is_proved_holds(world: World) -> None:
-    deliver(world, *world.mail(State.SPOOLED, recipients=[JOE, "ann@acme.test"]))
+    received = world.mail(State.SPOOLED, recipients=[JOE, "ann@acme.test"])
+    deliver(world, *received)
     deliver(world, *world.mail(State.SPOOLED, mail_from=JOE, recipients=["ann@acme.test"]))
+    (others,) = world.mail(recipients=["ann@acme.test"])
     (kept,) = world.mail()
     for address in (JOE, "ann@acme.test"):
         world.db.write_sync(
@@ -86,6 +88,8 @@ def test_nothing_is_left_and_all_that_is_proved_holds(world: World) -> None:
     assert (finished.list_entries, finished.audit_texts) == (1, 7)
     assert JOE not in texts(world)
     assert "ann@acme.test" in texts(world)
+    files = world.db.read_sync(lambda conn: conn.scalars(select(schema.message_files.c.message)).all())
+    assert (received[0][:26] in files, others[:26] in files) == (False, True)
     assert world.db.read_sync(check_in) == []
     report = world.db.read_sync(verify_in)
     assert (report.holds, report.erased) == (True, 7)

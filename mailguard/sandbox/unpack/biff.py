@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from mailguard.sandbox.unpack.dde import report_dde
 from mailguard.sandbox.unpack.work import File, Work
 
+_DRAWINGS, _CONTINUE = 0xEB, 0x3C
 _BOF, _BOUNDSHEET, _NAME, _SUPBOOK, _FORMULA, _STRING, _SST, _EXTERNSHEET = (
     0x809,
     0x85,
@@ -106,6 +107,17 @@ def records(raw: bytes) -> Iterator[tuple[int, bytes]]:
         size = raw[at + 2] | raw[at + 3] << 8
         yield raw[at] | raw[at + 1] << 8, raw[at + 4 : at + 4 + size]
         at += 4 + size
+
+
+def drawings(raw: bytes) -> bytes:
+    """What a workbook draws, its pictures among it: the data of a record (MSODRAWINGGROUP) that goes on in those behind it."""
+    out = bytearray()
+    within = False
+    for number, data in records(raw):
+        within = number == _DRAWINGS or (within and number == _CONTINUE)
+        if within:
+            out += data
+    return bytes(out)
 
 
 def _text8(data: bytes, wide: bool) -> str:

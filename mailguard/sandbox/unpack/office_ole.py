@@ -9,8 +9,9 @@ import zlib
 import olefile
 
 from mailguard.sandbox.unpack import encrypted
-from mailguard.sandbox.unpack.biff import read_workbook
+from mailguard.sandbox.unpack.biff import drawings, read_workbook
 from mailguard.sandbox.unpack.dde import report_field
+from mailguard.sandbox.unpack.embedded_pictures import pictures_in
 from mailguard.sandbox.unpack.macros import judge, judge_compiled
 from mailguard.sandbox.unpack.ole_objects import (
     add_package,
@@ -75,7 +76,11 @@ def _stream(file: File, work: Work, path: list[str], ole: olefile.OleFileIO) -> 
     elif last == "equation native" and not is_honest_equation(stream(ole, path, 65_536)):
         work.found(file, "OFFICE_EXPLOIT_SHAPE", "an equation that no editor writes")
     elif last in ("workbook", "book"):
-        read_workbook(file, work, stream(ole, path))
+        data = stream(ole, path)
+        read_workbook(file, work, data)
+        _pictures(file, work, drawings(data))
+    elif last in ("data", "pictures"):  # of Word and PowerPoint
+        _pictures(file, work, stream(ole, path))
     elif last == "worddocument":
         _word(file, work, stream(ole, path))
     elif last == "powerpoint document":
@@ -87,6 +92,11 @@ def _stream(file: File, work: Work, path: list[str], ole: olefile.OleFileIO) -> 
             work.add(file, f"object{last}.ole", zlib.decompressobj().decompress(data[4:], most))
     elif last in ("package", "contents", "embeddedodf"):
         work.add(file, last, stream(ole, path, work.may_hold(file, -1)))
+
+
+def _pictures(file: File, work: Work, raw: bytes) -> None:
+    for number, picture in enumerate(pictures_in(raw), 1):
+        work.picture(file, f"picture {number}", picture)
 
 
 def _word(file: File, work: Work, raw: bytes) -> None:

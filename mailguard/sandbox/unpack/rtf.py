@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 
 from mailguard.sandbox.unpack.dde import fields, report_field
+from mailguard.sandbox.unpack.embedded_pictures import pictures_in, pictures_in_rtf
 from mailguard.sandbox.unpack.ole_objects import add_package, has_script_moniker, monikers, package_of
 from mailguard.sandbox.unpack.targets import Target, target_of
 from mailguard.sandbox.unpack.work import File, Work
@@ -40,6 +41,8 @@ def open_rtf(file: File, work: Work) -> None:
         work.found(file, "RTF_OBJECT_UPDATE", "objects are opened with the document")
     if updates and (match := _EQUATION_CLASS.search(raw)):
         work.found(file, "RTF_EXPLOIT_SHAPE", f"opens {_plain(match[1])} with the document")
+    for number, picture in enumerate((*pictures_in_rtf(raw), *pictures_in(raw)), 1):
+        work.picture(file, f"picture {number}", picture)
     for count, (data, nonsense) in enumerate(_objects(raw)):
         if nonsense > _NONSENSE:
             work.found(file, "RTF_OBFUSCATED", f"{nonsense} pieces in an object that are no data")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import time
 from email.message import EmailMessage
 
@@ -22,6 +23,7 @@ from mailguard.sandbox.values import Limits, Outcome
 from tests.unit.checks.mail import packed
 from tests.unit.checks.qr_mails import LINK, code, saved
 from tests.unit.sandbox.test_pool import pool_of, value
+from tests.unit.sandbox.unpack.compound import compound
 
 PICTURE = saved(code(LINK))
 
@@ -63,6 +65,48 @@ def pictured_xlsx() -> bytes:
     return out.getvalue()
 
 
+JPEG = saved(code(LINK), "JPEG")
+
+
+def old_word() -> bytes:
+    """Its pictures stand in a stream of their own, with headers between them."""
+    return compound(
+        {"WordDocument": b"\xec\xa5" + bytes(600), "Data": bytes(68) + JPEG + bytes(30) + saved(Image.new("L", (9, 9)))}
+    )
+
+
+def old_excel() -> bytes:
+    """Its pictures stand in records, of 8,224 octets at most, one after the other."""
+    art = bytes(50) + saved(code(LINK, scale=9), "PNG", compress_level=0) + bytes(9)
+    pieces = [art[at : at + 8224] for at in range(0, len(art), 8224)]
+    assert len(pieces) > 2
+    records = [
+        (0x809, b"\0\6\5\0" + bytes(12)),
+        (0xEB, pieces[0]),
+        *((0x3C, piece) for piece in pieces[1:]),
+        (0x0A, b""),
+    ]
+    stream = b"".join(struct.pack("<HH", number, len(data)) + data for number, data in records)
+    return compound({"Workbook": stream.ljust(4096, b"\0")})
+
+
+def old_slides() -> bytes:
+    """Its pictures stand in a stream of their own."""
+    return compound({"PowerPoint Document": bytes(5000), "Current User": bytes(40), "Pictures": bytes(25) + PICTURE})
+
+
+def rich_text(raw: bytes, kind: str = "pngblip") -> bytes:
+    """A picture in hexadecimal, as Word writes it."""
+    digits = raw.hex().encode()
+    lines = b"\r\n".join(digits[at : at + 128] for at in range(0, len(digits), 128))
+    head = (
+        "{\\rtf1 {\\pict{\\*\\picprop}\\picscalex100\\"
+        + kind
+        + "\\picw1000\\pich1000\r\n{\\*\\blipuid 0123456789abcdef}"
+    )
+    return head.encode() + lines + b"}}"
+
+
 def told(raw: bytes, name: str, **arguments: object) -> tuple[list[list[str]], list[str]]:
     """The codes of a file's tree as [path, text], and the symbols."""
     answer = tree(raw, {"name": name, **arguments}).value  # type: ignore[dict-item]
@@ -81,8 +125,17 @@ def told(raw: bytes, name: str, **arguments: object) -> tuple[list[list[str]], l
         ("a.docx", pictured_docx(), "a.docx"),
         ("a.zip", packed(b_docx=pictured_docx()), "a.zip/b.docx"),
         ("a.xlsx", pictured_xlsx(), "a.xlsx"),
+        ("a.doc", old_word(), "a.doc"),
+        ("a.xls", old_excel(), "a.xls"),
+        ("a.ppt", old_slides(), "a.ppt"),
+        ("a.rtf", rich_text(PICTURE), "a.rtf"),
+        ("a.rtf", rich_text(JPEG, "jpegblip"), "a.rtf"),
+        ("a.rtf", b"{\\rtf1 {\\pict\\pngblip\\bin%d " % len(PICTURE) + PICTURE + b"}}", "a.rtf"),
     ],
-    ids=["zip", "zips", "pdf", "mail", "docx", "docx in zip", "xlsx"],
+    ids=[
+        *("zip", "zips", "pdf", "mail", "docx", "docx in zip", "xlsx", "doc", "xls", "ppt", "rtf", "rtf with jpeg"),
+        "rtf with octets",
+    ],
 )
 def test_codes_are_read(name: str, raw: bytes, path: str) -> None:
     links, found = told(raw, name)

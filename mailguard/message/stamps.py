@@ -13,6 +13,9 @@ RECEIVED_LIMIT = 50
 OWN_STAMP_LIMIT = 10
 """Stamps of ours without `for` (there were several recipients) at which it is a loop, whoever the recipient."""
 
+HOPS_WITHIN = 256 * 1024
+"""Octets of a header section in which Received fields are looked for: each hop puts its own on top, and 100 have some 50 KiB."""
+
 _VALUE = rb"([^\n]*(?:\n[ \t][^\n]*)*)(?:\n|\Z)"
 _CLAIMS = re.compile(
     rb"^(?:X-MailGuard-[!-9;-~]*|(Authentication-Results))[ \t]*:" + _VALUE, re.IGNORECASE | re.MULTILINE
@@ -98,8 +101,8 @@ def authserv_id_of(value: bytes) -> bytes:
 
 
 def count_received(raw: bytes) -> int:
-    """How many Received fields it carries."""
-    return len(_RECEIVED.findall(raw, 0, header_section_end(raw)))
+    """How many Received fields it carries, in its first HOPS_WITHIN octets."""
+    return len(_RECEIVED.findall(raw, 0, min(header_section_end(raw), HOPS_WITHIN)))
 
 
 def own_stamp(raw: bytes, hostname: str, recipient: str) -> bool:
@@ -109,7 +112,7 @@ def own_stamp(raw: bytes, hostname: str, recipient: str) -> bool:
     """
     own, wanted = hostname.lower().encode(), normalise(recipient)
     nameless = 0
-    for field in _RECEIVED_FIELD.finditer(raw, 0, header_section_end(raw)):
+    for field in _RECEIVED_FIELD.finditer(raw, 0, min(header_section_end(raw), HOPS_WITHIN)):
         value = _COMMENT.sub(b" ", field[1])
         by = _BY.search(value)
         if by is None or by[1].lower() != own:

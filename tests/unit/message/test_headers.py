@@ -23,7 +23,7 @@ from mailguard.message.headers import (
     own_stamp,
     received,
 )
-from mailguard.message.stamps import authserv_id_of
+from mailguard.message.stamps import HOPS_WITHIN, authserv_id_of
 
 AT = int(datetime(2026, 11, 24, 4, 19, 51, tzinfo=UTC).timestamp()) * 1000
 ID = "01JDF00000000000000000000X"
@@ -272,6 +272,12 @@ def test_authserv_id(value: bytes, found: bytes) -> None:
 def test_received_fields_are_counted_in_the_header_alone() -> None:
     raw = b"Received: a\r\nreceived :b\r\n\tReceived: folded\r\nX-Received: c\r\n\r\nReceived: body\r\n"
     assert count_received(raw) == 2
+
+
+def test_they_are_looked_for_where_hops_put_them() -> None:
+    far = b"Received: a\r\n" + b"X-A: b\r\n" * (HOPS_WITHIN // 8) + stamp(session(), "bob@client.example") + b"\r\n"
+    assert count_received(far) == 1
+    assert not own_stamp(far, "mx.relay.example", "bob@client.example")
 
 
 def test_our_own_stamp_for_the_same_recipient_is_a_loop() -> None:

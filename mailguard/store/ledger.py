@@ -65,11 +65,7 @@ class Ledger:
         Raises ConflictError when one is not where its move starts, NotFoundError, UnavailableError.
         """
 
-        def work(connection: Connection) -> Fences:
-            note_in(connection, events)
-            return move_in(connection, moves)
-
-        return await self._db.write(work)
+        return await self._db.write(lambda connection: move_in(connection, moves, events=events))
 
     async def note(self, events: Sequence[MailEvent]) -> None:
         """Add events that move nothing (attempts, accesses, notes). Raises NotFoundError, UnavailableError."""
@@ -235,23 +231,20 @@ _ADD_MESSAGE = inserting(schema.messages, without=["erased_at"])
 _ADD_UNIT = inserting(schema.units, without=["erased_at"])
 _ADD_EVENT = inserting(schema.events, without=["id"])
 _ADD_TO_QUEUE = inserting(schema.queue, without=["attempts", "crashes", "held", "delay_told"])
-_CURRENT = (
-    select(
-        schema.units.c.state,
-        schema.units.c.tenant,
-        schema.units.c.domain,
-        schema.units.c.message,
-        schema.messages.c.size,
-        schema.messages.c.blob,
-    )
-    .join(schema.messages, schema.messages.c.id == schema.units.c.message)
-    .where(schema.units.c.id == bindparam("unit"))
-)
+_STATE = select(schema.units.c.state).where(schema.units.c.id == bindparam("unit"))
 _TENANT = select(schema.units.c.tenant).where(schema.units.c.id == bindparam("unit"))
+_MESSAGE = schema.messages.c.id == schema.units.c.message
 _MOVE = (
     update(schema.units)
     .where(schema.units.c.id == bindparam("unit"), schema.units.c.state == bindparam("from_state"))
     .values(state=bindparam("to_state"), reason=bindparam("why"), changed_at=bindparam("at"), holder=bindparam("by"))
+    .returning(
+        schema.units.c.tenant,
+        schema.units.c.domain,
+        schema.units.c.message,
+        select(schema.messages.c.size).where(_MESSAGE).correlate(schema.units).scalar_subquery(),
+        select(schema.messages.c.blob).where(_MESSAGE).correlate(schema.units).scalar_subquery(),
+    )
 )
 _DEQUEUE = delete(schema.queue).where(
     schema.queue.c.unit == bindparam("unit_id"),
@@ -259,8 +252,8 @@ _DEQUEUE = delete(schema.queue).where(
 )
 
 
-class _Current(NamedTuple):
-    """Where a unit is now: a row of _CURRENT."""
+class _Moved(NamedTuple):
+    """Where a unit was, and a row of _MOVE."""
 
     state: State
     tenant: int
@@ -270,80 +263,97 @@ class _Current(NamedTuple):
     blob: bool
 
 
-def move_in(connection: Connection, moves: Sequence[Move]) -> Fences:
+def move_in(connection: Connection, moves: Sequence[Move], *, events: Sequence[MailEvent] = ()) -> Fences:
     """`Ledger.move` inside a transaction."""
     if not moves:
+        note_in(connection, events)
         return {}
     if len({move.unit for move in moves}) < len(moves):
         raise ValueError("a unit moves twice")
     at = now(connection)
-    rows = []
-    for move in sorted(moves, key=lambda move: move.unit):  # one order for all: no deadlock between two of these
-        current = _current(connection, move.unit)
-        _move_one(connection, move, current, at)
-        rows.append(_event_row(move, current, at))
+    ordered = sorted(moves, key=lambda move: move.unit)  # one order for all: no deadlock between two of these
+    moved = {move.unit: _move_one(connection, move, at) for move in ordered}
+    rows = _note_rows(connection, events, {unit: one.tenant for unit, one in moved.items()})
+    rows += [_event_row(move, moved[move.unit], at) for move in ordered]
     run_many(connection, _ADD_EVENT, rows)
     return {move.unit: at for move in moves if move.queue is not None}
 
 
-def _current(connection: Connection, unit: str) -> _Current:
-    row = run(connection, _CURRENT, {"unit": unit}).fetchone()
-    if row is None:
-        raise NotFoundError(f"no such mail: {unit}")
-    state, *rest = row
-    return _Current(State(state), *rest)
-
-
-def _move_one(connection: Connection, move: Move, current: _Current, at: int) -> None:
-    state = current.state
+def _move_one(connection: Connection, move: Move, at: int) -> _Moved:
     _check_entry(move.to_state, move.queue)
-    if move.to_state not in TRANSITIONS[state] or (move.expected is not None and state is not move.expected):
-        raise ConflictError(f"{move.unit} is {state}, so it cannot become {move.to_state}")
-    values = {"to_state": move.to_state.value, "why": move.reason.value, "at": at, "by": ""}
-    if run(connection, _MOVE, {"unit": move.unit, "from_state": state.value, **values}).rowcount != 1:
-        raise ConflictError(f"{move.unit} was moved by someone else at the same time")
-    if state in QUEUED or move.dequeue or move.fence is not None:
+    moved = _moved(connection, move, at)
+    if moved.state in QUEUED or move.dequeue or move.fence is not None:
         fence = {"any_fence": move.fence is None, "its_fence": move.fence or 0}
         if run(connection, _DEQUEUE, {"unit_id": move.unit, **fence}).rowcount != 1:
             raise ConflictError(f"{move.unit} is not in the queue, or no longer held by this claim")
     if move.queue is not None:
         place = _queue_row(
-            move.queue, unit=move.unit, message=current.message, tenant=current.tenant, domain=current.domain, at=at
+            move.queue, unit=move.unit, message=moved.message, tenant=moved.tenant, domain=moved.domain, at=at
         )
         run(connection, _ADD_TO_QUEUE, place)
-    if move.to_state.keeps_body and not current.blob:
-        marked = update(schema.messages).where(schema.messages.c.id == current.message)
+    if move.to_state.keeps_body and not moved.blob:
+        marked = update(schema.messages).where(schema.messages.c.id == moved.message)
         connection.execute(marked.values(blob=True))
+    return moved
 
 
-def _event_row(move: Move, current: _Current, at: int) -> dict[str, Any]:
+def _moved(connection: Connection, move: Move, at: int) -> _Moved:
+    """Move the unit from where it most likely is, which is so without asking, or else from where it is."""
+    likely = move.expected or (State.SPOOLED if move.dequeue or move.fence is not None else State.FORWARDING)
+    if move.to_state in TRANSITIONS[likely] and (moved := _moved_from(connection, move, likely, at)):
+        return moved
+    found = run(connection, _STATE, {"unit": move.unit}).fetchone()
+    if found is None:
+        raise NotFoundError(f"no such mail: {move.unit}")
+    state = State(found[0])
+    if move.to_state not in TRANSITIONS[state] or (move.expected is not None and state is not move.expected):
+        raise ConflictError(f"{move.unit} is {state}, so it cannot become {move.to_state}")
+    moved = _moved_from(connection, move, state, at)
+    if moved is None:
+        raise ConflictError(f"{move.unit} was moved by someone else at the same time")
+    return moved
+
+
+def _moved_from(connection: Connection, move: Move, state: State, at: int) -> _Moved | None:
+    """Move the unit if it is in `state`."""
+    values = {"to_state": move.to_state.value, "why": move.reason.value, "at": at, "by": ""}
+    # All rows: SQLite commits nothing while one may still come.
+    rows = run(connection, _MOVE, {"unit": move.unit, "from_state": state.value, **values}).fetchall()
+    return _Moved(state, *rows[0]) if rows else None
+
+
+def _event_row(move: Move, moved: _Moved, at: int) -> dict[str, Any]:
     return {
         "at": at,
         "unit": move.unit,
-        "tenant": current.tenant,
+        "tenant": moved.tenant,
         "kind": EventKind.STATE.value,
-        "from_state": current.state.value,
+        "from_state": moved.state.value,
         "to_state": move.to_state.value,
         "reason": move.reason.value,
         "actor": clean(move.actor, 128),
-        "size": move.size or current.size,
+        "size": move.size or moved.size,
         "detail": to_json(move.detail),
     }
 
 
 def note_in(connection: Connection, events: Sequence[MailEvent]) -> None:
     """`Ledger.note` inside a transaction. A STATE event is refused: only a move writes one."""
-    if not events:
-        return
+    if events:
+        run_many(connection, _ADD_EVENT, _note_rows(connection, events, {}))
+
+
+def _note_rows(connection: Connection, events: Sequence[MailEvent], known: Mapping[str, int]) -> list[dict[str, Any]]:
+    """`known`: tenants of units that need not be looked up."""
     if any(event.kind is EventKind.STATE for event in events):
         raise ValueError("a STATE event is written by the move that it tells of")
-    tenants: dict[str, int] = {}
-    for unit in {event.unit for event in events}:
+    tenants = dict(known)
+    for unit in {event.unit for event in events} - tenants.keys():
         found = run(connection, _TENANT, {"unit": unit}).fetchone()
         if found is None:
             raise NotFoundError(f"no such mail: {unit}")
         tenants[unit] = found[0]
-    run_many(connection, _ADD_EVENT, [_note_row(event, tenants[event.unit]) for event in events])
+    return [_note_row(event, tenants[event.unit]) for event in events]
 
 
 def _note_row(event: MailEvent, tenant: int) -> dict[str, Any]:

@@ -39,7 +39,7 @@ EVIDENCE_LIMIT = 5
 class Scanner(Protocol):
     """What the check asks of net.clamd.ClamdClient."""
 
-    async def scan(self, content: bytes) -> ScanResult:
+    async def scan(self, content: bytes | memoryview) -> ScanResult:
         """Scan a file. Raises UnavailableError when that could not be done."""
         ...
 
@@ -108,7 +108,9 @@ class UnpackCheck:
         choice = await asyncio.to_thread(choose, message, octets=size) if large else choose(message, octets=size)
         if not (choice.chosen or choice.too_large):
             return CheckResult(self.name, detail="nothing to look into")
-        passwords = _passwords(message, choice) if self._unpacking.passwords else ()
+        passwords: tuple[str, ...] = ()
+        if self._unpacking.passwords:
+            passwords = await asyncio.to_thread(_passwords, message, choice) if large else _passwords(message, choice)
         found = _Found()
         for part in choice.chosen:
             if not is_enough(found.unfinished) and found.slow < KILLS:
@@ -214,7 +216,7 @@ class UnpackCheck:
         if found.failure:
             return ()
         try:
-            scan = await self._scanner.scan(bytes(octets))
+            scan = await self._scanner.scan(octets)
         except UnavailableError as error:
             found.failure = f"{path}: {error}"
             return ()

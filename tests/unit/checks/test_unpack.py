@@ -45,7 +45,7 @@ class OnTheSpot:
 class Knows:
     """A scanner that knows one virus."""
 
-    async def scan(self, content: bytes) -> ScanResult:
+    async def scan(self, content: bytes | memoryview) -> ScanResult:
         return ScanResult(ScanKind.FOUND, "Test-Virus") if content == VIRUS else ScanResult(ScanKind.CLEAN)
 
 
@@ -56,7 +56,7 @@ class Learns(Knows):
         self.knows = False
         self.asked = 0
 
-    async def scan(self, content: bytes) -> ScanResult:
+    async def scan(self, content: bytes | memoryview) -> ScanResult:
         self.asked += 1
         return await super().scan(content) if self.knows else ScanResult(ScanKind.CLEAN)
 
@@ -64,7 +64,7 @@ class Learns(Knows):
 class Away:
     """A scanner that is not there."""
 
-    async def scan(self, content: bytes) -> ScanResult:
+    async def scan(self, content: bytes | memoryview) -> ScanResult:
         raise UnavailableError("nobody there")
 
 

@@ -45,6 +45,8 @@ _NAMED = frozenset(
 )
 """Endings of small texts that open what they name, beside those of programs and what is told by its first words."""
 _ACTIVE = re.compile(rb"<script|base64|data:|javascript:", re.IGNORECASE)
+_SVG = re.compile(rb"<(?:svg:)?svg\b", re.IGNORECASE)
+"""A picture that may be a code, or have a script."""
 _MARKS = re.compile(
     rb"\s*(?:\[InternetShortcut|WEB\r?\n|ID;P|<\?xml|BEGIN:V|\{\\rt|\(This file must|-----BEGIN|[!-9;-~]{1,40}:[^\n]*\r?\n[!-9;-~]{1,40}:)"
 )
@@ -95,7 +97,7 @@ def can_hold(part: Part) -> bool:
         return True
     content = part.decoded(1024 * 1024)
     if kind == "text/html":
-        return _ACTIVE.search(content) is not None
+        return _SVG.search(content, 0, _HEAD) is not None or _ACTIVE.search(content) is not None
     if suffixes & _TABLES and _FORMULA.search(content):
         return True
     return _BASE64_ALONE.match(content) is not None or _ENCODED.search(content) is not None

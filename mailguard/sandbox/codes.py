@@ -16,6 +16,7 @@ from PIL import Image, ImageFile
 from zxingcpp import Barcode, BarcodeFormat, BarcodeFormats, read_barcodes
 
 from mailguard.sandbox.frames import Json
+from mailguard.sandbox.unpack.svg_drawing import drawn
 
 KINDS = ("PNG", "JPEG", "GIF", "WEBP", "BMP")
 """Pictures that are read, as Pillow names their formats."""
@@ -104,6 +105,12 @@ def in_drawing(raw: bytes, arguments: Mapping[str, Json]) -> Json:
         quiet.paste(drawn, (4 * across, 4 * across))
         texts = _read(quiet)
     return {"texts": [*texts]}
+
+
+def in_svg(raw: bytes) -> list[str]:
+    """What codes say that are drawn in an SVG picture by rectangles, circles or paths."""
+    picture = drawn(raw)
+    return _read(picture) if picture is not None else []
 
 
 def prepare() -> None:

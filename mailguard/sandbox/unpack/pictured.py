@@ -28,6 +28,9 @@ SECONDS_A_PIXEL = 30e-9
 SECONDS_A_PDF = 0.1
 """CPU time that must be left for a PDF; drawing it ends when the time does."""
 
+SECONDS_AN_SVG = 0.2
+"""CPU time that must be left for an SVG picture, of which no other check tells either where it is attached itself."""
+
 
 def look(files: list[File], work: Work) -> None:
     """Read the likeliest pictures and PDFs in the time that the work has left, and hand on what their codes say."""
@@ -58,6 +61,11 @@ def look(files: list[File], work: Work) -> None:
             work.found(one.file, TOO_LARGE, f"{one.name}: no time is left for a PDF")
         else:
             _read(one, work, {"seconds": work.seconds_left})
+    svgs = [file for file in files if file.kind == "image/svg+xml"]
+    for file in svgs[:PICTURES]:
+        if work.seconds_left > SECONDS_AN_SVG:
+            for text in codes.in_svg(file.raw):
+                work.link(file, text, VIA)
 
 
 def _all(files: list[File], work: Work) -> Iterator[Picture]:

@@ -305,6 +305,7 @@ queue = Table(
     ),  # grows with each claim; an old holder's writes miss
     Column("held", Boolean, nullable=False, server_default="0"),  # by an admin: never due until it is let go
     Column("delay_told", Boolean, nullable=False, server_default="0"),  # whether a delay notice was decided about
+    Index("ix_queue_due_at", "due_at"),
     Index("ix_queue_tenant_due_at", "tenant", "due_at"),
     Index("ix_queue_domain", "domain", "due_at"),
 )

@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Engine, inspect, text
 from mailguard.core.errors import ConfigError, Problem
 from mailguard.store.engine import DRIVER_ERRORS, is_away, make_engine, parse_url, unavailable
 
-HEAD = "0010"
+HEAD = "0011"
 """The revision this code needs. A database that is further on is fine: see above."""
 _LOCK = 0x6D61696C  # PostgreSQL's advisory lock that one upgrade at a time holds
 _UPGRADE_TIMEOUT = 60.0

@@ -15,6 +15,7 @@ from mailguard.core.events import State
 from mailguard.store import schema, trace
 from mailguard.store.db import Database
 from mailguard.store.file_trace import find_delivered_with_files, find_mail_with_file
+from mailguard.store.queue import claim_in, hasten_domain_in, next_due_in, postpone_domain_in
 from mailguard.store.trace import TraceQuery
 from tests.ledger_of import World
 
@@ -35,7 +36,7 @@ def world(tmp_path: Path, url: str) -> Iterator[World]:
 
 
 def fill(conn: Connection, unit: str) -> None:
-    """Copies of a mail of one recipient: each of a sender and for a recipient of its own."""
+    """Copies of a mail of one recipient: each of a sender and for a recipient of its own, and with a place in the queue."""
     number = "lpad(CAST(n AS text), 22, '0')" if conn.dialect.name == "postgresql" else "printf('%022d', n)"
     message, person = f"'01M8' || {number}", "'person' || n || '@d' || n || '.test'"
     places: list[tuple[Table, str, dict[str, str]]] = [
@@ -63,7 +64,16 @@ def fill(conn: Connection, unit: str) -> None:
                 "state": "'delivered'",
             },
         ),
-        (schema.queue, f"unit = '{unit}'", {"unit": f"{message} || '-1'", "message": message, "due_at": "due_at + n"}),
+        (
+            schema.queue,
+            f"unit = '{unit}'",
+            {
+                "unit": f"{message} || '-1'",
+                "message": message,
+                "domain": "CASE WHEN n % 20 = 0 THEN domain ELSE 'd' || n || '.test' END",
+                "due_at": "due_at + (n % 2 * 2 - 1) * 1000 * n",  # half of it is due
+            },
+        ),
         (schema.events, f"unit = '{unit}'", {"unit": f"{message} || '-1'"}),
         (
             schema.message_files,
@@ -111,7 +121,7 @@ def plans(db: Database, work: Callable[[Connection], object]) -> str:
                 rows = conn.exec_driver_sql(how + statement, parameters)
                 lines.extend(str(row[-1]) for row in rows)
 
-    db.read_sync(explained)
+    db.write_sync(explained)
     return "\n".join(lines)
 
 
@@ -144,3 +154,22 @@ def test_a_search_goes_by_its_index(world: World, name: str) -> None:
     if world.db.dialect == "sqlite":
         assert "SCAN messages" not in told.replace("SCAN messages USING INDEX ix_messages_received_at", ""), told
         assert "SCAN units" not in told, told
+
+
+QUEUE: dict[str, tuple[Callable[[Connection], object], list[str]]] = {
+    "when the next is due": (next_due_in, ["ix_queue_due_at"]),
+    "claim": (lambda conn: claim_in(conn, "w", limit=5, lease_ms=1), ["ix_queue_tenant_due_at", "ix_queue_message"]),
+    "hasten": (lambda conn: hasten_domain_in(conn, "acme.test", limit=5), ["ix_queue_domain"]),
+    "postpone": (lambda conn: postpone_domain_in(conn, "acme.test", until=1), ["ix_queue_domain"]),
+}
+
+
+@pytest.mark.parametrize("name", QUEUE)
+def test_the_queue_is_never_read_through(world: World, name: str) -> None:
+    work, indexes = QUEUE[name]
+    told = plans(world.db, work)
+    for index in indexes:
+        assert index in told, told
+    assert "SCAN queue\n" not in f"{told}\n", told
+    assert "Seq Scan on queue" not in told, told
+    assert "TEMP B-TREE" not in told or name == "claim", told

@@ -34,11 +34,12 @@ run: install ## Run a demo relay on 127.0.0.1:2525 with a scanner and a mailbox;
 test-packages: dev
 	@tools/packages test
 
-test: test-packages ## Run all tests: the quick ones, then those with real servers, both side by side; at last those that want to be alone
+test: test-packages ## Run all tests: the quick ones, those with real servers, those that kill, side by side each; at last those that want to be alone
 	@status=0; \
 	$(PYTEST) -q -n 2 --ignore=tests/e2e --ignore=tests/crash tests || status=1; \
-	$(PYTEST) -q -n 3 --dist loadfile -m 'not serial' tests/e2e tests/crash || status=1; \
-	$(PYTEST) -q -m serial tests/e2e tests/crash || status=1; \
+	$(PYTEST) -q -n 3 --dist loadfile -m 'not serial' tests/e2e || status=1; \
+	$(PYTEST) -q -n 2 --dist loadfile tests/crash || status=1; \
+	$(PYTEST) -q -m serial tests/e2e || status=1; \
 	exit $$status
 
 CRASHES ?= 200

@@ -30,18 +30,6 @@ for name in ("COLUMNS", "LINES"):
 
 ROOT = Path(__file__).resolve().parent.parent
 
-ALONE = {
-    "crash": "keeps every processor busy, and kills by the clock",
-    "test_outage.py": "measures how fast a backlog goes",
-}
-"""Files and folders of tests beside which no other test may run, and why: the mark `serial` is given here or in the file."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if not ALONE.keys().isdisjoint(item.path.parts[len(ROOT.parts) :]):
-            item.add_marker(pytest.mark.serial)
-
 
 @pytest.fixture(scope="session", autouse=True)
 def commands_made_once() -> Iterator[None]:

@@ -23,6 +23,7 @@ from mailguard.message.attachments import (
 from mailguard.message.claims import contradicts
 from mailguard.message.parse import Message
 from mailguard.message.secured import secured
+from mailguard.message.source_archives import sources_among
 
 ATTACHMENT_LIMIT = 500
 """Facts of files that are kept of one mail, members of archives among them."""
@@ -31,6 +32,7 @@ EVIDENCE_LIMIT = 5
 SYMBOLS: Mapping[str, tuple[float, str]] = {
     "ATTACHMENT_EXECUTABLE": (2.0, "a program or script is attached"),
     "ATTACHMENT_ARCHIVED_EXECUTABLE": (2.0, "a program or script stands in an archive"),
+    "ATTACHMENT_ARCHIVED_SOURCE": (0.3, "a script stands in an archive of source code"),
     "ATTACHMENT_DOUBLE_EXTENSION": (3.0, "a program poses as a document by a double extension"),
     "ATTACHMENT_HIDDEN_EXTENSION": (3.0, "a name is made to be misread"),
     "ATTACHMENT_TYPE_MISMATCH": (2.0, "the content is not what the name says"),
@@ -108,10 +110,12 @@ def _suspicions(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
         yield shown, "ATTACHMENT_HTML", shown
     if inspection.zip is None:
         return
+    sources = sources_among(member.name for member in inspection.zip.members)
     for member in inspection.zip.members:
         if inspection.is_archive and extension(member.name) in EXECUTABLE_EXTENSIONS:
             path = f"{shown}/{member.name}"
-            yield path, "ATTACHMENT_ARCHIVED_EXECUTABLE", path
+            source = member.name in sources
+            yield path, "ATTACHMENT_ARCHIVED_SOURCE" if source else "ATTACHMENT_ARCHIVED_EXECUTABLE", path
             for symbol in _name_suspicions(member.name):
                 yield path, symbol, member.name
         elif member.name.lower().endswith("vbaproject.bin"):

@@ -9,7 +9,10 @@ a virus scanner is to be given, since it would not find it by itself, has "at": 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
+from mailguard.message.attachments import EXECUTABLE_TYPES
+from mailguard.message.source_archives import sources_among
 from mailguard.sandbox.frames import Json, WithOctets
 from mailguard.sandbox.unpack import pictured
 from mailguard.sandbox.unpack.answer import answer_of, bounds_of
@@ -17,6 +20,9 @@ from mailguard.sandbox.unpack.kinds import kind_of
 from mailguard.sandbox.unpack.openers import OF_ANY, OPENERS
 from mailguard.sandbox.unpack.work import ExhaustedError, File, Work
 from mailguard.sandbox.unpack.yara import RULES
+
+SPARED = MappingProxyType({"ATTACHMENT_ARCHIVED_EXECUTABLE": "ATTACHMENT_ARCHIVED_SOURCE"})
+"""What a script is said to be alone, and among source code."""
 
 
 def tree(raw: bytes, arguments: Mapping[str, Json]) -> WithOctets:
@@ -42,6 +48,20 @@ def _tell(work: Work, file: File, error: Exception) -> None:
 
 def take_apart(work: Work, on_broken: Callable[[Work, File, Exception], None] = _tell) -> None:
     """Open all that is queued, until nothing is left or a limit is reached. `on_broken` hears what an opener raises."""
+    _open_all(work, on_broken)
+    for file in walk(work.root):
+        _spare_sources(file)
+
+
+def _spare_sources(archive: File) -> None:
+    """Call scripts in an archive of source code what they are: told only once all its files are known."""
+    sources = sources_among(child.name for child in archive.children)
+    for child in archive.children:
+        if child.name in sources and child.kind not in EXECUTABLE_TYPES:
+            child.found = [(SPARED.get(symbol, symbol), evidence) for symbol, evidence in child.found]
+
+
+def _open_all(work: Work, on_broken: Callable[[Work, File, Exception], None]) -> None:
     while work.queue:
         file = work.queue.popleft()
         for opener in (*OF_ANY, *OPENERS.get(file.kind, ())):

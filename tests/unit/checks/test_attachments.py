@@ -79,3 +79,16 @@ async def test_the_inner_files_of_documents_are_not_attachments() -> None:
 async def test_a_mail_without_files() -> None:
     result = await AttachmentsCheck().run(context(), {})
     assert (result.symbols, result.attachments) == ((), ())
+
+
+async def test_scripts_in_an_archive_of_source_code_are_told_from_programs() -> None:
+    sources = {"a/setup.py": b"import a", **{f"a/{number}.c": b"int a;" for number in range(4)}}
+    result = await check(("a.zip", zipped(sources)))
+    assert [symbol.name for symbol in result.symbols] == ["ATTACHMENT_ARCHIVED_SOURCE"]
+    result = await check(("a.zip", zipped({**sources, "run.js": b"x"})))
+    assert {symbol.name for symbol in result.symbols} == {
+        "ATTACHMENT_ARCHIVED_SOURCE",
+        "ATTACHMENT_ARCHIVED_EXECUTABLE",
+    }
+    result = await check(("a.zip", zipped({"setup.py": b"import a", "notes.txt": b"a"})))
+    assert [symbol.name for symbol in result.symbols] == ["ATTACHMENT_ARCHIVED_EXECUTABLE"]

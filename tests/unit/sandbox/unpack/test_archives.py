@@ -294,3 +294,13 @@ def test_a_wrong_checksum_keeps_nothing_from_being_read() -> None:
 def test_a_broken_arj_ends(at: int, change: bytes) -> None:
     _, raw = in_arj("run.js", b"content")
     apart(raw[:at] + change + raw[at + len(change) :], "a.arj")
+
+
+def test_scripts_in_an_archive_of_source_code_are_no_programs() -> None:
+    sources = [("a/setup.py", b"import a"), *((f"a/{number}.c", b"int %d;" % number) for number in range(4))]
+    assert symbols(apart(zipped(*sources), "a.zip")) == {"ATTACHMENT_ARCHIVED_SOURCE": ["a/setup.py"]}
+    for others in ([("run.js", b"x")], [("build.exe", PROGRAM)], [("trick.py", PROGRAM)]):
+        found = symbols(apart(zipped(*sources, *others), "a.zip"))
+        assert found["ATTACHMENT_ARCHIVED_EXECUTABLE"] == [others[0][0]]
+    alone = symbols(apart(zipped(("setup.py", b"import a"), ("a.txt", b"a")), "a.zip"))
+    assert alone == {"ATTACHMENT_ARCHIVED_EXECUTABLE": ["setup.py"]}

@@ -54,7 +54,7 @@ def test_the_worked_example_is_what_comes_out() -> None:
 
 
 def test_the_page_says_what_the_settings_are_unless_they_are_changed() -> None:
-    from mailguard.config.settings import SlaSection
+    from mailguard.config.provider_sections import SlaSection
 
     section = SlaSection.model_validate({})
     rules = SlaRules.__dataclass_fields__

@@ -21,21 +21,19 @@ from mailguard.core.reply import LOCAL_ERROR, Reply
 from mailguard.core.tenant import Directory
 from mailguard.core.verdict import Findings
 from mailguard.message.message import Message
-from mailguard.message.parse import parse
 from mailguard.message.stamps import RECEIVED_LIMIT, count_received, own_stamp
 from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import ErrorKind, Metrics
 from mailguard.pipeline.carry_out import CarryOut
 from mailguard.pipeline.feedback import Feedback
 from mailguard.pipeline.judge import Judge, Judgement
-from mailguard.pipeline.units import headers_block, new_message, new_unit, of_original, original_unit
+from mailguard.pipeline.reading import read_message
+from mailguard.pipeline.units import HeaderBlocks, new_message, new_unit, of_original, original_unit
 from mailguard.policy.decide import settle
 from mailguard.store.blobs import BlobStore
 from mailguard.store.ledger import Ledger, NewUnit
 from mailguard.watch.probe_mark import MarkReader
 
-INLINE_LIMIT = 256 * 1024
-"""Octets of a mail up to which it is parsed on the spot; a larger one is in a thread, so that the event loop goes on."""
 MAIL_LOOP = Reply(554, "5.4.6", "Mail loop: this message has been here before, or too often elsewhere")
 """RFC 5321 §6.3; the enhanced code is X.4.6 of RFC 3463, routing loop detected."""
 
@@ -75,6 +73,7 @@ class Pipeline:
     ) -> None:
         """`marks` recognises mail of `mailguard probe`; without it none is. `feedback` takes what users report."""
         self._settings = settings
+        self._headers = HeaderBlocks(settings.hostname, settings.authserv_id)
         self._judge = judge
         self._carry_out = carry_out
         self._ledger = ledger
@@ -111,7 +110,7 @@ class Pipeline:
     async def _process(self, session: Session, envelope: Envelope, content: bytes, started: float) -> Reply:
         received_at = self._clock()
         stage = _Stages(self._metrics)
-        message = await asyncio.to_thread(parse, content) if len(content) > INLINE_LIMIT else parse(content)
+        message = await read_message(content)
         self._received(session, envelope, message)
         stage.ended("parse")
         meant = self._feedback.meant_by(envelope.recipients[0].address) if self._feedback else None
@@ -200,7 +199,7 @@ class Pipeline:
         mark = self._marks.read(content, recipient=judgement.recipient.address, now=received_at)
         return new_unit(
             judgement,
-            headers_block=self._block(session, envelope, findings, judgement, received_at),
+            headers_block=self._headers.block(session, envelope, findings, judgement, received_at=received_at),
             received_at=received_at,
             retention=self._directory().lifetime(judgement.recipient.tenant, self._settings.retention),
             first_rescan=self._settings.first_rescan,
@@ -219,21 +218,8 @@ class Pipeline:
         probe: bool,
     ) -> NewUnit:
         """What keeps the original of a mail that is delivered stripped: durable before the sender hears 250."""
-        block = self._block(session, envelope, findings, of_original(judgement), received_at)
+        block = self._headers.block(session, envelope, findings, of_original(judgement), received_at=received_at)
         return original_unit(judgement, headers_block=block, probe=probe)
-
-    def _block(
-        self, session: Session, envelope: Envelope, findings: Findings, judgement: Judgement, received_at: int
-    ) -> bytes:
-        return headers_block(
-            session,
-            envelope,
-            findings,
-            judgement,
-            hostname=self._settings.hostname,
-            authserv_id=self._settings.authserv_id,
-            received_at=received_at,
-        )
 
     def _received(self, session: Session, envelope: Envelope, message: Message) -> None:
         self._metrics.messages_received.inc()

@@ -13,11 +13,11 @@ from mailguard.core.envelope import Envelope, Session
 from mailguard.core.events import State
 from mailguard.core.tenant import Directory
 from mailguard.core.verdict import Findings
-from mailguard.message.parse import parse
 from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import Metrics
 from mailguard.pipeline.judge import Judge, Judgement
-from mailguard.pipeline.units import headers_block, of_original, original_unit
+from mailguard.pipeline.reading import read_message
+from mailguard.pipeline.units import HeaderBlocks, of_original, original_unit
 from mailguard.queue.attempt import StillHeld
 from mailguard.queue.group import Group
 from mailguard.store.blobs import BlobStore
@@ -58,8 +58,7 @@ class Rescan:
         self._db = db
         self._blobs = blobs
         self._directory = directory
-        self._hostname = hostname
-        self._authserv_id = authserv_id
+        self._headers = HeaderBlocks(hostname, authserv_id)
         self._log = log
         self._metrics = metrics
         self._clock = clock
@@ -67,7 +66,7 @@ class Rescan:
     async def __call__(self, claims: Sequence[Claim]) -> None:
         """Judge and move them, under their fences. Raises StillHeld for those that must be held on."""
         first = claims[0]
-        message = parse(await asyncio.to_thread(self._blobs.get, first.message))
+        message = await read_message(await asyncio.to_thread(self._blobs.get, first.message))
         session = await self._db.read(lambda connection: session_in(connection, first.message))
         envelope = Envelope(first.message, first.mail_from, first.mail_options, Group(tuple(claims)).recipients)
         findings = await self._judge.find(session, envelope, message)
@@ -98,7 +97,9 @@ class Rescan:
                 judgement.decision,
                 judgement.verdict.score,
                 judgement.verdict.symbols,
-                self._block(session, envelope, findings, judgement, claim).decode("utf-8", "surrogateescape"),
+                self._headers.block(session, envelope, findings, judgement, received_at=claim.received_at).decode(
+                    "utf-8", "surrogateescape"
+                ),
                 judgement.verdict.results,
                 judgement.edits,
             )
@@ -106,7 +107,10 @@ class Rescan:
         ]
         originals = [
             original_unit(
-                judgement, headers_block=self._block(session, envelope, findings, of_original(judgement), claim)
+                judgement,
+                headers_block=self._headers.block(
+                    session, envelope, findings, of_original(judgement), received_at=claim.received_at
+                ),
             )
             for claim, judgement in pairs
             if judgement.edits
@@ -122,19 +126,6 @@ class Rescan:
         await self._db.write(work)
         for (claim, judgement), move in zip(pairs, moves, strict=True):
             self._tell(claim, judgement, move)
-
-    def _block(
-        self, session: Session, envelope: Envelope, findings: Findings, judgement: Judgement, claim: Claim
-    ) -> bytes:
-        return headers_block(
-            session,
-            envelope,
-            findings,
-            judgement,
-            hostname=self._hostname,
-            authserv_id=self._authserv_id,
-            received_at=claim.received_at,
-        )
 
     def _move(self, claim: Claim, judgement: Judgement) -> Move:
         state = NEXT_STATE[judgement.decision.action]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from mailguard.core.decision import Action, Reason
@@ -127,36 +127,36 @@ def of_original(judgement: Judgement) -> Judgement:
     return judgement.settled(decision)
 
 
-def headers_block(
-    session: Session,
-    envelope: Envelope,
-    findings: Findings,
-    judgement: Judgement,
-    *,
-    hostname: str,
-    authserv_id: str,
-    received_at: int,
-) -> bytes:
-    """What we put on top for one recipient: Received, Authentication-Results, X-MailGuard-*.
+@dataclass(frozen=True, slots=True)
+class HeaderBlocks:
+    """What we put on top: Received, Authentication-Results, X-MailGuard-*; `hostname` and `authserv_id` are ours."""
 
-    Received names the recipient only when there is one: `for` must not show a blind copy to the others (RFC 5321 §7.2).
-    """
-    verdict, decision = judgement.verdict, judgement.decision
-    alone = len(envelope.recipients) == 1
-    block = headers.received(
-        session,
-        hostname=hostname,
-        message_id=envelope.message_id,
-        at_ms=received_at,
-        recipient=judgement.recipient.address if alone else None,
-        smtputf8=envelope.options.smtputf8,
-    )
-    block += headers.authentication_results(authserv_id, findings.auth)
-    word = f"{decision.action.value}; reason={decision.reason.value}" if judgement.policy.headers else None
-    return block + headers.mailguard_headers(
-        envelope.message_id,
-        verdict=word,
-        score=verdict.score,
-        symbols=verdict.symbols,
-        stripped=[one.name for one in decision.strip],
-    )
+    hostname: str
+    authserv_id: str
+
+    def block(
+        self, session: Session, envelope: Envelope, findings: Findings, judgement: Judgement, *, received_at: int
+    ) -> bytes:
+        """The block for one recipient.
+
+        Received names the recipient only when there is one: `for` must not show a blind copy to the others (RFC 5321 §7.2).
+        """
+        verdict, decision = judgement.verdict, judgement.decision
+        alone = len(envelope.recipients) == 1
+        block = headers.received(
+            session,
+            hostname=self.hostname,
+            message_id=envelope.message_id,
+            at_ms=received_at,
+            recipient=judgement.recipient.address if alone else None,
+            smtputf8=envelope.options.smtputf8,
+        )
+        block += headers.authentication_results(self.authserv_id, findings.auth)
+        word = f"{decision.action.value}; reason={decision.reason.value}" if judgement.policy.headers else None
+        return block + headers.mailguard_headers(
+            envelope.message_id,
+            verdict=word,
+            score=verdict.score,
+            symbols=verdict.symbols,
+            stripped=[one.name for one in decision.strip],
+        )

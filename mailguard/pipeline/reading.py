@@ -1,0 +1,16 @@
+"""A message from its octets: on the spot, or beside the event loop when it is large."""
+
+from __future__ import annotations
+
+import asyncio
+
+from mailguard.message.message import Message
+from mailguard.message.parse import parse
+
+INLINE_LIMIT = 256 * 1024
+"""Octets of a mail up to which it is parsed on the spot; a larger one is in a thread, so that the event loop goes on."""
+
+
+async def read_message(content: bytes) -> Message:
+    """As `parse`: never an error, whatever was sent."""
+    return await asyncio.to_thread(parse, content) if len(content) > INLINE_LIMIT else parse(content)

@@ -63,6 +63,7 @@ from mailguard.store.bodies import release_bodies
 from mailguard.store.buckets import SharedBuckets
 from mailguard.store.clock_step import draw_near_in
 from mailguard.store.db import Database
+from mailguard.store.directory import DirectoryCache
 from mailguard.store.greylist import Greylist
 from mailguard.store.history import History
 from mailguard.store.journal import Journal, settle_left_behind
@@ -72,7 +73,6 @@ from mailguard.store.queue import QueueStore
 from mailguard.store.reconcile import reconcile
 from mailguard.store.refusals import Refusals
 from mailguard.store.reputation import Reputations
-from mailguard.store.tenants import DirectoryCache
 from mailguard.store.verifications import Verifications
 from mailguard.watch.probe_mark import MarkReader
 

@@ -1,4 +1,4 @@
-"""Tenants, their domains, next hops and list entries: the queries, and the Directory that the running relay looks things up in.
+"""Tenants, their domains, next hops and list entries: the queries and the changes.
 
 Every function works on an open transaction and takes its time from the caller. Each change bumps `directory_version`, by
 which the relay's processes notice within seconds.
@@ -6,9 +6,9 @@ which the relay's processes notice within seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Text, cast, delete, func, insert, select, update
 from sqlalchemy.engine import Connection, Row
@@ -19,7 +19,6 @@ from mailguard.core.errors import ConflictError, NotFoundError
 from mailguard.core.events import State
 from mailguard.core.tenant import (
     SYSTEM_TENANT,
-    Directory,
     Domain,
     LdapLookup,
     ListEntry,
@@ -38,16 +37,6 @@ _VERSION_KEY = "directory_version"
 IN_FLIGHT = frozenset({State.FORWARDING, State.SPOOLED, State.HELD, State.PARKED})
 """States in which a unit still waits for its delivery: a tenant or domain with such units is not removed just so."""
 
-T = TypeVar("T")
-
-
-class ReadsDatabase(Protocol):
-    """What the DirectoryCache needs of store.db.Database."""
-
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in a read transaction on a reader thread."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class TenantRecord:
@@ -59,43 +48,13 @@ class TenantRecord:
     removed_at: int = 0
 
 
-# --- the directory ---------------------------------------------------------------------------------------------------
+# --- the version ------------------------------------------------------------------------------------------------------
 
 
 def directory_version(conn: Connection) -> int:
     """The number of changes so far of tenants, domains and lists."""
     value = conn.execute(select(schema.meta.c.value).where(schema.meta.c.key == _VERSION_KEY)).scalar_one_or_none()
     return int(value or 0)
-
-
-def load_directory(conn: Connection) -> Directory:
-    """All tenants that are not removed, with lists and domains; a removed tenant's domains are nobody's."""
-    # The version first: a change that comes between is then loaded once more, never missed.
-    version = directory_version(conn)
-    records = _records(conn, schema.tenants.c.removed_at.is_(None))
-    return Directory.of(
-        (record.tenant for record in records),
-        (domain for record in records for domain in record.domains),
-        version=version,
-    )
-
-
-class DirectoryCache:
-    """The current Directory of this process; `refresh` costs one row when nothing changed."""
-
-    def __init__(self, db: ReadsDatabase, *, initial: Directory | None = None) -> None:
-        self._db = db
-        self._current = initial
-        self.current = initial or Directory()
-
-    async def refresh(self) -> bool:
-        """Load the directory anew if it changed; whether it did. Raises UnavailableError; the last one then stays."""
-        if self._current is not None:
-            version = await self._db.read(directory_version)
-            if version == self._current.version:
-                return False
-        self._current = self.current = await self._db.read(load_directory)
-        return True
 
 
 # --- tenants ---------------------------------------------------------------------------------------------------------
@@ -145,7 +104,7 @@ def add_tenant(
 
 def tenant_by_name(conn: Connection, name: str) -> TenantRecord:
     """A tenant that is not removed. Raises NotFoundError, naming the tenants there are."""
-    found = _records(conn, schema.tenants.c.name == name, schema.tenants.c.removed_at.is_(None))
+    found = records_of(conn, schema.tenants.c.name == name, schema.tenants.c.removed_at.is_(None))
     if not found:
         names = conn.execute(
             select(schema.tenants.c.name)
@@ -163,7 +122,7 @@ def list_tenants(conn: Connection, *, removed: bool = False) -> list[TenantRecor
     conditions = [schema.tenants.c.id != SYSTEM_TENANT]
     if not removed:
         conditions.append(schema.tenants.c.removed_at.is_(None))
-    return _records(conn, *conditions)
+    return records_of(conn, *conditions)
 
 
 def tenant_names(conn: Connection) -> dict[int, str]:
@@ -344,7 +303,8 @@ def _of(column: ColumnElement[int], tenant: int | None) -> tuple[ColumnElement[b
     return () if tenant is None else (column == tenant,)
 
 
-def _records(conn: Connection, *conditions: ColumnElement[bool]) -> list[TenantRecord]:
+def records_of(conn: Connection, *conditions: ColumnElement[bool]) -> list[TenantRecord]:
+    """The tenants that meet these conditions on `tenants`, by name."""
     tenants, domains, hops, entries = schema.tenants, schema.domains, schema.next_hops, schema.list_entries
     rows = conn.execute(select(tenants).where(*conditions).order_by(tenants.c.name)).all()
     # One tenant is asked for by id; more come whole: the tables are small, and an IN of thousands is not.

@@ -14,9 +14,10 @@ from mailguard.core.clock import SECOND
 from mailguard.core.errors import UnavailableError
 from mailguard.net.clamd import ClamdVersion
 from mailguard.quarantine.hold import totals
+from mailguard.store.directory import ReadsDatabase
 from mailguard.store.engine import now
 from mailguard.store.queue import depth_in
-from mailguard.store.tenants import ReadsDatabase, tenant_names
+from mailguard.store.tenants import tenant_names
 from mailguard.watch.probe_results import latest
 from mailguard.web.state import KeptMail, ProbeState, QueueDepth, RelayState, ScannerState
 

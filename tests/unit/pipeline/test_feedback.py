@@ -22,9 +22,9 @@ from mailguard.pipeline.feedback import MOST_COPIES, Feedback
 from mailguard.pipeline.judge import Judge
 from mailguard.policy.files import PolicyFiles
 from mailguard.store import tenants
+from mailguard.store.directory import load_directory
 from mailguard.store.feedback_addresses import set_feedback_addresses
 from mailguard.store.lessons import LessonQuery, Source, StoredLesson, find_lessons
-from mailguard.store.tenants import load_directory
 from tests.ledger_of import Clock, World
 
 SPF = AuthResult(AuthMethod.SPF, AuthOutcome.PASS, "acme.test")

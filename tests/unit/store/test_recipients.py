@@ -14,6 +14,7 @@ from mailguard.core.errors import ConfigError, ConflictError, NotFoundError
 from mailguard.core.tenant import Directory, Domain, Verification
 from mailguard.store import aliases, recipients, tenants, verifications
 from mailguard.store.db import Database
+from mailguard.store.directory import load_directory
 from mailguard.store.verifications import Said, ServerAnswer, Verifications
 from tests.unit.store.conftest import START, ManualClock
 
@@ -36,7 +37,7 @@ def acme(db: Database) -> int:
 
 
 def directory(db: Database) -> Directory:
-    return db.read_sync(tenants.load_directory)
+    return db.read_sync(load_directory)
 
 
 def version(db: Database) -> int:

@@ -16,6 +16,7 @@ from mailguard.core.errors import ConfigError, ConflictError, NotFoundError
 from mailguard.core.events import State
 from mailguard.core.tenant import ListKind
 from mailguard.store import forms, list_entries, schema, tenants
+from mailguard.store.directory import DirectoryCache, load_directory
 from mailguard.store.engine import make_engine, parse_url
 
 NOW = 1_790_000_000_000
@@ -75,7 +76,7 @@ def a_unit(conn: Connection, tenant: int, state: State, domain: str = "acme.test
 def test_the_directory_shows_an_added_tenant(conn: Connection) -> None:
     backup = NextHop("192.0.2.7", 2525, 5)
     tenant = add(conn, "acme", "acme.test", "acme.example", hops=(HOP, backup))
-    directory = tenants.load_directory(conn)
+    directory = load_directory(conn)
     assert directory.tenants[tenant].name == "acme"
     domain = directory.domain("acme.example")
     assert domain is not None
@@ -116,7 +117,7 @@ def test_a_domain_has_one_tenant_and_the_error_names_it(conn: Connection) -> Non
 def test_a_removed_tenant_frees_its_domains_but_not_its_name(conn: Connection) -> None:
     add(conn, "acme", "acme.test")
     tenants.remove_tenant(conn, name="acme", now=NOW)
-    directory = tenants.load_directory(conn)
+    directory = load_directory(conn)
     assert [tenant.name for tenant in directory.tenants.values()] == ["system"]
     assert directory.domain("acme.test") is None
     assert [record.removed_at for record in tenants.list_tenants(conn, removed=True)] == [NOW]
@@ -193,7 +194,7 @@ class CountingReader:
 
 async def test_the_cache_loads_only_what_changed(engine: Engine) -> None:
     reader = CountingReader(engine)
-    cache = tenants.DirectoryCache(reader)
+    cache = DirectoryCache(reader)
     assert await cache.refresh()
     assert not await cache.refresh()
     with engine.begin() as conn:
@@ -208,7 +209,7 @@ async def test_a_tenant_without_units_is_loaded_beside_others(engine: Engine) ->
     with engine.begin() as conn:
         for name in ("a", "b", "c"):
             add(conn, name, f"{name}.test", hops=(NextHop(f"mx.{name}.test"),))
-        directory = tenants.load_directory(conn)
+        directory = load_directory(conn)
         alone = tenants.tenant_by_name(conn, "b")
     assert {name: domain.next_hops[0].host for name, domain in directory.domains.items()} == {
         "a.test": "mx.a.test",

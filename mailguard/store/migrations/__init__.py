@@ -11,6 +11,7 @@ from sqlalchemy import URL, Connection, Engine, inspect, text
 
 from mailguard.core.errors import ConfigError, Problem
 from mailguard.store.engine import DRIVER_ERRORS, is_away, make_engine, parse_url, unavailable
+from mailguard.store.schema import metadata
 
 HEAD = "0011"
 """The revision this code needs. A database that is further on is fine: see above."""
@@ -70,10 +71,16 @@ def require_file(url: URL) -> None:
 
 
 def require_head(connection: Connection) -> None:
-    """Raises ConfigError unless the database is at HEAD or further."""
+    """Raises ConfigError unless the database is at HEAD or further, with the tables that goes with."""
     revision = _revision(connection)
     if revision < HEAD:
         raise _not_migrated(revision)
+    missing = sorted(metadata.tables.keys() - set(inspect(connection).get_table_names()))
+    if missing:
+        more = f" and {len(missing) - 3} more tables" if len(missing) > 3 else ""
+        what = f"the database says it is at revision {revision}, but lacks {', '.join(missing[:3])}{more}"
+        mend = "it was not restored whole: put back a whole backup, then run `mailguard db upgrade`"
+        raise ConfigError([Problem("database.url", f"{what}; {mend}")])
 
 
 def _not_migrated(revision: str) -> ConfigError:

@@ -81,6 +81,15 @@ def test_a_database_that_was_not_migrated_is_refused_with_what_to_do(empty_url: 
     assert migrations.current_revision(empty_url) == ""
 
 
+def test_a_database_that_lacks_a_table_is_refused_with_what_to_do(empty_url: str) -> None:
+    migrations.upgrade(empty_url)
+    database = Database.open(empty_url)
+    database.write_sync(lambda c: c.execute(text("DROP TABLE message_files")))
+    database.close_sync()
+    with pytest.raises(ConfigError, match=r"lacks message_files; .* `mailguard db upgrade`"):
+        Database.open(empty_url)
+
+
 def test_opening_makes_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="mailguard db upgrade"):
         Database.open(f"sqlite:///{tmp_path / 'none.db'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import pytest
@@ -32,6 +33,26 @@ def test_a_limit_is_kept(text: str, limit: int) -> None:
 def test_letters_of_all_scripts_stay() -> None:
     for text in ("Grüße, Jörg", "Ελληνικά", "日本語", "שלום", "مرحبا", "🎉"):
         assert terminal.safe(text) == text
+
+
+def test_a_line_is_the_same_with_and_without_colours(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    line = "[red]x[/red] :smile: 日本語 " + "long " * 100
+    for style in ("", "bold red"):
+        terminal.say(line, style=style)
+    plain = capsys.readouterr().out
+    assert plain == f"{line}\n" * 2
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(terminal, "_console_on", terminal._console_on.__wrapped__)
+    for style in ("", "bold red"):
+        terminal.say(line, style=style)
+    coloured = capsys.readouterr().out
+    assert "\x1b[1;31m" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
 
 
 def test_tables_take_text_as_text(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from mailguard.core.reply import Reply
 from mailguard.core.transport import AS_SET_FOR_ALL, HopSecurity
 from mailguard.delivery.dial import Dialler
 from mailguard.delivery.health import Admission, HopHealth
-from mailguard.delivery.outcome import Outcome, OutcomeKind, Stage, classify
+from mailguard.delivery.outcome import Outcome, OutcomeKind, Stage, classify, hop_failed
 from mailguard.net.smtp_client import (
     Answer,
     Capabilities,
@@ -216,7 +216,7 @@ class Forwarder:
             raise
         if self._metrics and connection.uses > 1:
             self._metrics.next_hop_connections.labels("reused").inc()
-        if all(Outcome(0, 0, classify(answer), answer.stage, answer.reply).hop_failed for answer in sent.answers):
+        if all(hop_failed(classify(answer), answer.stage, answer.reply) for answer in sent.answers):
             if attempt.transaction.asking:  # it has enough of questions (RFC 5321 §3.8), which says nothing of mail
                 self.health.unknown(key, admission)
             else:

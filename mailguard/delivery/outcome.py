@@ -19,6 +19,7 @@ __all__ = [
     "RecipientMove",
     "Stage",
     "classify",
+    "hop_failed",
     "merge_outcomes",
     "passed_through",
 ]
@@ -87,11 +88,7 @@ class Outcome:
     @property
     def hop_failed(self) -> bool:
         """Whether the next hop itself is at fault: no conversation with it, or it is closing (421)."""
-        if self.kind is not OutcomeKind.TEMPORARY or self.postponed:
-            return False
-        if self.stage in (Stage.RCPT, Stage.DATA, Stage.CONTENT):
-            return self.reply is not None and self.reply.code == 421
-        return self.stage is not Stage.MAIL or self.reply is None or self.reply.code == 421
+        return not self.postponed and hop_failed(self.kind, self.stage, self.reply)
 
     @property
     def reason(self) -> Reason:
@@ -126,6 +123,15 @@ _REASONS = {
     OutcomeKind.TEMPORARY: Reason.NEXT_HOP_UNAVAILABLE,
     OutcomeKind.UNKNOWN: Reason.OUTCOME_UNKNOWN,
 }
+
+
+def hop_failed(kind: OutcomeKind, stage: Stage, reply: Reply | None) -> bool:
+    """Whether what one recipient heard, or did not hear, says that the next hop itself is at fault."""
+    if kind is not OutcomeKind.TEMPORARY:
+        return False
+    if stage in REFUSAL_STAGES:
+        return reply is not None and reply.code == 421
+    return stage is not Stage.MAIL or reply is None or reply.code == 421
 
 
 def classify(answer: Answer) -> OutcomeKind:

@@ -139,6 +139,8 @@ class CarryOut:
                 tuple(unit.edits),
             )
             groups.setdefault(key, []).append(unit)
+        if len(groups) == 1:  # as with most mail: a task of its own for it is not needed
+            return await self._attempt_group(envelope, content, units, intent, since)
         attempts = [self._attempt_group(envelope, content, group, intent, since) for group in groups.values()]
         # All of them end before anything is settled: one that fails must not hide that another has delivered.
         results = await asyncio.gather(*attempts, return_exceptions=True)
@@ -213,7 +215,7 @@ class CarryOut:
         now = self._clock()
         moves = [self._move(envelope, move, now) for move in first.moves]
         attempts = [
-            MailEvent(move.unit, now, EventKind.ATTEMPT, outcome.reason, detail=outcome.facts())
+            MailEvent(move.unit, now, EventKind.ATTEMPT, outcome.reason, detail=move.detail)
             for move, outcome in zip(moves, outcomes, strict=True)
         ]
         refused = [one.recipient for one in first.moves if one.move is FirstMove.PASS_THROUGH]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,6 +15,10 @@ from mailguard.core.ids import new_message_id, unit_id
 
 BATCH = 20_000
 PEOPLE = 10_000
+AUTHORS = 50_000
+"""From fields, of a tenth as many domains."""
+WITH_FILE = 4
+"""Every so manieth mail has a file, of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,7 @@ def copies(database: Path, message: str, *, events: int, since: int, until: int)
                 (number, new_message_id(int(since + number * step)), int(since + number * step)) for number in numbers
             ]
             connection.executemany(mail.insert, _mails(mail.rows[0], ids, people))
+            connection.executemany(_ADD_FILE, _files(ids))
             connection.executemany(unit.insert, _units(unit.rows[0], ids, people))
             connection.executemany(event.insert, _of_units(event.rows, ids))
             if place.rows:
@@ -89,7 +96,33 @@ def _mails(row: dict[str, Any], ids: Ids, people: list[int]) -> Iterator[dict[st
             "received_at": at,
             "mail_from": sender,
             "header_message_id": f"<made-{number}@client.test>",
+            "header_from": author(number),
+            "findings": _findings(row["findings"], number),
         }
+
+
+def author(number: int) -> str:
+    """The From field of a copy."""
+    return f"author{number % AUTHORS}@domain{number % (AUTHORS // 10)}.test"
+
+
+def file_hash(number: int) -> str:
+    """The hash of a copy's file, if it has one."""
+    return hashlib.sha256(b"%d" % number).hexdigest()
+
+
+_ADD_FILE = "INSERT INTO message_files (message, number, sha256, name) VALUES (?, 1, ?, ?)"
+
+
+def _files(ids: Ids) -> Iterator[tuple[str, str, str]]:
+    return ((name, file_hash(number), f"file{number}.pdf") for number, name, _ in ids if number % WITH_FILE == 0)
+
+
+def _findings(text: str, number: int) -> str:
+    if number % WITH_FILE:
+        return text
+    file = {"name": f"file{number}.pdf", "true_type": "application/pdf", "size": 1_000, "sha256": file_hash(number)}
+    return json.dumps({**json.loads(text), "attachments": [file]}, separators=(",", ":"))
 
 
 def _units(row: dict[str, Any], ids: Ids, people: list[int]) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 640, 400
 LEFT, RIGHT, TOP, BOTTOM = 76, 24, 44, 56
-COLOURS = ("#1f5fa8", "#c2452d", "#2e8b57", "#8a5fb0")
+COLOURS = ("#1f5fa8", "#c2452d", "#2e8b57", "#8a5fb0", "#b07a1f")
 Points = Sequence[tuple[float, float]]
 
 
@@ -43,12 +43,13 @@ def curve_svg(lines: Mapping[str, Points], *, title: str, across: str, up: str) 
     middle, centre = (LEFT + WIDTH - RIGHT) / 2, (TOP + HEIGHT - BOTTOM) / 2
     parts.append(f'<text x="{middle:.0f}" y="{HEIGHT - 14}" text-anchor="middle">{escape(across)}</text>')
     parts.append(f'<text transform="translate(16 {centre:.0f}) rotate(-90)" text-anchor="middle">{escape(up)}</text>')
+    apart = min(150.0, (WIDTH - LEFT - 8) / len(lines))
     for number, (name, line) in enumerate(lines.items()):
         colour = COLOURS[number % len(COLOURS)]
         drawn = " ".join(f"{x(value):.1f},{y(cost):.1f}" for value, cost in line)
         parts.append(f'<polyline points="{drawn}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
         parts += [f'<circle cx="{x(value):.1f}" cy="{y(cost):.1f}" r="3" fill="{colour}"/>' for value, cost in line]
-        parts.append(f'<text x="{LEFT + 8 + 150 * number}" y="{TOP - 6}" fill="{colour}">{escape(name)}</text>')
+        parts.append(f'<text x="{LEFT + 8 + apart * number:.0f}" y="{TOP - 6}" fill="{colour}">{escape(name)}</text>')
     return "\n".join((*parts, "</svg>")) + "\n"
 
 

@@ -21,7 +21,7 @@ import yaml
 
 from benchmarks.bench import RESULTS, prepared
 from benchmarks.figures import machine
-from benchmarks.fill import copies
+from benchmarks.fill import WITH_FILE, author, copies, file_hash
 from benchmarks.load import Plan, send
 from benchmarks.mails import batch, templates_of
 from benchmarks.paths import PORT, ROOT, Measured, World, plain, warm
@@ -136,9 +136,12 @@ def _wait_for(measured: Measured, address: str) -> None:
             time.sleep(0.1)
 
 
+QUESTIONS = ("trace --to", "trace --message-id", "trace --from", "trace --sha256", "usage")
+
+
 def events(world: World, most: int) -> Curve:
-    """Milliseconds of `trace` and `usage` by rows in the events table, as JSON: printing for people costs 8 ms a mail more."""
-    lines: dict[str, list[tuple[float, float]]] = {"trace --to": [], "trace --message-id": [], "usage": []}
+    """Milliseconds of `trace` and `usage` by rows in the events table, as JSON."""
+    lines: dict[str, list[tuple[float, float]]] = {name: [] for name in QUESTIONS}
     with world.relay() as measured:
         relay = measured.relay
         message = _one_mail(measured)
@@ -151,6 +154,8 @@ def events(world: World, most: int) -> Curve:
             asked = {
                 "trace --to": ("trace", "--to", "person17@client.test", "--json"),
                 "trace --message-id": ("trace", "--message-id", f"<made-{made // 2}@client.test>", "--json"),
+                "trace --from": ("trace", "--from", author(made // 2), "--json"),
+                "trace --sha256": ("trace", "--sha256", file_hash(made // 2 // WITH_FILE * WITH_FILE), "--json"),
                 "usage": ("usage", "--month", month, "--json"),
             }
             relay.run("usage", "--month", month)  # what was not counted yet is counted once, by whoever comes first

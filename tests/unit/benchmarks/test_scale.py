@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import scale
-from benchmarks.fill import copies
+from benchmarks.fill import author, copies, file_hash
 from benchmarks.plot import curve_svg
 from benchmarks.soak import problems, verdict
 from mailguard.checks.rules_file import load_rules
@@ -23,6 +23,7 @@ from mailguard.core.reply import OK
 from mailguard.core.tenant import SYSTEM_TENANT
 from mailguard.store import migrations
 from mailguard.store.db import Database
+from mailguard.store.file_trace import find_mail_with_file
 from mailguard.store.ledger import NewMessage, NewUnit, begin_in
 
 MB = 1_000_000
@@ -77,6 +78,10 @@ def test_copies_are_whole_mails_of_their_own(tmp_path: Path) -> None:
     database.write_sync(lambda connection: begin_in(connection, message, [unit]))
     database.close_sync()
     made = copies(tmp_path / "mailguard.db", message_id, events=50, since=10_000, until=20_000)
+    database = Database.open(url)
+    (one,) = database.read_sync(lambda connection: find_mail_with_file(connection, sha256=file_hash(8)))
+    assert (one.header_from, [file.sha256 for file in one.findings.attachments]) == (author(8), [file_hash(8)])
+    database.close_sync()
     with closing(sqlite3.connect(tmp_path / "mailguard.db")) as connection:
 
         def count(what: str) -> int:

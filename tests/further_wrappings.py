@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import NameOID
 
 from tests import disk_images, rars
-from tests.wrappings import PASSWORD, Named, Wrapping
+from tests.wrappings import PASSWORD, Named, Wrapping, by_7z
 
 
 def in_odt(name: str, raw: bytes) -> Named:
@@ -164,6 +164,34 @@ def behind_a_picture(name: str, raw: bytes) -> Named:
     return f"{name}.gif", out.getvalue()
 
 
+def in_zip_lzma(name: str, raw: bytes) -> Named:
+    """By a method of zip that few scanners know."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr(name, raw)
+    return f"{name}.zip", out.getvalue()
+
+
+def in_zip_ppmd(name: str, raw: bytes) -> Named:
+    """By another one."""
+    return f"{name}.zip", by_7z(name, raw, "-tzip", "-mm=PPMd")
+
+
+def in_zip_deflate64(name: str, raw: bytes) -> Named:
+    """As Windows packs large files; of the octets of a text besides, since what does not shrink is stored."""
+    return f"{name}.zip", by_7z(name, raw + b"\r\n" * 4_000, "-tzip", "-mm=Deflate64")
+
+
+def in_xlsx_lzma(name: str, raw: bytes) -> Named:
+    """In a zip that is told to be a workbook, though no program opens it as that."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+        archive.writestr(name, raw)
+    return f"{name}.zip", out.getvalue()
+
+
 def in_rar_encrypted(name: str, raw: bytes) -> Named:
     """RAR 4, stored, with PASSWORD; names in the clear."""
     return f"{name}.rar", rars.rar4(name, raw, PASSWORD)
@@ -205,6 +233,10 @@ FURTHER: Mapping[str, Wrapping] = MappingProxyType(
         "svg": in_svg,
         "calendar": in_calendar,
         "behind a picture": behind_a_picture,
+        "zip-lzma": in_zip_lzma,
+        "zip-ppmd": in_zip_ppmd,
+        "zip-deflate64": in_zip_deflate64,
+        "xlsx-lzma": in_xlsx_lzma,
         "rar-encrypted": in_rar_encrypted,
         "rar5-encrypted": in_rar5_encrypted,
         "udf": in_udf,

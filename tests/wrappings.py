@@ -43,12 +43,12 @@ def in_zip(name: str, raw: bytes) -> Named:
 
 def in_zip_aes(name: str, raw: bytes) -> Named:
     """AES-256 as WinZip does it, with PASSWORD."""
-    return f"{name}.zip", _by_7z(name, raw, "-tzip", "-mem=AES256", f"-p{PASSWORD}")
+    return f"{name}.zip", by_7z(name, raw, "-tzip", "-mem=AES256", f"-p{PASSWORD}")
 
 
 def in_zip_classic(name: str, raw: bytes) -> Named:
     """ZipCrypto, with PASSWORD."""
-    return f"{name}.zip", _by_7z(name, raw, "-tzip", "-mem=ZipCrypto", f"-p{PASSWORD}")
+    return f"{name}.zip", by_7z(name, raw, "-tzip", "-mem=ZipCrypto", f"-p{PASSWORD}")
 
 
 def in_7z(name: str, raw: bytes) -> Named:
@@ -61,7 +61,7 @@ def in_7z(name: str, raw: bytes) -> Named:
 
 def in_7z_encrypted(name: str, raw: bytes) -> Named:
     """Names encrypted too, with PASSWORD."""
-    return f"{name}.7z", _by_7z(name, raw, "-t7z", "-mhe=on", f"-p{PASSWORD}")
+    return f"{name}.7z", by_7z(name, raw, "-t7z", "-mhe=on", f"-p{PASSWORD}")
 
 
 def in_rar(name: str, raw: bytes) -> Named:
@@ -231,7 +231,8 @@ def in_uuencode(name: str, raw: bytes) -> Named:
     return f"{name}.uue", b"begin 644 " + name.encode() + b"\n" + b"".join(lines) + b"`\nend\n"
 
 
-def _by_7z(name: str, raw: bytes, *options: str) -> bytes:
+def by_7z(name: str, raw: bytes, *options: str) -> bytes:
+    """The archive that 7-Zip makes of the file with these options."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, name).write_bytes(raw)
         _run("7z", "a", "-bso0", "-bsp0", *options, "archive", name, folder=folder)

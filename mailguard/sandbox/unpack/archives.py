@@ -24,7 +24,7 @@ from libarchive.read import ArchiveRead, memory_reader
 from mailguard.sandbox.unpack import deflate64, rar4, rar5, seven
 from mailguard.sandbox.unpack.kinds import readings
 from mailguard.sandbox.unpack.work import ExhaustedError, File, Work
-from mailguard.sandbox.unpack.zip_views import Entry
+from mailguard.sandbox.unpack.zip_views import Entry, is_odd
 
 _BLOCK = 256 * 1024
 _SUFFIX = re.compile(r"\.(?:gz|bz2?|xz|zst|lzma|lz4?|lzo|z|br)$", re.IGNORECASE)
@@ -102,6 +102,7 @@ def open_archive(file: File, work: Work) -> None:
     """Take all files out; encrypted ones with a password of the mail. Raises ArchiveError for a broken one."""
     if file.kind in _UNUSUAL:
         work.found(file, "ARCHIVE_UNUSUAL", file.kind)
+    file.odd = file.kind not in _FORMATS and is_odd(file.raw)
     locked = _take(file, work)
     if not locked:
         return

@@ -18,7 +18,8 @@ _JPEG_END = b"\xff\xd9"
 _BETWEEN = 64
 """Octets that the headers of what holds pictures have between two, at most: a start further from an end is that of a preview."""
 _BLIP = re.compile(
-    rb"\\(?:png|jpeg)blip(?![a-zA-Z])(?:\\[a-zA-Z]{1,40}+-?\d{0,12}+ ?|\\\*|\s|\{[^{}]{0,2000}\}){0,99}+([0-9a-fA-F\s]++)"
+    rb"\\(?:png|jpeg)blip(?![a-zA-Z])(?:\\[a-zA-Z]{1,40}+-?\d{0,12}+ ?+|\\\*|\s|\{[^{}]{0,2000}+\}){0,99}"
+    rb"([0-9a-fA-F][0-9a-fA-F\s]*+)"
 )
 
 

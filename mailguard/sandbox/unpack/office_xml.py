@@ -25,6 +25,7 @@ from mailguard.sandbox.unpack.ole_objects import report_class, report_link
 from mailguard.sandbox.unpack.targets import Target, is_program, target_of
 from mailguard.sandbox.unpack.vba import project_of
 from mailguard.sandbox.unpack.work import File, Work
+from mailguard.sandbox.unpack.zip_views import is_odd
 
 PART_LIMIT = 8 * 1024 * 1024
 """Octets of a part of text that are read."""
@@ -50,6 +51,13 @@ _REACH = re.compile(
 )
 _ON_LOAD = re.compile(r"\bonLoad\s*=\s*[\"']([^\"']{1,200})[\"']", re.IGNORECASE)
 _PICTURES = frozenset(["png", "jpg", "jpeg", "gif", "bmp", "tif", "tiff", "emf", "wmf", "wdp", "svg", "ico"])
+_OWN = frozenset(
+    {
+        *("", "bin", "dat", "data", "fntdata", "odttf", "psdcxml", "psdsor", "psdsxs", "psmdcp", "pcf", "sigs"),
+        *("rdf", "glox", "thmx", "ttf", "otf", "webp", "jfif", "svm", "wmz", "emz", "jxr", "json", "css", "xsd", "dtd"),
+    }
+)
+"""Endings of what else documents have of their own."""
 _DECODED = frozenset(["png", "jpg", "jpeg", "gif", "bmp", "webp"])
 _SCRIPT = re.compile(r"<script:(?:event-listener|module)\b[^>]{0,1024}", re.IGNORECASE)
 _ODF_LINK = re.compile(
@@ -64,6 +72,7 @@ _MANIFEST = "META-INF/manifest.xml"
 def open_package(file: File, work: Work) -> None:
     """Look into a document in a zip."""
     parts = Parts(file, work)
+    file.odd = is_odd(file.raw)
     if _MANIFEST in parts.names and "encryption-data" in parts.text(_MANIFEST):  # ODF 1.2 part 3 §3.4
         work.found(file, "OFFICE_ENCRYPTED", "an encrypted OpenDocument")
     started = ""
@@ -165,17 +174,12 @@ def _is_picture(low: str, suffix: str) -> bool:
 
 
 def _is_embedded(low: str, suffix: str) -> bool:
-    """Whether a part is a file of its own: an object, or a picture or font that is none."""
+    """Whether a part is a file of its own: an object, and whatever no program puts into documents, as in a zip that only looks like one."""
     if suffix in ("xml", "rels", "vml"):
         return False
-    if (
-        "/embeddings/" in low
-        or low.startswith(("embeddings/", "object"))
-        or "/afchunk" in low
-        or suffix in ("mht", "html", "htm", "rtf", "exe", "js", "vbs", "lnk", "ole")
-    ):
+    if "/embeddings/" in low or low.startswith(("embeddings/", "object")) or "/afchunk" in low:
         return True
-    return "/media/" in low and suffix not in _PICTURES
+    return suffix not in _OWN and suffix not in _PICTURES
 
 
 def _event(parts: Parts) -> str:

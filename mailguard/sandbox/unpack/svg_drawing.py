@@ -33,8 +33,8 @@ Point = tuple[float, float]
 _ELEMENT = re.compile(rb"<(/?)(?:svg:)?(svg|g|rect|circle|path|polygon|use|symbol|defs)\b([^<>]*+)>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(rb"([\w:-]{1,40}+)\s*+=\s*+(?:\"([^\"]*+)\"|'([^']*+)')")
 _STYLED = re.compile(rb"(?:^|;)\s*(fill|stroke|stroke-width)\s*:\s*([^;]{1,40})")
-_NUMBER = re.compile(rb"[-+]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?\d{1,3})?+")
-_TOKEN = re.compile(rb"[A-Za-z]|[-+]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?\d{1,3})?+")
+_NUMBER = re.compile(rb"[-+]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?\d{1,3})?")
+_TOKEN = re.compile(rb"[A-Za-z]|[-+]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?\d{1,3})?")
 _TRANSFORM = re.compile(rb"(translate|scale|matrix)\s*\(([^()]{1,120})\)")
 _PER_STEP = {"M": 2, "L": 2, "H": 1, "V": 1, "Z": 0, "C": 6, "S": 4, "Q": 4, "T": 2, "A": 7}
 _LARGE = 1e6

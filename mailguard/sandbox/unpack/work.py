@@ -89,6 +89,8 @@ class File:
     """Octets that a file claims to have which could not be taken out; -1: `raw` is its content."""
     unseen: bool = False
     """Whether a virus scanner that is given the container does not find it there."""
+    odd: bool = False
+    """Whether a virus scanner that is given it may see other files in it than are here."""
     links: list[tuple[str, str]] = field(default_factory=list)
     """(URL, how it was found if not plainly: `qr`)."""
 
@@ -212,7 +214,7 @@ class Work:
         child = File(name, raw, kind_of(raw, name, declared), parent.depth + 1, declared, via)
         # A scanner that is given a part of a mail alone, without the fields of one, takes it for a text.
         partly = parent.unseen and parent.kind == "message/rfc822"
-        child.unseen = unseen or bool(via) or partly or parent.kind not in SCANNED
+        child.unseen = unseen or bool(via) or partly or parent.odd or parent.kind not in SCANNED
         judge_name(child, parent, self)
         parent.children.append(child)
         if raw == parent.raw:
@@ -241,10 +243,21 @@ _PROGRAMS = frozenset(
 """Containers that are programs themselves: that there are programs in them says nothing more."""
 
 
+_ZIPPED = frozenset({"application/java-archive", "application/vnd.android.package-archive", "application/vnd.ms-appx"})
+"""Those that a zip is taken for by a name in it, which anybody can put there: they must be called so as well."""
+
+
+def _is_program(file: File) -> bool:
+    return file.kind in _PROGRAMS and (file.kind not in _ZIPPED or extension(file.name) in _CALLED)
+
+
+_CALLED = frozenset({"jar", "war", "ear", "aar", "apk", "apks", "xapk", "appx", "msix", "appxbundle", "msixbundle"})
+
+
 def judge_name(file: File, parent: File, work: Work) -> None:
     """Report of a file within another what its name and type say, as of an attached one."""
     name = file.name
-    if parent.kind not in _PROGRAMS and (file.kind in EXECUTABLE_TYPES or extension(name) in EXECUTABLE_EXTENSIONS):
+    if not _is_program(parent) and (file.kind in EXECUTABLE_TYPES or extension(name) in EXECUTABLE_EXTENSIONS):
         work.found(file, "ATTACHMENT_ARCHIVED_EXECUTABLE", name)
     # Of saved sites a picture may be a page: what the site sent for one that it had not.
     if file.kind != "text/html" and contradicts(extension(name), file.kind):

@@ -19,6 +19,8 @@ HIDDEN = 10
 _LOCAL, _CENTRAL, _END, _END64 = b"PK\3\4", b"PK\1\2", b"PK\5\6", b"PK\6\6"
 _ENTRY = struct.Struct("<4s6H3L5H2L")
 _SAID_ELSEWHERE = 0xFFFFFFFF
+_SCANNED = frozenset({0, 8, 9, 12})
+"""Methods that clamd unpacks: none, Deflate, Deflate64, bzip2; not LZMA, xz, PPMd."""
 _MASKED = 0x2000
 """A flag: the local header does not say what the directory does."""
 
@@ -77,6 +79,11 @@ def entries_of(raw: bytes) -> tuple[int, list[Entry]]:
     """Where a zip's directory begins (-1: it has none), and its entries in the order of their content: the first ENTRIES."""
     at, shift = _directory(raw)
     return at, sorted(_entries(raw, at, shift), key=lambda entry: entry.start) if at >= 0 else []
+
+
+def is_odd(raw: bytes) -> bool:
+    """Whether a virus scanner may see other files in a zip than are here, or none: by its methods, or since the zip shows two views."""
+    return any(entry.method not in _SCANNED or entry.told_otherwise for entry in entries_of(raw)[1])
 
 
 def _directory(raw: bytes) -> tuple[int, int]:

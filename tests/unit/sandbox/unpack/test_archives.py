@@ -304,3 +304,33 @@ def test_scripts_in_an_archive_of_source_code_are_no_programs() -> None:
         assert found["ATTACHMENT_ARCHIVED_EXECUTABLE"] == [others[0][0]]
     alone = symbols(apart(zipped(("setup.py", b"import a"), ("a.txt", b"a")), "a.zip"))
     assert alone == {"ATTACHMENT_ARCHIVED_EXECUTABLE": ["setup.py"]}
+
+
+@pytest.mark.parametrize(
+    "disguise",
+    [
+        ("[Content_Types].xml", "xl/workbook.xml"),
+        ("[Content_Types].xml", "word/document.xml"),
+        ("content.xml",),
+        ("META-INF/MANIFEST.MF",),
+        ("AndroidManifest.xml",),
+        ("[Content_Types].xml", "AppxManifest.xml"),
+        ("mimetype", "META-INF/container.xml"),
+    ],
+)
+@pytest.mark.parametrize("program", ["run.com", "run.bat", "run.scr", "a/run.wsf"])
+def test_a_zip_is_not_made_a_document_by_a_name_in_it(disguise: tuple[str, ...], program: str) -> None:
+    root = apart(zipped(*((name, b"<a/>") for name in disguise), (program, PROGRAM)), "invoice.zip")
+    assert PROGRAM in [one.raw for one in root.children]
+    assert "ATTACHMENT_ARCHIVED_EXECUTABLE" in symbols(root)
+
+
+@pytest.mark.parametrize(("method", "unseen"), [(8, False), (12, False), (14, True)])
+def test_what_a_scanner_does_not_unpack_is_given_to_it(method: int, unseen: bool) -> None:
+    for names in ((), ("[Content_Types].xml", "xl/workbook.xml")):
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", method) as archive:
+            for name in (*names, "run.exe"):
+                archive.writestr(name, PROGRAM)
+        (inner,) = (one for one in apart(out.getvalue(), "a.zip").children if one.name == "run.exe")
+        assert inner.unseen == unseen

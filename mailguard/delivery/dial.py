@@ -146,6 +146,6 @@ class Dialler:
 
     def _count(self, result: str, tls: str = "") -> None:
         if self._metrics:
-            self._metrics.next_hop_connections.labels(result).inc()
+            self._metrics.connected(result)
             if result == "new":
                 self._metrics.next_hop_tls.labels(tls.partition(" ")[0] or "none").inc()

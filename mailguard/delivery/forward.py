@@ -215,7 +215,7 @@ class Forwarder:
             self.health.unknown(key, admission)
             raise
         if self._metrics and connection.uses > 1:
-            self._metrics.next_hop_connections.labels("reused").inc()
+            self._metrics.connected("reused")
         if all(hop_failed(classify(answer), answer.stage, answer.reply) for answer in sent.answers):
             if attempt.transaction.asking:  # it has enough of questions (RFC 5321 §3.8), which says nothing of mail
                 self.health.unknown(key, admission)

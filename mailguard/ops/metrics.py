@@ -7,7 +7,7 @@ time by web/collector.py. Label values are bounded: tenant names and closed sets
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from enum import StrEnum
+from typing import TypeVar, cast
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
@@ -17,7 +17,18 @@ from mailguard.core.decision import Action
 from mailguard.core.events import State
 from mailguard.core.feedback import FeedbackResult
 from mailguard.core.verdict import AuthMethod, AuthOutcome, CheckStatus
+from mailguard.ops.metric_labels import (
+    AttemptPurpose,
+    AttemptResult,
+    CallAheadResult,
+    ErrorKind,
+    VerificationResult,
+)
 from mailguard.ops.metrics_files import reserve_room
+
+__all__ = ["AttemptPurpose", "AttemptResult", "CallAheadResult", "ErrorKind", "Metrics", "VerificationResult"]
+
+M = TypeVar("M", bound=MetricWrapperBase)
 
 FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Bucket bounds in seconds for what should take milliseconds (commits, checks, DNS)."""
@@ -27,75 +38,6 @@ WAITS = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 24 * 3600.0, 5 * 24 
 SIZES = (1e3, 4e3, 16e3, 64e3, 256e3, 1e6, 4e6, 16e6, 64e6)
 
 
-class ErrorKind(StrEnum):
-    """What of ours failed: the closed set of `mailguard_errors_total`."""
-
-    PIPELINE = "pipeline"
-    """Unforeseen, answered 451 4.3.0: a bug until shown otherwise."""
-    CHECK = "check"
-    """A check crashed or timed out (TEMPERROR)."""
-    QUEUE = "queue"
-    DATABASE = "database"
-    STORAGE = "storage"
-    JOURNAL = "journal"
-    SCANNER = "scanner"
-    DNS = "dns"
-    TLS = "tls"
-    PROTOCOL = "protocol"
-    DIRECTORY = "directory"
-    UPKEEP = "upkeep"
-
-
-class AttemptResult(StrEnum):
-    """How one delivery attempt ended for one recipient."""
-
-    DELIVERED = "delivered"
-    TEMPORARY = "temporary"
-    PERMANENT = "permanent"
-    UNKNOWN = "unknown"
-
-
-class AttemptPurpose(StrEnum):
-    """What a delivery attempt was for: in the sender's session, or from the queue."""
-
-    CUT_THROUGH = "cut_through"
-    FORWARD = "forward"
-    RELEASE = "release"
-    DSN = "dsn"
-    REPORT = "report"
-
-
-class VerificationResult(StrEnum):
-    """What came of verifying one recipient; the first six are accepted."""
-
-    KNOWN = "known"
-    REMEMBERED = "remembered"
-    """Known before, and its server cannot be asked now."""
-    ACCEPTS_ANY = "accepts_any"
-    """Its server accepts any address, so that its word is worth nothing."""
-    UNCLEAR = "unclear"
-    """Its server refused the question, or the address for another reason than that it does not exist."""
-    EXEMPT = "exempt"
-    """postmaster@ and abuse@."""
-    UNKNOWN = "unknown"
-    UNVERIFIED = "unverified"
-    """Nobody can tell now: deferred."""
-    ERROR = "error"
-    """A failure of ours: deferred."""
-
-
-class CallAheadResult(StrEnum):
-    """What came of asking a next hop about one recipient."""
-
-    KNOWN = "known"
-    UNKNOWN = "unknown"
-    UNCLEAR = "unclear"
-    ACCEPTS_ANY = "accepts_any"
-    FAILED = "failed"
-    BUSY = "busy"
-    """Not asked: too many of the tenant's were under way."""
-
-
 class Metrics:
     """One attribute a metric. Made once a process, with the registry of the process or, in tests, a fresh one."""
 
@@ -103,7 +45,7 @@ class Metrics:
         reserve_room()
         self.registry = registry
         self._ended: dict[tuple[str, CheckStatus], tuple[Histogram, Counter]] = {}
-        self._answered: dict[str, Counter] = {}
+        self._kept: dict[tuple[MetricWrapperBase, tuple[str, ...]], MetricWrapperBase] = {}
         self._door()
         self._mail()
         self._checks()
@@ -382,52 +324,68 @@ class Metrics:
         """Every metric, in the order of this file."""
         return (value for value in vars(self).values() if isinstance(value, MetricWrapperBase))
 
+    def _of(self, metric: M, *labels: str) -> M:
+        """The series of a metric. Kept: a mail counts in fifty, and to ask the library for one costs as much as two counts."""
+        found = self._kept.get((metric, labels))
+        if found is None:
+            found = self._kept[metric, labels] = metric.labels(*labels)
+        return cast(M, found)
+
     def decided(self, action: Action, reason: str) -> None:
         """Count one decision."""
-        self.decisions.labels(action.value, reason).inc()
+        self._of(self.decisions, action.value, reason).inc()
 
     def moved(self, tenant: str, state: State, size: int) -> None:
         """Count a mail of `size` bytes that came into `state`; `forwarding` is not an outcome and is left out."""
         if state is not State.FORWARDING:
-            self.dispositions.labels(tenant, state.value).inc()
-            self.disposition_bytes.labels(tenant, state.value).inc(size)
+            self._of(self.dispositions, tenant, state.value).inc()
+            self._of(self.disposition_bytes, tenant, state.value).inc(size)
+
+    def staged(self, stage: str, seconds: float) -> None:
+        """Count the time of one stage of a message's life."""
+        self._of(self.stage_duration, stage).observe(seconds)
+
+    def replied(self, code: int, seconds: float) -> None:
+        """Count the reply to a message, and the time that it took from the end of the data."""
+        self.message_duration.observe(seconds)
+        self._of(self.smtp_data_replies, f"{code // 100}xx").inc()
 
     def checked(self, check: str, status: CheckStatus, seconds: float) -> None:
         """Count the end of one check and its time."""
         found = self._ended.get((check, status))
         if found is None:
-            # Kept: a score of checks end with each mail, and `labels` costs more than the counting.
             found = self.check_duration.labels(check), self.check_results.labels(check, status.value)
             self._ended[check, status] = found
         duration, results = found
         duration.observe(seconds)
         results.inc()
         if status is CheckStatus.TEMPERROR:
-            self.errors.labels(ErrorKind.CHECK.value).inc()
+            self.failed(ErrorKind.CHECK)
 
     def looked_up(self, result: str) -> None:
         """Count one DNS look-up by how it was answered: a member of the closed set net.dns_aio.QueryResult."""
-        found = self._answered.get(result)
-        if found is None:
-            found = self._answered[result] = self.dns_queries.labels(result)
-        found.inc()
+        self._of(self.dns_queries, result).inc()
 
     def authenticated(self, method: AuthMethod, outcome: AuthOutcome) -> None:
         """Count one authentication result."""
-        self.auth_results.labels(method.value, outcome.value).inc()
+        self._of(self.auth_results, method.value, outcome.value).inc()
 
     def called_ahead(self, result: CallAheadResult, seconds: float) -> None:
         """Count one question to a next hop and its time."""
-        self.call_ahead_duration.labels(result.value).observe(seconds)
+        self._of(self.call_ahead_duration, result.value).observe(seconds)
+
+    def connected(self, result: str) -> None:
+        """Count a connection to a next hop: new, reused or failed."""
+        self._of(self.next_hop_connections, result).inc()
 
     def attempted(self, tenant: str, purpose: AttemptPurpose, result: AttemptResult, seconds: float) -> None:
         """Count one delivery attempt for one recipient and its time."""
-        self.delivery_attempts.labels(tenant, purpose.value, result.value).inc()
-        self.delivery_duration.labels(result.value).observe(seconds)
+        self._of(self.delivery_attempts, tenant, purpose.value, result.value).inc()
+        self._of(self.delivery_duration, result.value).observe(seconds)
 
     def failed(self, kind: ErrorKind) -> None:
         """Count a failure on our own side."""
-        self.errors.labels(kind.value).inc()
+        self._of(self.errors, kind.value).inc()
 
 
 def _start_at_zero(metric: Counter | Histogram, label_values: Iterable[str]) -> None:

@@ -103,8 +103,7 @@ class Pipeline:
             reply = LOCAL_ERROR
         seconds = time.perf_counter() - started
         self._log.replied(envelope.message_id, reply=reply, seconds=seconds)
-        self._metrics.message_duration.observe(seconds)
-        self._metrics.smtp_data_replies.labels(f"{reply.code // 100}xx").inc()
+        self._metrics.replied(reply.code, seconds)
         return reply
 
     async def _process(self, session: Session, envelope: Envelope, content: bytes, started: float) -> Reply:
@@ -268,5 +267,5 @@ class _Stages:
     def ended(self, stage: str) -> None:
         """The stage that began when the one before ended."""
         now = time.perf_counter()
-        self._metrics.stage_duration.labels(stage).observe(now - self._since)
+        self._metrics.staged(stage, now - self._since)
         self._since = now

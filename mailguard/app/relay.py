@@ -11,14 +11,11 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY
 
-from mailguard.app.audit_head import AuditHeads
+from mailguard.app.chores import WORKER_LEASE_MS, Chores
 from mailguard.app.filter import FilterFiles, build_filter
-from mailguard.app.forgetting import Forgetting
 from mailguard.app.learning import feedback_of
 from mailguard.app.policy_record import PolicyRecord
-from mailguard.app.sandbox import SANDBOXED
 from mailguard.app.tenant_checks import tenant_checks
-from mailguard.app.upkeep import Job as UpkeepJob
 from mailguard.app.upkeep import Upkeep
 from mailguard.app.wiring import (
     call_ahead_settings,
@@ -31,11 +28,9 @@ from mailguard.app.wiring import (
     rate_settings,
     smtp_settings,
 )
-from mailguard.billing.closing import advance
-from mailguard.billing.months import time_zone
 from mailguard.billing.plan_files import PlanFiles
 from mailguard.config import Settings
-from mailguard.core.clock import DAY, MINUTE, SECOND, system_clock
+from mailguard.core.clock import DAY, SECOND, system_clock
 from mailguard.core.envelope import MailOptions
 from mailguard.core.errors import ConfigError, UnavailableError
 from mailguard.core.reply import Reply
@@ -50,18 +45,14 @@ from mailguard.ops.metrics import ErrorKind, Metrics
 from mailguard.pipeline.carry_out import CarryOut, CarryOutSettings
 from mailguard.pipeline.process import Pipeline, PipelineSettings
 from mailguard.pipeline.rescan import Rescan
-from mailguard.quarantine.expire import Expiry, Retention
 from mailguard.queue.attempt import AttemptSettings
 from mailguard.queue.runner import QueueRunner
 from mailguard.smtp.handler import MetricsObserver, RelayDoor
 from mailguard.smtp.rates import Rates
 from mailguard.smtp.server import SmtpServer
 from mailguard.smtp.tls import TlsCertificate
-from mailguard.store.billing_months import commit_watermark
 from mailguard.store.blobs import FileBlobStore
-from mailguard.store.bodies import release_bodies
 from mailguard.store.buckets import SharedBuckets
-from mailguard.store.clock_step import draw_near_in
 from mailguard.store.db import Database
 from mailguard.store.directory import DirectoryCache
 from mailguard.store.greylist import Greylist
@@ -70,24 +61,10 @@ from mailguard.store.journal import Journal, settle_left_behind
 from mailguard.store.leases import Leases
 from mailguard.store.ledger import Ledger
 from mailguard.store.queue import QueueStore
-from mailguard.store.reconcile import reconcile
 from mailguard.store.refusals import Refusals
 from mailguard.store.reputation import Reputations
 from mailguard.store.verifications import Verifications
 from mailguard.watch.probe_mark import MarkReader
-
-WORKER_LEASE_MS = 30_000
-"""How long a worker may be silent before it counts as dead, and what it was forwarding as interrupted."""
-QUEUE_LEASE_MS = 15 * MINUTE
-"""Longer than any lease of the queue."""
-RECONCILE_LEASE = 60.0
-"""Seconds in which workers that start together reconcile once."""
-METER_PATIENCE = 1_000
-"""Milliseconds for which the meter waits for transactions that write events; whoever comes after it waits as long."""
-METERED_AT_ONCE = 500
-"""Steps that the meter counts in one transaction, some 10 ms."""
-METER_PAUSE = 0.1
-"""Seconds between two of these: a backlog of millions must not slow mail down."""
 
 
 class Relay:
@@ -96,7 +73,7 @@ class Relay:
     def __init__(self, settings: Settings, *, instance: str, files: FilterFiles, tls: TlsContexts) -> None:
         """Builds everything; opens the database and the journal. Raises ConfigError and UnavailableError."""
         self._settings = settings
-        self._instance = instance
+        self.instance = instance
         clock = system_clock
         self.metrics = Metrics(REGISTRY)
         self.log = MailLog()
@@ -252,11 +229,12 @@ class Relay:
             observer=MetricsObserver(self.metrics),
             clock=clock,
         )
-        self._policy_record = PolicyRecord(
+        self.policy_record = PolicyRecord(
             self.db, self.filter, PlanFiles(settings.policies.path / "plans"), node=instance
         )
         self._reloads: set[asyncio.Task[None]] = set()
-        self.upkeep = Upkeep(self._jobs(blobs), leases=self.leases, holder=instance, metrics=self.metrics)
+        chores = Chores(self, settings, blobs=blobs, journals=self._journals)
+        self.upkeep = Upkeep(chores.jobs, leases=self.leases, holder=instance, metrics=self.metrics)
 
     def _current(self) -> Directory:
         return self.directory.current
@@ -265,112 +243,12 @@ class Relay:
         # Not eight_bit: many clients declare 8BITMIME for every message; what the content needs is seen after the data.
         return self.forwarder.refusal(domain.next_hops, size=options.size, smtputf8=options.smtputf8)
 
-    def _jobs(self, blobs: FileBlobStore) -> list[UpkeepJob]:
-        expiry = Expiry(self.db, retention=self._retention)
-        zone = time_zone(self._settings.billing.time_zone)
-        forgetting = Forgetting(self.db, zone=zone, clock=system_clock)
-        poll = self._settings.policies.poll_seconds
-        delay = self._settings.queue.delay_notice_hours * 3600
-        delay_notices = UpkeepJob(
-            "delay_notices",
-            min(60.0, max(0.5, delay / 10)),
-            partial(self.queue.notices.delayed, after=round(delay * SECOND)),
-            single=True,
-            error=ErrorKind.QUEUE,
-        )
-        sandboxed = not SANDBOXED.isdisjoint(self._settings.checks.enabled)
-        return [
-            *([delay_notices] if delay else []),
-            *([UpkeepJob("sandbox", 30.0, self.filter.sandbox.prepare)] if sandboxed else []),
-            UpkeepJob("directory", 1.0, self._refresh_directory, error=ErrorKind.DIRECTORY),
-            UpkeepJob("refusals", 1.0, self.refusals.flush, error=ErrorKind.DATABASE),
-            UpkeepJob("verifications", 1.0, self.verifications.flush, error=ErrorKind.DATABASE),
-            UpkeepJob("forget", 60.0, self._forget, single=True, error=ErrorKind.DATABASE),
-            UpkeepJob("beat", WORKER_LEASE_MS / 5000, self._beat, error=ErrorKind.DATABASE),
-            UpkeepJob("policies", poll, partial(asyncio.to_thread, self.filter.reload_if_changed)),
-            UpkeepJob("audit_head", 3600.0, AuditHeads(self.db).tell, single=True, error=ErrorKind.DATABASE),
-            UpkeepJob("forgetting", 3600.0, forgetting.run, single=True, error=ErrorKind.DATABASE),
-            UpkeepJob("policy_record", 5.0, self._policy_record.keep, error=ErrorKind.DATABASE),
-            UpkeepJob("journal", 5.0, partial(self.journal.replay, self.db), error=ErrorKind.JOURNAL),
-            UpkeepJob("left_behind", 10.0, self._settle_left_behind, single=True, error=ErrorKind.JOURNAL),
-            UpkeepJob("interrupted", 5.0, self.ledger.interrupt_dead, single=True),
-            UpkeepJob("expiry", 60.0, expiry.run, single=True),
-            UpkeepJob("bodies", 30.0, partial(release_bodies, self.db, blobs), single=True, error=ErrorKind.STORAGE),
-            # A short lease: after each start of a relay it runs once, whoever did it the last time.
-            UpkeepJob(
-                "reconcile",
-                86_400.0,
-                partial(self._reconcile, blobs),
-                single=True,
-                error=ErrorKind.STORAGE,
-                lease=RECONCILE_LEASE,
-            ),
-            # By each worker: a lease for it would itself outlast a clock that was set back.
-            UpkeepJob("clock", 60.0, self._draw_near, error=ErrorKind.DATABASE),
-            UpkeepJob(
-                "temporary", 3600.0, partial(asyncio.to_thread, blobs.clean_up), single=True, error=ErrorKind.STORAGE
-            ),
-            UpkeepJob("greylist", 60.0, self.greylist.forget, single=True, error=ErrorKind.DATABASE),
-            UpkeepJob("history", 5.0, self.history.record, single=True, error=ErrorKind.DATABASE),
-            UpkeepJob("history_end", 60.0, self.history.forget, single=True, error=ErrorKind.DATABASE),
-            UpkeepJob("reputation", 5.0, self.reputations.record, single=True, error=ErrorKind.DATABASE),
-            UpkeepJob("reputation_end", 3600.0, self.reputations.forget, single=True, error=ErrorKind.DATABASE),
-            UpkeepJob("meter", 60.0, self._meter, single=True, error=ErrorKind.DATABASE),
-            UpkeepJob("workers", 3600.0, partial(self.leases.forget_workers, older_ms=DAY), single=True),
-        ]
-
-    async def _reconcile(self, blobs: FileBlobStore) -> None:
-        lifetime = round(self._settings.queue.retention_days * DAY)
-        found = await reconcile(self.db, blobs, lifetime=lifetime)
-        for what, count in found.counts.items():
-            self.metrics.reconciled.labels(what).inc(count)
-        self.log.reconciled(found.counts, units=[*found.requeued, *found.dequeued], missing=found.missing)
-        if found.requeued:
-            self.queue.notify()
-
-    async def _meter(self) -> None:
-        """Count the events that were committed since, so that usage and bill need not read them all at once."""
-        zone = time_zone(self._settings.billing.time_zone)
-        target = await self.db.write(partial(commit_watermark, patience=METER_PATIENCE))
-        step = partial(advance, target=target, zone=zone, at_once=METERED_AT_ONCE)
-        reached = 0
-        while reached < target:
-            reached = await self.db.write(step)
-            await asyncio.sleep(METER_PAUSE)
-
-    async def _draw_near(self) -> None:
-        queue = self._settings.queue
-        # Longer than any wait: the longest pause between attempts with its spread, and what else is added to it.
-        longest = round(1.1 * max(queue.max_retry, 10 * queue.first_rescan) * SECOND) + QUEUE_LEASE_MS
-        await self.db.write(
-            lambda connection: draw_near_in(
-                connection, longest_wait=longest, lease=QUEUE_LEASE_MS, worker_lease=2 * WORKER_LEASE_MS
-            )
-        )
-
-    async def _refresh_directory(self) -> None:
-        if await self.directory.refresh():
-            self.db.forget_addresses()  # an erasure changes the directory too
-
-    async def _forget(self) -> None:
-        await self.verifications.forget_old(now=system_clock())
-
-    async def _beat(self) -> None:
-        await self.leases.beat(self._instance, lease_ms=WORKER_LEASE_MS)
-
-    async def _settle_left_behind(self) -> None:
-        await settle_left_behind(self._journals, self.db)
-
-    def _retention(self, profile: str) -> Retention:
-        policy = self.filter.policies.get(profile)
-        return Retention(policy.quarantine_days, policy.malware_days)
-
     async def start(self) -> None:
         """Ready when it returns. Raises UnavailableError, and OSError when a listener cannot be opened."""
-        await self._beat()
+        await self.leases.beat(self.instance, lease_ms=WORKER_LEASE_MS)
         await self.directory.refresh()
         await self.journal.replay(self.db)
-        await self._settle_left_behind()
+        await settle_left_behind(self._journals, self.db)
         self.upkeep.start()
         await self.queue.start()
         await self.server.start()
@@ -385,7 +263,7 @@ class Relay:
         await self.call_ahead.close()
         self.ldap.close()
         flushes = (self.refusals.flush(), self.verifications.flush())
-        for last in (*flushes, self.journal.replay(self.db), self.leases.leave(self._instance)):
+        for last in (*flushes, self.journal.replay(self.db), self.leases.leave(self.instance)):
             # A database that is away keeps nothing from ending: the next worker replays journals, and leases run out.
             with contextlib.suppress(UnavailableError):
                 await last

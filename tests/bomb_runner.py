@@ -3,7 +3,8 @@
     python -m tests.bomb_runner CLAMD [NAME…]
 
 A line of JSON for each: `symbols`, `failed` (checks), CPU seconds of this process and of the sandbox's (`cpu`), the most memory
-that one of the sandbox's held (`peak`), and by how much this one grew at most (`grown`), in KiB.
+that one of the sandbox's held (`peak`), and by how much this one grew at most (`grown`), in KiB; the CPU seconds for which the event
+loop did nothing else at the longest (`stall`).
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from mailguard.core.envelope import Envelope, Recipient, Session
 from mailguard.core.ids import new_message_id
 from mailguard.core.tenant import Directory, Domain, Tenant
 from mailguard.core.verdict import CheckStatus
-from mailguard.message.parse import parse
 from mailguard.net.dns import StaticResolver
+from mailguard.pipeline.reading import read_message
 from tests import bombs
 from tests.conftest import ROOT
 from tests.e2e.mails import with_attachment
 
-CHECKS = ("attachments", "unpack", "html", "qr", "hashes", "rules")
+CHECKS = ("attachments", "unpack", "html", "qr", "hashes", "rules", "classifier", "dkim", "arc")
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -79,6 +80,24 @@ class Watch:
         return sum(used - self.begun[pid] for pid, used in self.used.items())
 
 
+class Stalls:
+    """The most CPU seconds that one callback of the event loop took since `longest` was set to 0."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+
+    def watch(self) -> None:
+        """From now on, in this process."""
+        run = asyncio.events.Handle._run
+
+        def timed(handle: asyncio.events.Handle) -> None:
+            begun = time.thread_time()
+            run(handle)
+            self.longest = max(self.longest, time.thread_time() - begun)
+
+        asyncio.events.Handle._run = timed  # type: ignore[method-assign, assignment]
+
+
 async def main(clamd: str, names: list[str]) -> None:
     """Judge those named, or all. `clamd`: the scanner's address."""
     settings = Settings.model_validate(
@@ -97,7 +116,7 @@ async def main(clamd: str, names: list[str]) -> None:
         envelope = Envelope(
             new_message_id(), "a@sender.test", recipients=(Recipient("u@client.test", 2, "client.test"),)
         )
-        findings = await made.judge.find(session, envelope, parse(mail))
+        findings = await made.judge.find(session, envelope, await read_message(mail))
         return {
             "symbols": sorted({symbol.name for result in findings.results for symbol in result.symbols}),
             "failed": [
@@ -113,6 +132,8 @@ async def main(clamd: str, names: list[str]) -> None:
         watch = Watch()
         before = peak_of("self")
         own = time.process_time()
+        await asyncio.sleep(0)
+        stalls.longest = 0.0
         task = asyncio.create_task(judge(mail))
         looked = 0.0
         while not task.done():
@@ -122,9 +143,16 @@ async def main(clamd: str, names: list[str]) -> None:
             await asyncio.wait([task], timeout=0.02)
         watch.look()
         cpu = time.process_time() - own - looked + watch.cpu
-        taken = {"cpu": round(cpu, 2), "peak": watch.peak, "grown": peak_of("self") - before}
+        taken = {
+            "cpu": round(cpu, 2),
+            "peak": watch.peak,
+            "grown": peak_of("self") - before,
+            "stall": round(stalls.longest, 3),
+        }
         print(json.dumps({"name": name, **taken, **task.result()}), flush=True)
 
+    stalls = Stalls()
+    stalls.watch()
     title, raw = bombs.small_zip()
     await judge(with_attachment(raw, title))
     await measured("small_zip", with_attachment(raw, title))

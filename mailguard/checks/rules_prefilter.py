@@ -5,13 +5,13 @@ RE2's own automaton for many patterns at once takes milliseconds for each new te
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mailguard.checks.rules_literals import Group, plain, required_literals
+from mailguard.checks.rules_literals import GROUPS_KEPT, Group, plain, required_literals
 
 _BITS = 17
 _THREE = np.uint32(0xFFFFFF)
@@ -30,37 +30,33 @@ class Tables:
     """Numbers of the patterns that require nothing that could be looked for."""
     numbers: NDArray[np.intp]
     """Numbers of the others."""
+    groups: NDArray[np.intp]
+    """GROUPS_KEPT rows: the groups that each of the others requires, the last one again when they are fewer."""
+    group_of: NDArray[np.intp]
+    """By literal, its group, in order; a literal of several groups is there for each."""
     first: NDArray[np.intp]
     """By literal, the place of its rarest piece; then of the next, and of _PIECES - 2 others."""
     second: NDArray[np.intp]
     others: NDArray[np.intp]
-    literals: NDArray[np.intp]
-    """Literals of all groups, and where each group begins; groups of all patterns, and where each pattern begins."""
-    group_starts: NDArray[np.intp]
-    groups: NDArray[np.intp]
-    pattern_starts: NDArray[np.intp]
 
 
 def tables_of(patterns: Sequence[str]) -> Tables:
     """Worked out from the patterns: some 50 µs each."""
     required = [required_literals(pattern) for pattern in patterns]
     groups: list[Group] = list(dict.fromkeys(group for some in required for group in some))
-    literals = list(dict.fromkeys(literal for group in groups for literal in sorted(group)))
-    pieces = np.array([_pieces_of(literal) for literal in literals], dtype=np.intp).reshape(-1, _PIECES)
-    number_of_literal = {literal: number for number, literal in enumerate(literals)}
-    number_of_group = {group: number for number, group in enumerate(groups)}
-    flat_literals, group_starts = _flat([number_of_literal[literal] for literal in sorted(group)] for group in groups)
-    flat_groups, pattern_starts = _flat([number_of_group[group] for group in some] for some in required if some)
+    literals = [literal for group in groups for literal in sorted(group)]
+    places = {literal: _pieces_of(literal) for literal in dict.fromkeys(literals)}
+    pieces = np.array([places[literal] for literal in literals], dtype=np.intp).reshape(-1, _PIECES)
+    number_of = {group: number for number, group in enumerate(groups)}
+    rows = [([number_of[group] for group in some] * GROUPS_KEPT)[:GROUPS_KEPT] for some in required if some]
     return Tables(
         always=np.array([number for number, some in enumerate(required) if not some], dtype=np.intp),
         numbers=np.array([number for number, some in enumerate(required) if some], dtype=np.intp),
+        groups=np.ascontiguousarray(np.array(rows, dtype=np.intp).reshape(-1, GROUPS_KEPT).T),
+        group_of=np.repeat(np.arange(len(groups), dtype=np.intp), [len(group) for group in groups]),
         first=np.ascontiguousarray(pieces[:, 0]),
         second=np.ascontiguousarray(pieces[:, 1]),
         others=np.ascontiguousarray(pieces[:, 2:]),
-        literals=flat_literals,
-        group_starts=group_starts,
-        groups=flat_groups,
-        pattern_starts=pattern_starts,
     )
 
 
@@ -73,14 +69,15 @@ class Prefilter:
         self._always = self.tables.always.tolist()
 
     def candidates(self, text: bytes) -> list[int]:
-        """Numbers of the patterns that may match a text."""
+        """Numbers of the patterns that may match a text, in order."""
         tables = self.tables
         if not len(tables.numbers):
             return list(self._always)
-        has_literal = np.zeros(len(tables.first), dtype=np.bool_)
-        has_literal[self._literals_in(text)] = True
-        has_group = np.logical_or.reduceat(has_literal.take(tables.literals), tables.group_starts)
-        may_match = np.logical_and.reduceat(has_group.take(tables.groups), tables.pattern_starts)
+        has_group = np.zeros(len(tables.group_of), dtype=np.bool_)
+        has_group[tables.group_of.take(self._literals_in(text))] = True
+        may_match = has_group.take(tables.groups[0])
+        for row in tables.groups[1:]:
+            may_match &= has_group.take(row)
         return sorted([*self._always, *tables.numbers[may_match].tolist()])
 
     def _literals_in(self, text: bytes) -> NDArray[np.intp]:
@@ -127,13 +124,3 @@ def _pieces_of(literal: str) -> list[int]:
 
 def _rarity(piece: bytes) -> int:
     return sum(piece.translate(_RANKS))
-
-
-def _flat(rows: Iterable[list[int]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows behind each other, and where each begins."""
-    values: list[int] = []
-    starts: list[int] = []
-    for row in rows:
-        starts.append(len(values))
-        values += row
-    return np.array(values, dtype=np.intp), np.array(starts, dtype=np.intp)

@@ -19,6 +19,8 @@ DEPTH = 64
 """Folders in which a file lies at most."""
 _OWN = 24
 """The first records are those of the file system's own files."""
+_RESERVED = "$Extend/"
+"""A folder in which NTFS alone can put files: its journals, of ten megabytes and more."""
 _NAME, _DATA = 0x30, 0x80
 _COMPRESSED, _ENCRYPTED = 0x00FF, 0x4000
 _DOS_NAME = 2
@@ -80,6 +82,8 @@ class Ntfs:
             if number < _OWN or record.folder:
                 continue
             path = _path(records, number)
+            if path.startswith(_RESERVED):
+                continue
             for name, stream in record.streams.items():
                 shown = f"{path}:{name}" if name else path
                 if stream.packed:

@@ -95,6 +95,10 @@ def test_further_streams_of_ntfs_are_files() -> None:
     ]
 
 
+def test_journals_of_ntfs_are_left_alone() -> None:
+    assert apart(ntfs("$TxfLog", LARGE, folder="$Extend"), "a.img").children == []
+
+
 @pytest.mark.parametrize("flags", [1, 0x4000])
 def test_what_ntfs_compresses_or_encrypts_is_named_and_said_not_to_be_opened(flags: int) -> None:
     root = apart(ntfs("run.js", LARGE, flags=flags), "a.img")

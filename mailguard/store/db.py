@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from mailguard.core.clock import Clock
 from mailguard.core.errors import UnavailableError
-from mailguard.store.engine import DRIVER_ERRORS, is_away, make_engine, now, parse_url, unavailable
+from mailguard.store.engine import driver_errors, is_away, make_engine, now, parse_url, unavailable
 from mailguard.store.migrations import require_file, require_head
 from mailguard.store.writer import Work, Writer
 
@@ -135,7 +135,7 @@ class Database:
         try:
             with self._reading.connect() as connection, connection.begin():
                 return work(connection)
-        except DRIVER_ERRORS as error:
+        except driver_errors() as error:
             if is_away(error):
                 raise unavailable(error) from error
             raise

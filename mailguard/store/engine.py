@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPICursor
@@ -17,11 +17,15 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from mailguard.core.clock import Clock, system_clock
 from mailguard.core.errors import ConfigError, Problem, UnavailableError
 
+if TYPE_CHECKING:
+    import psycopg
+
 CLOCK = "mailguard.clock"
 """Key in `Connection.info` of a clock that stands in for the database's (SQLite's, and in tests)."""
 _AGAIN = {"40001", "40P01"}  # serialization failure, deadlock: the transaction may simply be run again
 _POSTGRESQL_AWAY = ("08", "53", "57", "58", "XX")  # connection, resources, operator, system, corruption
 _POSTGRESQL_LOCKED = "55P03"
+_POSTGRESQL_DUPLICATE = "23505"
 _SQLITE_AWAY = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -172,10 +176,10 @@ def is_away(error: BaseException) -> bool:
         return True
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or (error.orig is not None and is_away(error.orig))
-    if isinstance(error, psycopg.Error):
+    if _is_of_postgresql(error):
         state = error.sqlstate
         if state is None:
-            return isinstance(error, psycopg.OperationalError)
+            return isinstance(error, sys.modules["psycopg"].OperationalError)
         return state.startswith(_POSTGRESQL_AWAY) or state == _POSTGRESQL_LOCKED or state in _AGAIN
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", -1) & 0xFF in _SQLITE_AWAY
@@ -186,15 +190,17 @@ def is_lost(error: BaseException) -> bool:
     """Whether the connection is dead (the server was restarted): a new one may do."""
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or (error.orig is not None and is_lost(error.orig))
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-        return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
+    if _is_of_postgresql(error):
+        driver = sys.modules["psycopg"]
+        lost = isinstance(error, driver.OperationalError | driver.InterfaceError)
+        return lost and (error.sqlstate is None or error.sqlstate.startswith(("08", "57P")))
     return False
 
 
 def is_deadlock(error: BaseException) -> bool:
     """Whether PostgreSQL gave up this transaction in favour of another: run alone it will pass."""
     original = error.orig if isinstance(error, DBAPIError) else error
-    return isinstance(original, psycopg.Error) and original.sqlstate in _AGAIN
+    return _is_of_postgresql(original) and original.sqlstate in _AGAIN
 
 
 def is_duplicate(error: BaseException) -> bool:
@@ -202,7 +208,7 @@ def is_duplicate(error: BaseException) -> bool:
     original = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(original, sqlite3.Error):
         return original.sqlite_errorcode in (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
-    return isinstance(original, psycopg.errors.UniqueViolation)
+    return _is_of_postgresql(original) and original.sqlstate == _POSTGRESQL_DUPLICATE
 
 
 def unavailable(error: BaseException) -> UnavailableError:
@@ -211,5 +217,16 @@ def unavailable(error: BaseException) -> UnavailableError:
     return UnavailableError(f"database unavailable: {type(original).__name__}: {str(original).strip()}")
 
 
-DRIVER_ERRORS = (SQLAlchemyError, sqlite3.Error, psycopg.Error)
+def driver_errors() -> tuple[type[Exception], ...]:
+    """What SQLAlchemy and the drivers that are loaded raise."""
+    driver = sys.modules.get("psycopg")
+    return (SQLAlchemyError, sqlite3.Error, driver.Error) if driver else (SQLAlchemyError, sqlite3.Error)
+
+
+def _is_of_postgresql(error: BaseException | None) -> TypeGuard[psycopg.Error]:
+    """Whether it is PostgreSQL's driver's. An engine loads that when it is for one: it takes 40 ms of each start and command."""
+    driver = sys.modules.get("psycopg")
+    return driver is not None and isinstance(error, driver.Error)
+
+
 """What a statement may raise, by SQLAlchemy or by the driver directly."""

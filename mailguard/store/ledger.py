@@ -20,7 +20,7 @@ from mailguard.core.ids import unit_id
 from mailguard.store import schema
 from mailguard.store.addresses import address_ids
 from mailguard.store.db import Database, now
-from mailguard.store.engine import DRIVER_ERRORS, is_duplicate
+from mailguard.store.engine import driver_errors, is_duplicate
 from mailguard.store.file_index import add_files_in
 from mailguard.store.findings import findings_to_json, results_to_json
 from mailguard.store.intents import QUEUED, Arrived, Fences, Move, NewMessage, NewUnit, QueueEntry
@@ -95,7 +95,7 @@ def begin_in(connection: Connection, message: NewMessage, units: Sequence[NewUni
     try:
         run(connection, _ADD_MESSAGE, _message_row(message, ids))
         run_many(connection, _ADD_UNIT, [_unit_row(message, unit, ids, at) for unit in units])
-    except DRIVER_ERRORS as error:
+    except driver_errors() as error:
         if is_duplicate(error):
             raise ConflictError(f"message {message.id} is in the ledger already") from error
         raise
@@ -114,7 +114,7 @@ def add_originals_in(connection: Connection, message: Arrived, units: Sequence[N
     at = now(connection)
     try:
         run_many(connection, _ADD_UNIT, [_unit_row(message, unit, ids, at) for unit in units])
-    except DRIVER_ERRORS as error:
+    except driver_errors() as error:
         if is_duplicate(error):
             raise ConflictError(f"the originals of {message.id} are in the ledger already") from error
         raise

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine
 
 from mailguard.core.errors import UnavailableError
 from mailguard.store import addresses
-from mailguard.store.engine import DRIVER_ERRORS, cursor_of, is_away, is_deadlock, is_lost, unavailable
+from mailguard.store.engine import cursor_of, driver_errors, is_away, is_deadlock, is_lost, unavailable
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -216,7 +216,7 @@ class Writer:
             if all(job.error is not None for job in jobs):
                 self._connection.rollback()
                 return None
-        except DRIVER_ERRORS as error:
+        except driver_errors() as error:
             self._disconnect(error)
             raise _TransactionLost(error) from error
         except BaseException:
@@ -224,7 +224,7 @@ class Writer:
             raise
         try:
             self._connection.commit()
-        except DRIVER_ERRORS as error:
+        except driver_errors() as error:
             self._disconnect(error)
             _fail(jobs, error)  # never run again: it may have been committed
             return None
@@ -263,7 +263,7 @@ class Writer:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        with suppress(*DRIVER_ERRORS):
+        with suppress(*driver_errors()):
             if error is not None and is_lost(error):
                 connection.invalidate(error)
             connection.close()
@@ -281,15 +281,15 @@ def _run_one(connection: Connection, job: Job[Any]) -> None:
     addresses.settle(connection, committed=False)
     try:
         cursor.execute("ROLLBACK TO SAVEPOINT work")
-    except DRIVER_ERRORS as error:
+    except driver_errors() as error:
         # SQLite has undone the whole transaction by itself (disk full, I/O error), which is then the cause.
-        raise (job.error if isinstance(job.error, DRIVER_ERRORS) else error) from None
+        raise (job.error if isinstance(job.error, driver_errors()) else error) from None
     cursor.execute("RELEASE SAVEPOINT work")
     _translate(job)
 
 
 def _raise_if_lost(error: BaseException) -> None:
-    if isinstance(error, DRIVER_ERRORS) and (is_deadlock(error) or is_lost(error)):
+    if isinstance(error, driver_errors()) and (is_deadlock(error) or is_lost(error)):
         raise error
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, inspect, text
 
 from mailguard.core.errors import ConfigError, Problem
-from mailguard.store.engine import DRIVER_ERRORS, is_away, make_engine, parse_url, unavailable
+from mailguard.store.engine import driver_errors, is_away, make_engine, parse_url, unavailable
 from mailguard.store.schema import metadata
 
 HEAD = "0011"
@@ -34,7 +34,7 @@ def upgrade(url: str) -> None:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             if _revision(connection) < HEAD:
                 _run_steps(connection)
-    except DRIVER_ERRORS as error:
+    except driver_errors() as error:
         if is_away(error):
             raise unavailable(error) from error
         raise
@@ -51,7 +51,7 @@ def current_revision(url: str) -> str:
     try:
         with engine.connect() as connection:
             return _revision(connection)
-    except DRIVER_ERRORS as error:
+    except driver_errors() as error:
         if is_away(error):
             raise unavailable(error) from error
         raise

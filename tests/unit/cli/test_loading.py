@@ -59,6 +59,7 @@ def test_what_reads_the_database_needs_the_database_alone(config: str, arguments
     modules = loaded("--config", config, *arguments)
     assert not modules & RELAY
     assert "mailguard.store.db" in modules
+    assert "psycopg" not in modules  # it is SQLite's
 
 
 def test_a_command_loads_no_other_command(config: str) -> None:

@@ -140,7 +140,8 @@ class MailLog:
     """One method a mail event. The ids (session, message, unit) join the lines of one mail with each other and the trace."""
 
     def __init__(self, logger: FilteringBoundLogger | None = None) -> None:
-        self._log: FilteringBoundLogger = get_logger("mail") if logger is None else logger
+        # Bound now: an unbound one is bound for each line, said or not, which took two thirds of a line that is not said.
+        self._log: FilteringBoundLogger = get_logger("mail").bind() if logger is None else logger
 
     # at the door
 

@@ -34,7 +34,6 @@ ERROR_LIMIT = 200
 
 def main() -> None:
     """The process's entry; ends with the channel, and all that it forked with it."""
-    stand_back()  # from the first: importing takes a second of CPU
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # whoever started the relay may have it ignored
     order, material = receive(CONTROL)
     paths, options = order["paths"], order["options"]
@@ -46,6 +45,7 @@ def main() -> None:
         registry.prepare(options if isinstance(options, dict) else {}, material)
         if threads := len(list(Path("/proc/self/task").iterdir())) - 1:
             raise RuntimeError(f"{threads} threads more than one: what is forked would lack them")
+        stand_back()  # not before: it is needed soon when the machine has most to do, and is made once
         held = withdraw(user=str(order["user"]), parent=int(str(order["parent"])))
     except Exception as error:  # noqa: BLE001 - told to the relay, which logs it
         send(CONTROL, {"unable": f"{type(error).__name__}: {error}"[:ERROR_LIMIT]})

@@ -1,7 +1,7 @@
-"""The writer: one thread a process that runs waiting works in one transaction, a savepoint each (group commit).
+"""The writer: one thread a process that runs waiting works in one transaction (group commit).
 
-A work that fails is undone alone. When the transaction itself is lost, it is run once more if a new connection may help;
-then every work of it fails with UnavailableError. The thread survives all of it.
+A work that fails is undone alone: all are run again then, a savepoint each. When the transaction itself is lost, it is run once
+more if a new connection may help; then every work of it fails with UnavailableError. The thread survives all of it.
 """
 
 from __future__ import annotations

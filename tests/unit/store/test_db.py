@@ -84,6 +84,25 @@ async def test_a_work_that_fails_is_undone_alone(db: Database) -> None:
     assert await db.read(keys) == {"k1", "k2"}
 
 
+async def test_works_are_run_again_only_beside_one_that_fails(db: Database) -> None:
+    runs: list[str] = []
+
+    def counted(key: str) -> Callable[[Connection], str]:
+        def work(connection: Connection) -> str:
+            runs.append(key)
+            return add(key)(connection)
+
+        return work
+
+    assert await grouped(db, counted("k1"), counted("k2")) == ["k1", "k2"]
+    assert runs == ["k1", "k2"]
+    runs.clear()
+    outcomes = await grouped(db, counted("k3"), counted("k1"), counted("k4"))
+    assert [type(outcome) for outcome in outcomes] == [str, IntegrityError, str]
+    assert runs == ["k3", "k1", "k3", "k1", "k4"]
+    assert await db.read(keys) == {"k1", "k2", "k3", "k4"}
+
+
 async def test_a_work_that_fails_alone_in_its_transaction_is_undone(db: Database) -> None:
     with pytest.raises(IntegrityError):
         await db.write(lambda connection: (add("k1")(connection), add("k1")(connection)))

@@ -6,6 +6,7 @@ And what draws and takes out pictures that may hold codes.
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Callable
 
@@ -33,7 +34,7 @@ def _zip() -> bytes:
 
 def _patched(base: bytes, kind: str, name: str, run_on: Callable[[File], None] = opened) -> Callable[[bytes], None]:
     """A target whose inputs are changes: two octets that say where, among the octets that are not zero or follow one; how many; they."""
-    live = [at for at in range(len(base)) if base[at] or (at and base[at - 1])]
+    live = sorted({at for match in re.finditer(rb"[^\0]+", base) for at in range(match.start(), match.end() + 1)})
 
     def run(data: bytes) -> None:
         """The file with what the input changes in it."""

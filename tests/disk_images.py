@@ -1,4 +1,4 @@
-"""Images of disks and discs made for tests: NTFS, virtual disks (VHD, VHDX), UDF as Windows mounts it. 7-Zip reads what is made here."""
+"""Images of disks and discs made for tests: NTFS, exFAT, virtual disks (VHD, VHDX), UDF as Windows mounts it. 7-Zip reads what is made here, but for exFAT."""
 
 from __future__ import annotations
 
@@ -88,6 +88,49 @@ def _record(number: int, attributes: list[bytes], flags: int) -> bytes:
         out[48 + 2 * index : 50 + 2 * index] = out[index * SECTOR - 2 : index * SECTOR]
         out[index * SECTOR - 2 : index * SECTOR] = b"\7\0"
     return bytes(out)
+
+
+def exfat(name: str, raw: bytes, *, folder: str = "docs", chained: bool = True) -> bytes:
+    """A disk with one file in one folder; its clusters are those of a `chained` list, each but the first behind a gap, or lie in a row."""
+    clusters = -(-len(raw) // CLUSTER) or 1
+    own = [4 + number * (2 if chained else 1) for number in range(clusters)]
+    total = own[-1] + 1
+    table_at, data_at = 24, 24 + 8 * (-(-(total + 2) * 4 // CLUSTER))
+    out = bytearray(data_at * SECTOR + total * CLUSTER)
+    boot = bytearray(SECTOR)
+    boot[:11] = b"\xeb\x76\x90EXFAT   "
+    struct.pack_into(
+        "<QQIIIIII", boot, 64, 0, len(out) // SECTOR, table_at, data_at - table_at, data_at, total, 2, 4711
+    )
+    struct.pack_into("<HHBBBBB", boot, 104, 0x100, 0, 9, 3, 1, 0x80, 0xFF)
+    boot[510:] = b"\x55\xaa"
+    out[:SECTOR] = boot
+    chain = [0xFFFFFFF8, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, *[0] * total]
+    for cluster, follows in zip(own, [*own[1:], 0xFFFFFFFF], strict=True):
+        chain[cluster] = follows if chained else 0
+    out[table_at * SECTOR : table_at * SECTOR + 4 * (total + 2)] = struct.pack(f"<{total + 2}I", *chain[: total + 2])
+
+    def put(cluster: int, content: bytes) -> None:
+        at = data_at * SECTOR + (cluster - 2) * CLUSTER
+        out[at : at + len(content)] = content
+
+    gone = bytearray(_entry("gone.exe", 0x20, 4, 9, False))
+    for at in range(0, len(gone), 32):
+        gone[at] &= 0x7F  # deleted
+    label = bytes([0x83, 1]) + "x".encode("utf-16-le").ljust(30, b"\0")
+    put(2, label + bytes(gone) + _entry(folder, 0x10, 3, CLUSTER, True))
+    put(3, _entry(name, 0x20, own[0], len(raw), not chained))
+    for number, cluster in enumerate(own):
+        put(cluster, raw[number * CLUSTER : (number + 1) * CLUSTER])
+    return bytes(out)
+
+
+def _entry(name: str, attributes: int, cluster: int, size: int, in_a_row: bool) -> bytes:
+    encoded = name.encode("utf-16-le")
+    pieces = [encoded[at : at + 30].ljust(30, b"\0") for at in range(0, len(encoded), 30)]
+    head = struct.pack("<BBHHHIIIBBBBB7x", 0x85, 1 + len(pieces), 0, attributes, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    stream = struct.pack("<BBBBHHQIIQ", 0xC0, 3 if in_a_row else 1, 0, len(name), 0, 0, size, 0, cluster, size)
+    return head + stream + b"".join(b"\xc1\0" + piece for piece in pieces)
 
 
 def partitioned(system: bytes) -> bytes:

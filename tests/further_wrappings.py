@@ -212,6 +212,11 @@ def in_vhd(name: str, raw: bytes) -> Named:
     return f"{name}.vhd", disk_images.vhd(disk_images.partitioned(disk_images.ntfs(name[-60:], raw)))
 
 
+def in_exfat(name: str, raw: bytes) -> Named:
+    """A raw disk with exFAT, as of a stick."""
+    return f"{name}.img", disk_images.exfat(name[-60:], raw)
+
+
 def in_vhdx(name: str, raw: bytes) -> Named:
     """A dynamic virtual disk of the newer form."""
     return f"{name}.vhdx", disk_images.vhdx(disk_images.partitioned(disk_images.ntfs(name[-60:], raw)))
@@ -240,6 +245,7 @@ FURTHER: Mapping[str, Wrapping] = MappingProxyType(
         "rar-encrypted": in_rar_encrypted,
         "rar5-encrypted": in_rar5_encrypted,
         "udf": in_udf,
+        "exfat": in_exfat,
         "vhd": in_vhd,
         "vhdx": in_vhdx,
     }

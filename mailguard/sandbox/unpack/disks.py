@@ -1,10 +1,11 @@
-"""Images of disks: FAT, NTFS and UDF in raw images, in VHD and in VHDX are opened; others are recognised."""
+"""Images of disks: FAT, exFAT, NTFS and UDF in raw images, in VHD and in VHDX are opened; others are recognised."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from mailguard.sandbox.unpack import archives
+from mailguard.sandbox.unpack.exfat import ExFat
 from mailguard.sandbox.unpack.fat import Fat
 from mailguard.sandbox.unpack.kinds import image_kind
 from mailguard.sandbox.unpack.ntfs import Ntfs
@@ -56,7 +57,7 @@ def open_disk(file: File, work: Work) -> None:
     opened = False
     for start in _partitions(disk) if disk is not None else ():
         assert disk is not None
-        if system := Fat.of(disk, start) or Ntfs.of(disk, start):
+        if system := Fat.of(disk, start) or Ntfs.of(disk, start) or ExFat.of(disk, start):
             opened = True
             for name, content in system.files(file, work):
                 work.add(file, name, content)

@@ -15,7 +15,7 @@ from mailguard.sandbox.unpack.svg_drawing import SIDE, drawn
 from mailguard.sandbox.unpack.virtual_disks import disk_of
 from mailguard.sandbox.unpack.work import File
 from tests import rars
-from tests.disk_images import ntfs, partitioned, udf, vhd, vhdx
+from tests.disk_images import exfat, ntfs, partitioned, udf, vhd, vhdx
 from tests.further_wrappings import in_arj
 from tests.fuzz.target import Input, Target
 from tests.fuzz.targets.opened_files import opened
@@ -93,6 +93,7 @@ _SIZES = (b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\0", b"\0\0\0\x80", 
 
 TARGETS = (
     Target("ntfs_files", _patched(_DISK, "application/x-raw-disk-image", "a.img"), _CHANGES, tokens=(*_SIZES, b"FILE", b"\x80\0\0\0", b"\x44", b"\x11")),
+    Target("exfat_files", _patched(exfat("run.js", _CONTENT), "application/x-raw-disk-image", "a.img"), _CHANGES, tokens=(*_SIZES, b"\x85", b"\xc0", b"\xc1")),
     Target("vhd_disks", _patched(vhd(_DISK), "application/x-vhd", "a.vhd"), _CHANGES, tokens=_SIZES),
     Target("vhdx_disks", _patched(vhdx(_DISK), "application/x-vhdx", "a.vhdx", _disk), _CHANGES, tokens=(*_SIZES, b"regi", b"metadata")),
     Target("udf_files", _patched(udf("run.js", _CONTENT), "application/x-udf", "a.iso"), _CHANGES, tokens=(*_SIZES, b"\x05\x01", b"\x0a\x01", b"\x01\x01", b"*UDF Metadata Partition", b"*UDF Sparable Partition")),

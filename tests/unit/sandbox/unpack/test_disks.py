@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mailguard.sandbox.unpack.disks import open_disk
 from mailguard.sandbox.unpack.work import ExhaustedError, File, Work
-from tests.disk_images import ntfs, partitioned, udf, vhd, vhdx
+from tests.disk_images import exfat, ntfs, partitioned, udf, vhd, vhdx
 from tests.unit.sandbox.unpack.taken import apart, symbols
 
 
@@ -85,6 +85,16 @@ def test_files_of_ntfs_are_opened_in_raw_images_vhd_and_vhdx() -> None:
         assert [(one.name, one.raw) for one in root.children] == [("docs/run.js", LARGE)]
         assert {"DISK_IMAGE", "ATTACHMENT_ARCHIVED_EXECUTABLE"} <= symbols(root).keys()
         assert "ARCHIVE_UNOPENED" not in symbols(root)
+
+
+@pytest.mark.parametrize("chained", [True, False])
+def test_files_of_exfat_are_opened(chained: bool) -> None:
+    name = "a name of more than fifteen letters.js"
+    system = exfat(name, LARGE, chained=chained)
+    for image in (system, vhd(partitioned(system))):
+        root = apart(image, "a.img")
+        assert [(one.name, one.raw) for one in root.children] == [(f"docs/{name}", LARGE)]
+        assert symbols(root).keys() == {"DISK_IMAGE", "ATTACHMENT_ARCHIVED_EXECUTABLE"}
 
 
 def test_further_streams_of_ntfs_are_files() -> None:
@@ -171,6 +181,14 @@ _PLACES = [at for at in range(32 * 1024, len(_UDF), 2048) if any(_UDF[at : at + 
 @given(st.binary(max_size=16), st.integers(0, 12 * 4096))
 def test_a_broken_ntfs_ends(change: bytes, at: int) -> None:
     apart(_NTFS[:at] + change + _NTFS[at + len(change) :], "a.img")
+
+
+_EXFAT = exfat("run.js", LARGE)
+
+
+@given(st.binary(max_size=16), st.integers(64, 40_000))
+def test_a_broken_exfat_ends(change: bytes, at: int) -> None:
+    apart(_EXFAT[:at] + change + _EXFAT[at + len(change) :], "a.img")
 
 
 @given(st.binary(max_size=16), st.sampled_from(_PLACES), st.integers(16, 500))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from mailguard.checks.dkim_key import key_for, signs
 from mailguard.checks.dkim_message import BodyHash, Canonicalisation, SignedMessage, canonical_field, may_have
 from mailguard.checks.dkim_tags import Signature, SignatureError, dkim_signature, parse_tags, permerror, without_b
+from mailguard.checks.eager import together
 from mailguard.core.reply import sanitise
 from mailguard.core.verdict import AuthOutcome
 from mailguard.net.dns import DnsTemporaryError, Resolver
@@ -140,7 +141,7 @@ async def fetch_keys(resolver: Resolver, signatures: Iterable[Signature]) -> Key
 
     if len(names) == 1:
         return {names[0]: await fetch(names[0])}
-    return dict(zip(names, await asyncio.gather(*map(fetch, names)), strict=True))
+    return dict(zip(names, await together(*map(fetch, names)), strict=True))
 
 
 async def body_hashes(message: SignedMessage, signatures: Iterable[Signature]) -> Mapping[BodyForm, BodyHash]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mailguard.checks.arc_trust import vouching_for
 from mailguard.checks.base import CheckContext
 from mailguard.checks.dmarc_evaluate import DmarcResult, evaluate
+from mailguard.checks.eager import together
 from mailguard.core.address import domain_of
 from mailguard.core.verdict import AuthMethod, AuthOutcome, AuthResult, CheckResult, CheckStatus, DmarcPolicy, Symbol
 from mailguard.message.parse import Message
@@ -51,9 +51,7 @@ class DmarcCheck:
         evaluated: Sequence[DmarcResult] = (
             [await evaluate(context.resolver, domains[0], identifiers)]
             if len(domains) == 1
-            else await asyncio.gather(
-                *(evaluate(context.resolver, domain, identifiers) for domain in domains[:DOMAIN_LIMIT])
-            )
+            else await together(*(evaluate(context.resolver, domain, identifiers) for domain in domains[:DOMAIN_LIMIT]))
         )
         if lost := [name for name in ("spf", "dkim") if _lost(results.get(name))]:
             evaluated = [_undecided(result, lost) for result in evaluated]

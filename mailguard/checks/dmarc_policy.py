@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from mailguard.checks.eager import outcomes
 from mailguard.core.verdict import DmarcPolicy
 from mailguard.net.dns import DnsTemporaryError, Resolver
 
@@ -104,10 +104,10 @@ async def tree_walk(resolver: Resolver, domain: str) -> Walk:
     All names are asked for at once: the shorter ones are mostly in the cache, and a failure above the end does not matter.
     """
     names = walk_names(domain)
-    found = await asyncio.gather(*(find_record(resolver, name) for name in names), return_exceptions=True)
+    found = await outcomes(*(find_record(resolver, name) for name in names))
     walk = []
     for name, record in zip(names, found, strict=True):
-        if isinstance(record, BaseException):
+        if isinstance(record, Exception):
             raise record
         if record is not None:
             walk.append((name, record))
@@ -150,13 +150,11 @@ async def policy_for(resolver: Resolver, found: Discovered) -> DmarcPolicy:
 
 async def exists(resolver: Resolver, domain: str) -> bool:
     """Whether the domain has A, AAAA or MX records (§3.2.13); for as long as that cannot be told, it does."""
-    answers = await asyncio.gather(
-        *(resolver.query(domain, rdtype) for rdtype in ("A", "AAAA", "MX")), return_exceptions=True
-    )
+    answers = await outcomes(*(resolver.query(domain, rdtype) for rdtype in ("A", "AAAA", "MX")))
     for answer in answers:
         if isinstance(answer, DnsTemporaryError):
             return True
-        if isinstance(answer, BaseException):
+        if isinstance(answer, Exception):
             raise answer
         if answer.records:
             return True

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from mailguard.checks.base import Check, CheckContext, TenantCheck
+from mailguard.checks.eager import Ended, start
 from mailguard.core.address import normalise
 from mailguard.core.attachments import merged
 from mailguard.core.errors import UnavailableError
@@ -67,13 +68,15 @@ class Runner:
             order = tuple(TopologicalSorter(self._needs).static_order())
         except CycleError as error:
             raise ValueError(f"checks need each other: {error.args[1]}") from error
-        # What never waits runs in one task, one check after the other: a task each cost more than many a check.
+        # What never waits runs one check after the other, when all that do wait have been started.
         needed = {need for check in self._checks if _waits(check) for need in self._needs[check.name]}
         in_turn = [check for check in self._checks if not _waits(check) and check.name not in needed]
         self._in_turn = tuple(
             sorted(in_turn, key=lambda check: (bool(self._needs[check.name]), order.index(check.name)))
         )
-        self._beside = tuple(check for check in self._checks if check not in self._in_turn)
+        # Each after those that it needs, since it is started on the spot.
+        beside = [check for check in self._checks if check not in self._in_turn]
+        self._beside = tuple(sorted(beside, key=lambda check: order.index(check.name)))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -84,28 +87,28 @@ class Runner:
         """What the checks that look with a tenant's eyes see in a mail, within TENANT_BUDGET. Never raises for what one did."""
         if not self._tenant_checks:
             return ()
-        names = [check.name for check in self._tenant_checks]
-        tasks = [
-            asyncio.create_task(self._outcome(check.name, check.run(tenant, context, findings), context))
-            for check in self._tenant_checks
-        ]
+        begun: list[Ended[CheckResult] | asyncio.Task[CheckResult]] = []
+        late: set[asyncio.Task[CheckResult]] = set()
         try:
-            done, late = await asyncio.wait(tasks, timeout=TENANT_BUDGET)
-        except BaseException:
-            for task in tasks:
-                task.cancel()
-            raise
-        for task in late:
-            task.cancel()
-        results = tuple(
-            task.result()
-            if task in done
-            else replace(failed(name, f"not done within {TENANT_BUDGET:g} s"), elapsed=TENANT_BUDGET)
-            for name, task in zip(names, tasks, strict=True)
-        )
+            for check in self._tenant_checks:
+                begun.append(start(self._outcome(check.name, check.run(tenant, context, findings), context)))
+            waiting = [one for one in begun if not isinstance(one, Ended)]
+            if waiting:
+                _, late = await asyncio.wait(waiting, timeout=TENANT_BUDGET)
+        finally:
+            # All that wait when this is cancelled, too.
+            for one in begun:
+                if not isinstance(one, Ended) and not one.done():
+                    one.cancel()
+        results: list[CheckResult] = []
+        for check, one in zip(self._tenant_checks, begun, strict=True):
+            if isinstance(one, Ended):
+                results.append(one.value)
+            else:
+                results.append(_late(check.name, TENANT_BUDGET) if one in late else one.result())
         for result in results:
             self._report(result, context)
-        return results
+        return tuple(results)
 
     async def run(self, context: CheckContext) -> Findings:
         """All findings about one mail. Never raises for what a check did; cancelling it cancels the checks."""
@@ -114,10 +117,15 @@ class Runner:
         started: list[asyncio.Task[Any]] = []
         try:
             for check in self._beside:
-                tasks[check.name] = asyncio.create_task(self._run(check, context, tasks), name=f"check {check.name}")
-                started.append(tasks[check.name])
-            if self._in_turn:
-                started.append(asyncio.create_task(self._run_in_turn(context, tasks, ended), name="checks in turn"))
+                begun = start(self._run(check, context, tasks, ended), name=f"check {check.name}")
+                if isinstance(begun, Ended):
+                    ended[check.name] = begun.value
+                else:
+                    tasks[check.name] = begun
+                    started.append(begun)
+            in_turn = start(self._run_in_turn(context, tasks, ended), name="checks in turn")
+            if not isinstance(in_turn, Ended):
+                started.append(in_turn)
             if started:
                 await asyncio.wait(started, timeout=self._budget)
         finally:
@@ -125,7 +133,7 @@ class Runner:
             for task in late:
                 task.cancel()
         ended.update((name, task.result()) for name, task in tasks.items() if task not in late)
-        results = tuple([ended.get(name) or self._late(name) for name in self.names])
+        results = tuple([ended.get(name) or _late(name, self._budget) for name in self.names])
         for result in results:
             self._report(result, context)
         if late:
@@ -133,23 +141,24 @@ class Runner:
         return self._findings(results, context.message)
 
     async def _run(
-        self, check: Check, context: CheckContext, tasks: Mapping[str, asyncio.Task[CheckResult]]
+        self,
+        check: Check,
+        context: CheckContext,
+        tasks: Mapping[str, asyncio.Task[CheckResult]],
+        ended: Mapping[str, CheckResult],
     ) -> CheckResult:
-        needed = [tasks[name] for name in self._needs[check.name]]
+        needs = self._needs[check.name]
+        needed = [tasks[name] for name in needs if name in tasks]
         if needed:
             await asyncio.wait(needed)
-        results = {name: tasks[name].result() for name in self._needs[check.name]}
+        results = {name: tasks[name].result() if name in tasks else ended[name] for name in needs}
         return await self._outcome(check.name, _running(check, context, results), context)
 
     async def _run_in_turn(
         self, context: CheckContext, tasks: Mapping[str, asyncio.Task[CheckResult]], ended: dict[str, CheckResult]
     ) -> None:
         for check in self._in_turn:
-            needed = [tasks[name] for name in self._needs[check.name] if name in tasks]
-            if needed:
-                await asyncio.wait(needed)
-            results = {name: tasks[name].result() if name in tasks else ended[name] for name in self._needs[check.name]}
-            ended[check.name] = await self._outcome(check.name, _running(check, context, results), context)
+            ended[check.name] = await self._run(check, context, tasks, ended)
 
     async def _outcome(self, name: str, running: Awaitable[CheckResult], context: CheckContext) -> CheckResult:
         started = time.perf_counter()
@@ -175,9 +184,6 @@ class Runner:
                 for one in symbols
             ]
         )
-
-    def _late(self, name: str) -> CheckResult:
-        return replace(failed(name, f"not done within {self._budget:g} s"), elapsed=self._budget)
 
     def _report(self, result: CheckResult, context: CheckContext) -> None:
         if result.status is CheckStatus.TEMPERROR:
@@ -222,6 +228,10 @@ def _to_its_end(running: Coroutine[Any, Any, CheckResult]) -> CheckResult:
         return cast(CheckResult, ended.value)
     running.close()
     raise RuntimeError("it has `waits = False`, and waits")
+
+
+def _late(name: str, budget: float) -> CheckResult:
+    return replace(failed(name, f"not done within {budget:g} s"), elapsed=budget)
 
 
 def failed(check: str, detail: str) -> CheckResult:

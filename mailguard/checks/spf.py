@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 from mailguard.checks.base import CheckContext
+from mailguard.checks.eager import together
 from mailguard.checks.spf_query import SpfResult, check_spf
 from mailguard.core.verdict import AuthMethod, AuthOutcome, AuthResult, CheckResult, CheckStatus, Symbol
-from mailguard.net.dns import Resolver
 
 __all__ = ["SpfCheck", "SpfResult", "auth_result", "check_spf"]
 
@@ -36,15 +35,20 @@ class SpfCheck:
         """See Check. A temperror of MAIL FROM makes the check one."""
         ip, helo = str(context.session.address), context.session.helo
         sender = context.envelope.mail_from
-        main, of_helo = await asyncio.gather(
-            check_spf(context.resolver, ip=ip, helo=helo, mail_from=sender, hostname=context.hostname),
-            _helo(context.resolver, ip=ip, helo=helo, mail_from=sender, hostname=context.hostname),
+        # The null sender's result is of HELO already.
+        senders = (sender, "") if sender and helo else (sender,)
+        main, *others = await together(
+            *(
+                check_spf(context.resolver, ip=ip, helo=helo, mail_from=one, hostname=context.hostname)
+                for one in senders
+            )
         )
         symbols = [_symbol("SPF", main, SCORES)]
         auth = [auth_result(main, sender)]
-        if of_helo is not None and of_helo.outcome is not AuthOutcome.NONE and of_helo.domain != main.domain:
-            symbols.append(_symbol("SPF_HELO", of_helo, HELO_SCORES))
-            auth.append(auth_result(of_helo, ""))
+        for of_helo in others:
+            if of_helo.outcome is not AuthOutcome.NONE and of_helo.domain != main.domain:
+                symbols.append(_symbol("SPF_HELO", of_helo, HELO_SCORES))
+                auth.append(auth_result(of_helo, ""))
         failed = main.outcome is AuthOutcome.TEMPERROR
         return CheckResult(
             self.name,
@@ -53,12 +57,6 @@ class SpfCheck:
             tuple(auth),
             detail=main.reason or main.mechanism,
         )
-
-
-async def _helo(resolver: Resolver, *, ip: str, helo: str, mail_from: str, hostname: str) -> SpfResult | None:
-    if not mail_from or not helo:
-        return None  # the null sender's result is of HELO already
-    return await check_spf(resolver, ip=ip, helo=helo, mail_from="", hostname=hostname)
 
 
 def auth_result(result: SpfResult, mail_from: str) -> AuthResult:

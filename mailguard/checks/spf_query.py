@@ -12,6 +12,7 @@ from typing import Any
 
 import spf
 
+from mailguard.checks.eager import together
 from mailguard.core.address import domain_of, local_part_of
 from mailguard.core.reply import sanitise
 from mailguard.core.verdict import AuthOutcome
@@ -125,7 +126,7 @@ async def _fetch_each(resolver: Resolver, keys: set[_Key], answers: dict[_Key, l
         (key,) = keys
         await _fetch(resolver, key, answers)
     elif keys:
-        await asyncio.gather(*(_fetch(resolver, key, answers) for key in keys))
+        await together(*(_fetch(resolver, key, answers) for key in keys))
 
 
 async def _fetch(resolver: Resolver, key: _Key, answers: dict[_Key, list[Any] | None]) -> None:

@@ -7,12 +7,9 @@ screens. `Hidden` tells those apart. Works on lexbor's tree and takes the hidden
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import accumulate
-from typing import Any
 
 import re2
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -112,6 +109,37 @@ def _compact(style: str | None) -> str:
     return "".join(style.lower().split()) if style else ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """What a style attribute says of its own: how it hides, and the colour of its text, if that is light enough to vanish."""
+
+    by: HiddenBy | None = None
+    light: Colour | None = None
+    coloured: bool = False
+    """Whether it says any colour, so that an attribute's does not count."""
+
+
+_PLAIN = _Style()
+
+
+def _style_of(written: str) -> _Style:
+    style = _compact(written)
+    by = None
+    if _is_not_shown(style):
+        by = HiddenBy.DISPLAY
+    elif _OFF_SCREEN.search(style):
+        by = HiddenBy.POSITION
+    elif _is_tiny(style):
+        by = HiddenBy.SIZE
+    match = _TEXT_COLOUR.search(style)
+    return _Style(by, _light(match[1]), coloured=True) if match else _Style(by)
+
+
+def _light(written: str) -> Colour | None:
+    colour = colour_of(written)
+    return colour if colour is not None and min(colour) >= LIGHT else None
+
+
 class _Finder:
     """Looks for the hidden elements of one tree."""
 
@@ -127,8 +155,8 @@ class _Finder:
         by_class = {element.mem_id for element in self._tree.css(",".join(classes))} if classes else frozenset()
         found: list[tuple[LexborNode, HiddenBy]] = []
         seen: set[int] = set()
-        for element, suspect in self._candidates(classes):
-            hidden = [] if element.mem_id in seen else list(self._hidden_at(element, suspect))
+        for element, style in self._candidates(classes):
+            hidden = [] if element.mem_id in seen else list(self._hidden_at(element, style))
             seen.add(element.mem_id)
             if not hidden and element.mem_id in by_class:
                 hidden = [(element, HiddenBy.CLASS)]
@@ -137,15 +165,19 @@ class _Finder:
                 self._found.update(node.mem_id for node, _ in hidden)
         return found
 
-    def _candidates(self, classes: Sequence[str]) -> Iterator[tuple[LexborNode, bool]]:
-        """Elements that may be hidden, some of them twice, each with whether its own style may do it."""
+    def _candidates(self, classes: Sequence[str]) -> Iterator[tuple[LexborNode, _Style]]:
+        """Elements that may be hidden, some of them twice, each with what its own style says."""
         others = [name for name in ("[hidden]", "font[color]") if self._tree.css_first(name)] + list(classes)
         elements = self._tree.css(",".join(["[style]", *others]))[:ELEMENT_LIMIT]
-        styles = [(element.attrs.get("style") or "").encode() for element in elements]
-        suspects = set(_lines_with(_STYLE_MARKER, styles))
-        for number, element in enumerate(elements):
-            if others or number in suspects:
-                yield element, number in suspects
+        written = [element.attrs.get("style") or "" for element in elements]
+        # A mail has few styles, again and again: each is read once.
+        suspects = [one for one in set(written) if _STYLE_MARKER.search(one.encode("utf-8", "replace"))]
+        styles = {one: _style_of(one) for one in suspects}
+        noted = {element.mem_id for element in self._tree.css(",".join(["[hidden]", "[color]", *classes]))}
+        for element, one in zip(elements, written, strict=True):
+            style = styles.get(one, _PLAIN)
+            if style.by or style.light or (element.mem_id in noted and (others or one in styles)):
+                yield element, style
 
     def _is_within_found(self, element: LexborNode) -> bool:
         node = element.parent
@@ -157,30 +189,23 @@ class _Finder:
             node = node.parent
         return False
 
-    def _hidden_at(self, element: LexborNode, suspect: bool) -> Iterator[tuple[LexborNode, HiddenBy]]:
-        attributes = element.attrs
-        if not suspect and not ("hidden" in attributes or "color" in attributes):
-            return
-        style = _compact(attributes.get("style")) if suspect else ""
+    def _hidden_at(self, element: LexborNode, style: _Style) -> Iterator[tuple[LexborNode, HiddenBy]]:
         if element.tag in _IGNORED:
             return
-        if "hidden" in attributes or _is_not_shown(style):
+        attributes = element.attrs
+        if "hidden" in attributes or style.by is HiddenBy.DISPLAY:
             yield element, HiddenBy.DISPLAY
-        elif _OFF_SCREEN.search(style):
+        elif style.by is HiddenBy.POSITION:
             yield element, HiddenBy.POSITION
-        elif _is_tiny(style):
+        elif style.by is HiddenBy.SIZE:
             yield from ((node, HiddenBy.SIZE) for node in _own_texts(element, "font"))
-        elif self._vanishes(element, style, attributes.get("color")):
+        elif self._vanishes(element, style.light if style.coloured else _light(attributes.get("color") or "")):
             yield from ((node, HiddenBy.COLOUR) for node in _own_texts(element, "color"))
 
-    def _vanishes(self, element: LexborNode, style: str, attribute: str | None) -> bool:
+    def _vanishes(self, element: LexborNode, light: Colour | None) -> bool:
         """Whether light text is in the colour of its ground. On an unknown ground it is not: a class may darken it."""
-        match = _TEXT_COLOUR.search(style)
-        colour = colour_of(match[1] if match else attribute or "")
-        if colour is None:
-            return False
-        ground = self._ground(element) if min(colour) >= LIGHT else None
-        return ground is not None and near(colour, ground)
+        ground = self._ground(element) if light is not None else None
+        return light is not None and ground is not None and near(light, ground)
 
     def _ground(self, element: LexborNode) -> Colour | None:
         """The colour behind an element; None when it cannot be told."""
@@ -215,13 +240,6 @@ def _has_within(element: LexborNode, prop: str) -> bool:
     """Whether an element within this one says otherwise. Stops at the first: elements within each other cost no more."""
     inner = f'[style*="{prop}" i],font[{"color" if prop == "color" else "size"}]'
     return any(child.css_first(inner) is not None for child in element.iter())
-
-
-def _lines_with(pattern: Any, lines: Sequence[bytes]) -> Iterator[int]:
-    """Numbers of the lines in which RE2 finds `pattern`, by one search over all."""
-    ends = list(accumulate(len(line) + 1 for line in lines))
-    for match in pattern.finditer(b"\0".join(lines)):
-        yield bisect_right(ends, match.end() - 1)  # a match may begin with the line end before it
 
 
 def _own_ground(node: LexborNode) -> tuple[bool, Colour | None]:

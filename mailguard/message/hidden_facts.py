@@ -20,9 +20,9 @@ REPEATED = 0.7
 """Share of a hidden text's words that are visible, too: a variant for other screens."""
 EVIDENCE = 80
 
-_FILLER = re.compile(
-    "[\\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2060-\u206f\u3164\ufeff\u00a0\u2007\u2800\U0001d173-\U0001d17a]+"
-)
+_FILLERS = "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2060-\u206f\u3164\ufeff\u00a0\u2007\u2800\U0001d173-\U0001d17a"
+_FILLER = re.compile(rf"[\s{_FILLERS}]+")
+_ANY_FILLER = re.compile(f"[{_FILLERS}]")
 
 
 def hidden_text(rendered: Rendered) -> Iterator[tuple[str, str]]:
@@ -32,7 +32,8 @@ def hidden_text(rendered: Rendered) -> Iterator[tuple[str, str]]:
     visible = frozenset(rendered.visible.split())
     counted: list[tuple[Hidden, str]] = []
     for at, hidden in enumerate(rendered.hidden):
-        text = _FILLER.sub(" ", hidden.text).strip()
+        # Its white space is single blanks already.
+        text = (_FILLER.sub(" ", hidden.text) if _ANY_FILLER.search(hidden.text) else hidden.text).strip()
         if not text:
             continue
         if hidden.within_word and text.isalnum():
@@ -50,7 +51,7 @@ def _is_preview(hidden: Hidden, text: str, whole: str) -> bool:
 
 def _is_repeated(text: str, visible: frozenset[str]) -> bool:
     words = text.split()
-    return sum(word in visible for word in words) >= REPEATED * len(words)
+    return sum(map(visible.__contains__, words)) >= REPEATED * len(words)
 
 
 def _amounts(counted: list[tuple[Hidden, str]], shown: int) -> Iterator[tuple[str, str]]:

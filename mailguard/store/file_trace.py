@@ -84,7 +84,8 @@ def find_delivered_with_files(
         asked = sorted(wanted)
         for start in range(0, len(asked), _CHUNK):
             some = files.sha256.in_(asked[start : start + _CHUNK])
-            found += _first(conn.execute(_in_index([some, *scope], since)), limit)
+            # In no order: to have the newest first, PostgreSQL reads all files from there on.
+            found += conn.scalars(_in_index([some, *scope], since).order_by(None))
     else:
         query = _in_index([files.sha256 != "", *scope], since).add_columns(files.sha256)
         rows = conn.execute(query)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import Connection, delete, insert, text
 
 from mailguard.core.clock import DAY
@@ -142,8 +144,15 @@ def test_the_upgrade_puts_the_files_of_kept_mail_into_the_index(world: World) ->
             conn.execute(text(f"DROP INDEX ix_{index}"))
         conn.execute(text("UPDATE alembic_version SET version_num = '0009'"))
 
+    def upgrade(conn: Connection) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        config.attributes["connection"] = conn
+        command.upgrade(config, "0010")
+        conn.execute(text(f"UPDATE alembic_version SET version_num = '{migrations.HEAD}'"))
+
     world.db.write_sync(before)
-    migrations.upgrade(world.url)
+    world.db.write_sync(upgrade)
     assert by_hash(world, A) == units
     assert world.db.read_sync(lambda conn: conn.execute(schema.message_files.select().order_by("message")).all()) == [
         (unit[:26], 1, A, f"{at}.exe") for at, unit in enumerate(units)

@@ -20,6 +20,7 @@ from mailguard.store.trace import TraceQuery
 from tests.ledger_of import World
 
 HASH = "ab" * 32
+FAR = 2**200
 
 
 MAILS = 3_000
@@ -141,7 +142,10 @@ SEARCHES: dict[str, tuple[Callable[[Connection], object], list[str]]] = {
     "tenant": (by(tenant=2), ["ix_units_tenant_state"]),
     "all": (by(), ["ix_messages_received_at"]),
     "hash": (lambda conn: find_mail_with_file(conn, sha256=HASH), ["ix_message_files_sha256"]),
-    "hashes": (lambda conn: find_delivered_with_files(conn, {HASH}), ["ix_message_files_sha256"]),
+    "hashes": (
+        lambda conn: find_delivered_with_files(conn, {f"{number:064x}" for number in range(FAR, FAR + 3)}),
+        ["ix_message_files_sha256"],
+    ),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,6 +24,9 @@ RSA_MINIMUM = 1024
 """Bits of the shortest RSA key that counts (RFC 8301 §3.2)."""
 RSA_MAXIMUM = 8192
 """Bits of the longest one: verifying with longer ones is a way to keep us busy. RFC 8301 §3.2 asks for 4096."""
+
+KEPT_RECORD = 2_048
+"""Octets of the longest key record that is kept parsed."""
 
 _WHITE = re.compile(rb"[ \t\r\n]+")
 
@@ -48,7 +52,7 @@ def key_for(signature: Signature, records: tuple[bytes, ...]) -> Key:
 
 
 def _key(signature: Signature, record: bytes) -> Key:
-    tags = parse_tags(record)
+    tags: Mapping[bytes, bytes] = _tags(record) if len(record) <= KEPT_RECORD else parse_tags(record)
     if b"v" in tags and (tags[b"v"] != b"DKIM1" or next(iter(tags)) != b"v"):
         raise permerror("unknown version of the key record")
     if b"p" not in tags:
@@ -69,6 +73,11 @@ def _key(signature: Signature, record: bytes) -> Key:
     if isinstance(public, RSAPublicKey) and not RSA_MINIMUM <= bits <= RSA_MAXIMUM:
         raise SignatureError(AuthOutcome.POLICY, f"an RSA key of {bits} bits is not accepted")
     return Key(public, bits, b"y" in flags)
+
+
+@lru_cache(maxsize=512)
+def _tags(record: bytes) -> Mapping[bytes, bytes]:
+    return parse_tags(record)
 
 
 def _words(value: bytes) -> list[bytes]:

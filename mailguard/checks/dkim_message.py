@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 PIECE = 1 << 20
 """Octets of the body that are canonicalised at once, so that a big body is never copied whole."""
@@ -36,9 +37,11 @@ class Canonicalisation(StrEnum):
     RELAXED = "relaxed"
 
 
-@dataclass(frozen=True, slots=True)
-class RawField:
-    """One header field: `name` in lower case, `raw` as it came with its folding, without the CRLF that ends it."""
+class RawField(NamedTuple):
+    """One header field: `name` in lower case, `raw` as it came with its folding, without the CRLF that ends it.
+
+    A tuple, since a mail has dozens of them, and a frozen dataclass takes three times as long to make.
+    """
 
     name: bytes
     raw: bytes
@@ -82,11 +85,13 @@ class SignedMessage:
 
     def select(self, names: Iterable[bytes]) -> Iterator[RawField]:
         """The fields that h= names, each name's from the bottom up; names without a field left give none (§5.4.2)."""
-        stacks: dict[bytes, list[RawField]] = {}
+        wanted = [name.lower() for name in names]
+        stacks: dict[bytes, list[RawField]] = {name: [] for name in wanted}
         for item in self.fields:
-            stacks.setdefault(item.name, []).append(item)
-        for name in names:
-            stack = stacks.get(name.lower())
+            if item.name in stacks:
+                stacks[item.name].append(item)
+        for name in wanted:
+            stack = stacks[name]
             if stack:
                 yield stack.pop()
 

@@ -103,6 +103,8 @@ class Signature:
     identity: str = ""
     identity_domain: str = ""
     instance: int = 0
+    tag: bytes = b""
+    """b= as it was written, of a DKIM-Signature."""
 
     @property
     def key_name(self) -> str:
@@ -131,6 +133,7 @@ def dkim_signature(item: RawField, tags: Mapping[bytes, bytes], *, now: int) -> 
         _number(tags, b"l"),
         identity,
         identity_domain,
+        tag=tags[b"b"],
     )
     if b"from" not in signature.headers:
         raise permerror("From is not signed")

@@ -76,14 +76,15 @@ def verify_one(
         signature.selector,
         signature.identity,
         str(signature.algorithm),
-        _tag(parse_tags(signature.field.value)),
+        _tag(signature.tag),
         limited=signature.limit is not None,
     )
     try:
         key = key_for(signature, records_of(signature, keys))
     except SignatureError as error:
         return replace(result, outcome=error.outcome, reason=error.reason)
-    result = replace(result, testing=key.testing)
+    if key.testing:
+        result = replace(result, testing=True)
     try:
         partial = check_body(signature, hashes)
         selected = (canonical_field(item, signature.header_form) for item in message.select(signature.headers))
@@ -161,11 +162,16 @@ def _failed(tags: Mapping[bytes, bytes], error: SignatureError) -> DkimResult:
         return sanitise(tags.get(name, b"").decode("ascii", "replace"))[:253]
 
     return DkimResult(
-        error.outcome, text(b"d").lower(), text(b"s"), algorithm=text(b"a"), tag=_tag(tags), reason=error.reason
+        error.outcome,
+        text(b"d").lower(),
+        text(b"s"),
+        algorithm=text(b"a"),
+        tag=_tag(tags.get(b"b", b"")),
+        reason=error.reason,
     )
 
 
-def _tag(tags: Mapping[bytes, bytes]) -> str:
+def _tag(signature: bytes) -> str:
     """The start of b=, which tells signatures of one domain apart (RFC 6008)."""
-    joined = b"".join(tags.get(b"b", b"").split())
+    joined = b"".join(signature.split())
     return sanitise(joined[:8].decode("ascii", "replace"))

@@ -321,7 +321,11 @@ def _tokens(tokens: Iterable[str]) -> Hashes:
 
 def _each_once(found: Sequence[Ids]) -> Ids:
     """Ids of kinds in their order, sorted, each once. Sorting kind by kind costs less than all at once."""
-    ids = np.concatenate([np.sort(some) for some in found])
+    ids = np.concatenate(found)
+    start = 0
+    for some in found:
+        ids[start : start + some.size].sort()
+        start += some.size
     first = np.empty(ids.size, dtype=bool)
     first[:1] = True
     np.not_equal(ids[1:], ids[:-1], out=first[1:])

@@ -34,10 +34,8 @@ class Tables:
     """GROUPS_KEPT rows: the groups that each of the others requires, the last one again when they are fewer."""
     group_of: NDArray[np.intp]
     """By literal, its group, in order; a literal of several groups is there for each."""
-    first: NDArray[np.intp]
-    """By literal, the place of its rarest piece; then of the next, and of _PIECES - 2 others."""
-    second: NDArray[np.intp]
-    others: NDArray[np.intp]
+    pieces: NDArray[np.intp]
+    """_PIECES rows: by literal, the place of its rarest piece, of the next rare, and so on."""
 
 
 def tables_of(patterns: Sequence[str]) -> Tables:
@@ -54,9 +52,7 @@ def tables_of(patterns: Sequence[str]) -> Tables:
         numbers=np.array([number for number, some in enumerate(required) if some], dtype=np.intp),
         groups=np.ascontiguousarray(np.array(rows, dtype=np.intp).reshape(-1, GROUPS_KEPT).T),
         group_of=np.repeat(np.arange(len(groups), dtype=np.intp), [len(group) for group in groups]),
-        first=np.ascontiguousarray(pieces[:, 0]),
-        second=np.ascontiguousarray(pieces[:, 1]),
-        others=np.ascontiguousarray(pieces[:, 2:]),
+        pieces=np.ascontiguousarray(pieces.T),
     )
 
 
@@ -83,10 +79,12 @@ class Prefilter:
     def _literals_in(self, text: bytes) -> NDArray[np.intp]:
         """Numbers of the literals that a text may hold: all their pieces are somewhere in it."""
         present = _present(plain(text))
-        # Few literals have their rarest piece in a text; only of these the others are looked for.
-        perhaps = np.flatnonzero(present.take(self.tables.first))
-        perhaps = perhaps[present.take(self.tables.second.take(perhaps))]
-        return perhaps[present.take(self.tables.others.take(perhaps, axis=0)).all(axis=1)]
+        rarest, *others = self.tables.pieces
+        # Few literals have their rarest piece in a text; of these alone the next is looked for, and so on.
+        perhaps = np.flatnonzero(present.take(rarest))
+        for places in others:
+            perhaps = perhaps[present.take(places.take(perhaps))]
+        return perhaps
 
 
 def _present(text: bytes) -> NDArray[np.bool_]:

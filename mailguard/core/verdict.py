@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mailguard.core.decision import Action
+from mailguard.core.values import value
 
 
 class AuthMethod(StrEnum):
@@ -35,7 +36,7 @@ class AuthOutcome(StrEnum):
     PERMERROR = "permerror"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AuthResult:
     """One `method=result (reason) ptype.property=value` of an Authentication-Results field.
 
@@ -58,7 +59,7 @@ class DmarcPolicy(StrEnum):
     REJECT = "reject"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Symbol:
     """A named observation, such as `DKIM_INVALID`, with what it was seen in.
 
@@ -109,7 +110,7 @@ class Classification:
     features: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CheckResult:
     """What one check reports. `malware` holds signature names; `elapsed` is in seconds; `detail` is for log and trace."""
 
@@ -195,7 +196,7 @@ class ListMatch(StrEnum):
     DENY = "deny"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ScoredSymbol:
     """A symbol with the points that this tenant's profile gives it."""
 

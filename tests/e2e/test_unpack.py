@@ -19,7 +19,6 @@ from tests.wrappings import PASSWORD, in_7z, in_zip, in_zip_aes
 
 
 def test_a_virus_behind_a_password_of_the_mail_is_kept(relay: Relay, sink: SinkThread) -> None:
-    relay.start()
     name, raw = in_zip_aes("eicar.com.txt", EICAR)
     message = with_attachment(raw, name, body=f"Here it is. Password: {PASSWORD}")
     code, text = relay.send(message, ["told@client.test"])
@@ -33,7 +32,6 @@ def test_a_virus_behind_a_password_of_the_mail_is_kept(relay: Relay, sink: SinkT
 
 
 def test_a_bomb_is_told_and_other_mail_goes_on(relay: Relay, sink: SinkThread) -> None:
-    relay.start()
     name, raw = bombs.nested_zips()
     assert relay.send(with_attachment(raw, name), ["bomb@client.test"])[0] in (250, 550)
     assert relay.send(mail(), ["other@client.test"])[0] == 250

@@ -1,6 +1,6 @@
 """How much later other mail is judged while bombs come: ordinary mail alone and beside bombs, in short windows by turns.
 
-    python -m benchmarks.bomb_latency [--rounds 12] [--pace 1] [--scanner-nice 5]
+    python -m benchmarks.bomb_latency [--rounds 12] [--pace 1] [--scanner-nice 10]
 
 A relay with a scanner of its own delivers to a next hop in a process of its own. Prints, as JSON, how long an ordinary mail takes from
 connecting to the reply after its content, in milliseconds, and how many bombs a second the relay replied to.
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--mails", type=int, default=40, help="ordinary mails in each window (40)")
     parser.add_argument("--pause", type=float, default=0.05, help="seconds between ordinary mails (0.05)")
     parser.add_argument("--pace", type=float, default=1.0, help="bombs a second of each of two senders, at most (1)")
-    parser.add_argument("--scanner-nice", type=int, default=5, help="how far clamd stands behind the relay (5)")
+    parser.add_argument("--scanner-nice", type=int, default=10, help="how far clamd stands behind the relay (10)")
     options = parser.parse_args()
     port = free_port()
     with (

@@ -174,7 +174,9 @@ class Relay:
     def start(self, *, ready: bool = True) -> Relay:
         """Start it and wait until all its workers take mail (`ready`: and until everything it needs is there)."""
         if self.process is not None and self.process.poll() is None:
-            raise RuntimeError("it runs already: a second one would take the same ports, and nobody would end the first")
+            raise RuntimeError(
+                "it runs already: a second one would take the same ports, and nobody would end the first"
+            )
         with (self.root / "relay.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [MAILGUARD, "--config", self.config, "serve"],

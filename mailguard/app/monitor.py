@@ -55,6 +55,15 @@ class _Monitor:
         self._clamd = ClamdClient(settings.clamav.address, timeout=3.0, connections=1, connect_timeout=2.0)
         self._endings: set[asyncio.Task[None]] = set()
         self._ready_workers = 0
+        storage = settings.storage
+        self._health = Health(
+            {
+                "database": self._database_answers,
+                "storage": storage_probe(storage.path, min_free_bytes=storage.min_free_bytes),
+                "clamd": self._clamd_answers,
+                "workers": self._workers_are_ready,
+            }
+        )
 
     async def run(self, control: socket.socket) -> None:
         """Serve until `control` says `end`; what it says meanwhile is in Supervisor. Raises OSError when it cannot listen."""
@@ -83,6 +92,7 @@ class _Monitor:
         if what == "ready":
             self._ready_workers = int(subject)
             self._metrics.workers_ready.set(self._ready_workers)
+            self._health.forget()
             return
         if int(more[-1]):
             self._metrics.worker_restarts.inc()
@@ -123,25 +133,16 @@ class _Monitor:
     def _http(self) -> HttpServer | None:
         if not self._settings.http.listen:
             return None
-        storage = self._settings.storage
-        health = Health(
-            {
-                "database": self._database_answers,
-                "storage": storage_probe(storage.path, min_free_bytes=storage.min_free_bytes),
-                "clamd": self._clamd_answers,
-                "workers": self._workers_are_ready,
-            }
-        )
         host, port = split_host_port(self._settings.http.listen)
         certificate, _ = certificate_files(self._settings)
         scanned = "clamav" in self._settings.checks.enabled
         state = LiveState(
             self._db,
-            storage=storage.path,
+            storage=self._settings.storage.path,
             scanner_version=self._clamd.version if scanned else None,
             certificate_expires=partial(certificate_expiry, certificate),
         )
-        endpoints = Endpoints(health=health, read_state=state.read, shared=self._shared)
+        endpoints = Endpoints(health=self._health, read_state=state.read, shared=self._shared)
         return HttpServer(make_app(endpoints), host=host, port=port)
 
     async def _database_answers(self) -> str:

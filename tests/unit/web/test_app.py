@@ -244,6 +244,26 @@ async def test_many_askers_cost_one_probe() -> None:
     assert readiness.condition("nothing") is None
 
 
+async def test_what_is_known_to_have_changed_is_asked_for_anew() -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    workers = 0
+
+    async def probe() -> str:
+        seen = str(workers)
+        asked.set()
+        await go_on.wait()
+        return seen
+
+    health = Health({"workers": probe}, keep_for=60.0)
+    first = asyncio.create_task(health.check())
+    await asked.wait()
+    workers = 2
+    health.forget()  # while the first answer is on its way
+    go_on.set()
+    assert [condition.detail for condition in (await first).conditions] == ["0"]
+    assert [condition.detail for condition in (await health.check()).conditions] == ["2"]
+
+
 async def test_storage_probe_writes_and_looks_at_free_space(tmp_path: Path) -> None:
     assert "bytes free" in await storage_probe(tmp_path, min_free_bytes=0)()
     assert list(tmp_path.iterdir()) == []

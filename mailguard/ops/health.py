@@ -59,19 +59,18 @@ class Health:
         self._monotonic = monotonic
         self._last: Readiness | None = None
         self._until = 0.0
-        self._changes = 0
-        self._seen = 0
+        self._changed = False
         self._running = asyncio.Lock()
 
     def forget(self) -> None:
         """Let the next asker have a new answer: something is known to have changed."""
-        self._changes += 1
+        self._changed = True
 
     async def check(self) -> Readiness:
         """The state of everything now, or of a moment ago: many askers cost no more than one."""
         async with self._running:
-            if self._last is None or self._monotonic() >= self._until or self._seen != self._changes:
-                self._seen = self._changes
+            if self._last is None or self._monotonic() >= self._until or self._changed:
+                self._changed = False  # before the probes look: what changes while they do is asked for again
                 conditions = await asyncio.gather(*(self._run(name, probe) for name, probe in self._probes.items()))
                 self._last = Readiness(tuple(conditions))
                 self._until = self._monotonic() + self._keep_for

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mailguard.cli import tenant_days
 from mailguard.cli.context import Problems, actor_name, cli_of
 from mailguard.cli.lists import allow_app, deny_app
 from mailguard.cli.recorded import Actor, Why, tenant_entry
@@ -14,14 +15,8 @@ from mailguard.cli.tenant_arguments import Force, Hops, Json, Name, next_hops, p
 from mailguard.cli.tenant_domain import domain_app
 from mailguard.cli.tenant_feedback import HamAddress, SpamAddress
 from mailguard.cli.tenant_feedback import set_in as set_feedback
-from mailguard.cli.tenant_keep import KeepEvents
-from mailguard.cli.tenant_keep import days as keep_days_of
-from mailguard.cli.tenant_keep import set_in as set_keep_days
 from mailguard.cli.tenant_ldap import ldap
 from mailguard.cli.tenant_people import brand_app, vip_app
-from mailguard.cli.tenant_queue import QueueDays
-from mailguard.cli.tenant_queue import days as queue_days_of
-from mailguard.cli.tenant_queue import set_in as set_queue_days
 from mailguard.cli.tenant_shown import hop_text, notes, print_changed, print_record, record_json
 from mailguard.cli.terminal import print_json, print_table, say
 from mailguard.cli.verification import (
@@ -173,8 +168,8 @@ def set_(
     greylist: Greylist = None,
     verify: VerifyOption = None,
     separators: SeparatorsOption = None,
-    queue_days: QueueDays = None,
-    keep_events: KeepEvents = None,
+    queue_days: tenant_days.QueueDays = None,
+    keep_events: tenant_days.KeepEvents = None,
     spam_address: SpamAddress = None,
     ham_address: HamAddress = None,
     next_hop: Hops = None,
@@ -197,8 +192,8 @@ def set_(
     hops = next_hops(cli, wrong, next_hop) if next_hop else []
     profiles = wrong.parse(lambda text: profile_name(cli, text), [policy] if policy is not None else [])
     added = wrong.parse(separators_of, [separators] if separators is not None else [])
-    days = wrong.parse(queue_days_of, [queue_days] if queue_days is not None else [])
-    keep = wrong.parse(keep_days_of, [keep_events] if keep_events is not None else [])
+    days = wrong.parse(tenant_days.queue_days, [queue_days] if queue_days is not None else [])
+    keep = wrong.parse(tenant_days.keep_days, [keep_events] if keep_events is not None else [])
     wrong.add(*check(verify, domains))
     if domain and not next_hop and not verify:
         wrong.add(
@@ -229,9 +224,9 @@ def set_(
         if verify:
             set_in(conn, tenant=names[0], verify=verify, domains=domains)
         if days:
-            set_queue_days(conn, cli, tenant=names[0], value=days[0])
+            tenant_days.set_queue_days(conn, cli, tenant=names[0], value=days[0])
         if keep:
-            set_keep_days(conn, tenant=names[0], value=keep[0])
+            tenant_days.set_keep_days(conn, tenant=names[0], value=keep[0])
         set_feedback(conn, tenant=names[0], spam=spam_address, ham=ham_address)
         if hops:
             tenants.set_next_hops(conn, tenant=names[0], next_hops=hops, domains=domains or None)

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from mailguard.cli.domain_security import security_json, security_text
 from mailguard.cli.lists import entry_json
+from mailguard.cli.tenant_days import keep_text, queue_text
 from mailguard.cli.tenant_feedback import feedback_text
-from mailguard.cli.tenant_keep import keep_text
-from mailguard.cli.tenant_queue import days_text
 from mailguard.cli.terminal import print_facts, print_json, print_table, say
 from mailguard.cli.verification import domain_json, domain_text
 from mailguard.cli.when import shown
@@ -42,7 +41,7 @@ def print_record(record: TenantRecord, any_seen: dict[str, int] | None = None) -
             "greylisting": "yes, new senders must come again" if tenant.greylist else "",
             "verification": tenant.verification.value,
             "separators": tenant.separators or "none",
-            "queue": days_text(tenant.queue_days),
+            "queue": queue_text(tenant.queue_days),
             "events kept": keep_text(tenant.keep_days),
             "users report": feedback_text(tenant),
             "VIPs": ", ".join(one.name for one in tenant.vips),

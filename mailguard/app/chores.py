@@ -15,6 +15,7 @@ from mailguard.billing.closing import advance
 from mailguard.billing.months import time_zone
 from mailguard.config import Settings
 from mailguard.core.clock import DAY, MINUTE, SECOND, system_clock
+from mailguard.ops.aside import compute_aside
 from mailguard.ops.metrics import ErrorKind
 from mailguard.quarantine.expire import Expiry, Retention
 from mailguard.store.billing_months import commit_watermark
@@ -74,7 +75,7 @@ class Chores:
             Job("verifications", 1.0, self._relay.verifications.flush, error=ErrorKind.DATABASE),
             Job("forget", 60.0, self._forget, single=True, error=ErrorKind.DATABASE),
             Job("beat", WORKER_LEASE_MS / 5000, self._beat, error=ErrorKind.DATABASE),
-            Job("policies", poll, partial(asyncio.to_thread, self._relay.filter.reload_if_changed)),
+            Job("policies", poll, partial(compute_aside, self._relay.filter.reload_if_changed)),
             Job("audit_head", 3600.0, AuditHeads(self._relay.db).tell, single=True, error=ErrorKind.DATABASE),
             Job("forgetting", 3600.0, forgetting.run, single=True, error=ErrorKind.DATABASE),
             Job("policy_record", 5.0, self._relay.policy_record.keep, error=ErrorKind.DATABASE),

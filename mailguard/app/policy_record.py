@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from functools import partial
 
 from mailguard.app.filter import Filter
 from mailguard.billing.plan_files import PlanFiles
+from mailguard.ops.aside import compute_aside
 from mailguard.store.db import Database
 from mailguard.store.policies_in_force import PLAN, PROFILE, RULES, record_policies_in
 
@@ -30,7 +30,7 @@ class PolicyRecord:
     async def keep(self) -> None:
         """Record what is in force, if it is not what was recorded. Raises UnavailableError: it is tried again the next time."""
         if not self._plans_are_known or self._plans.changed:
-            wrong = await asyncio.to_thread(self._plans.reload)
+            wrong = await compute_aside(self._plans.reload)
             self._plans_are_known = self._plans_are_known or not wrong
         hashes = {
             **{f"{PROFILE}{name}": found for name, found in self._filter.policies.hashes.items()},

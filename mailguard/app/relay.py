@@ -40,6 +40,7 @@ from mailguard.delivery.call_ahead import CallAhead
 from mailguard.delivery.route import Routes
 from mailguard.delivery.verify import Verifier
 from mailguard.net.tls_contexts import TlsContexts
+from mailguard.ops.aside import compute_aside
 from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import ErrorKind, Metrics
 from mailguard.pipeline.carry_out import CarryOut, CarryOutSettings
@@ -280,7 +281,7 @@ class Relay:
             self.server.reload_tls()
         except ConfigError as error:
             self.log.policies_invalid(error.problems)
-        reading = asyncio.create_task(asyncio.to_thread(self.filter.reload), name="reload")
+        reading = asyncio.create_task(compute_aside(self.filter.reload), name="reload")
         self._reloads.add(reading)
         reading.add_done_callback(self._reloads.discard)
 

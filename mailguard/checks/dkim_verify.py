@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from mailguard.checks.eager import together
 from mailguard.core.reply import sanitise
 from mailguard.core.verdict import AuthOutcome
 from mailguard.net.dns import DnsTemporaryError, Resolver
+from mailguard.ops.aside import compute_aside
 
 SIGNATURE_LIMIT = 10
 """Signatures of one message that are verified, from the top; RFC 6376 §8.4 advises a limit."""
@@ -152,7 +152,7 @@ async def body_hashes(message: SignedMessage, signatures: Iterable[Signature]) -
     def compute() -> dict[BodyForm, BodyHash]:
         return {form: message.body_hash(*form) for form in forms}
 
-    return await asyncio.to_thread(compute) if len(message.raw) > BIG and forms else compute()
+    return await compute_aside(compute) if len(message.raw) > BIG and forms else compute()
 
 
 def _failed(tags: Mapping[bytes, bytes], error: SignatureError) -> DkimResult:

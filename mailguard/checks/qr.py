@@ -5,7 +5,6 @@ What is looked into is chosen here, in the relay; nothing is decoded here.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from mailguard.checks.qr_pictures import Candidate, choose
 from mailguard.checks.sandboxed import INLINE_LIMIT, Remembered, Unfinished, is_enough, symbols_of
 from mailguard.core.verdict import CheckResult, CheckStatus
 from mailguard.message.pictures import PIXELS
+from mailguard.ops.aside import compute_aside
 from mailguard.sandbox.values import Answer, Outcome, Sandbox
 
 REMEMBERED = 2_000
@@ -48,8 +48,8 @@ class QrCheck:
         """See Check. A TEMPERROR when a file could not be looked into because no process of the sandbox was free."""
         message = context.message
         if len(message.raw) > INLINE_LIMIT:
-            choice = await asyncio.to_thread(choose, message)
-            drawn = await asyncio.to_thread(drawings, message)
+            choice = await compute_aside(choose, message)
+            drawn = await compute_aside(drawings, message)
         else:
             choice, drawn = choose(message), drawings(message)
         if not (choice.chosen or choice.too_large or drawn):
@@ -73,8 +73,8 @@ class QrCheck:
 
     async def _look_into(self, candidate: Candidate, found: _Found) -> None:
         large = candidate.octets > INLINE_LIMIT
-        raw = await asyncio.to_thread(candidate.read) if large else candidate.read()
-        key = (await asyncio.to_thread(hashlib.sha256, raw) if large else hashlib.sha256(raw)).digest()
+        raw = await compute_aside(candidate.read) if large else candidate.read()
+        key = (await compute_aside(hashlib.sha256, raw) if large else hashlib.sha256(raw)).digest()
         texts = self._remembered.get(key)
         if texts is None:
             if candidate.size is None:

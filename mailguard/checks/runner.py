@@ -18,6 +18,7 @@ from mailguard.core.errors import UnavailableError
 from mailguard.core.tenant import Tenant
 from mailguard.core.verdict import CheckResult, CheckStatus, Findings, Symbol
 from mailguard.message.parse import Message
+from mailguard.ops.aside import compute_aside
 from mailguard.ops.log import MailLog
 
 LINK_HOST_LIMIT = 200
@@ -217,7 +218,7 @@ def _running(check: Check, context: CheckContext, results: Mapping[str, CheckRes
     running = check.run(context, results)
     if _waits(check) or len(context.message.raw) <= INLINE_LIMIT:
         return running
-    return asyncio.to_thread(_to_its_end, running)
+    return compute_aside(_to_its_end, running)
 
 
 def _to_its_end(running: Coroutine[Any, Any, CheckResult]) -> CheckResult:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from mailguard.checks.base import CheckContext
 from mailguard.checks.eager import together
+from mailguard.checks.spf_memory import SpfMemory
 from mailguard.checks.spf_query import SpfResult, check_spf
 from mailguard.core.verdict import AuthMethod, AuthOutcome, AuthResult, CheckResult, CheckStatus, Symbol
 
@@ -31,6 +32,9 @@ class SpfCheck:
     name = "spf"
     needs: tuple[str, ...] = ()
 
+    def __init__(self) -> None:
+        self._memory = SpfMemory()
+
     async def run(self, context: CheckContext, results: Mapping[str, CheckResult]) -> CheckResult:
         """See Check. A temperror of MAIL FROM makes the check one."""
         ip, helo = str(context.session.address), context.session.helo
@@ -39,7 +43,9 @@ class SpfCheck:
         senders = (sender, "") if sender and helo else (sender,)
         main, *others = await together(
             *(
-                check_spf(context.resolver, ip=ip, helo=helo, mail_from=one, hostname=context.hostname)
+                check_spf(
+                    context.resolver, ip=ip, helo=helo, mail_from=one, hostname=context.hostname, memory=self._memory
+                )
                 for one in senders
             )
         )

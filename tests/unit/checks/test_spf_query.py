@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mailguard.checks import spf_query
+from mailguard.checks.spf_memory import OCTETS_LIMIT, REMEMBERED, Outcome, Seen, SpfMemory
 from mailguard.checks.spf_query import RECORD_LIMIT, SpfResult, check_spf
 from mailguard.core.verdict import AuthOutcome
 from mailguard.net.dns import Answer, StaticResolver, Zone
@@ -153,6 +155,75 @@ async def test_hostile_records_cost_little(record: str) -> None:
         assert result.outcome is AuthOutcome.PERMERROR
 
 
+async def test_the_same_answers_make_the_same_result_without_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[str] = []
+
+    def counted(run: spf_query._Run) -> Outcome:
+        runs.append(run.s)
+        return outcome_of(run)
+
+    outcome_of = spf_query._Run.outcome
+    monkeypatch.setattr(spf_query._Run, "outcome", counted)
+    memory = SpfMemory()
+    zone: dict[str, dict[str, list[str]]] = {
+        "a.test": {"TXT": ["v=spf1 include:b.test a:h.test -all"]},
+        "b.test": {"TXT": ["v=spf1 ip4:198.51.100.1 -all"]},
+        "h.test": {"A": ["192.0.2.7"]},
+    }
+
+    async def again(mail_from: str = "x@a.test", ip: str = "192.0.2.1") -> tuple[SpfResult, int]:
+        runs.clear()
+        resolver = StaticResolver(zone)
+        result = await check_spf(
+            resolver, ip=ip, helo="mx.a.test", mail_from=mail_from, hostname="relay.test", memory=memory
+        )
+        assert len(resolver.queries) == len(set(resolver.queries))
+        return result, len(runs)
+
+    first, needed = await again()
+    assert first.outcome is AuthOutcome.FAIL and needed > 0
+    assert await again() == (first, 0)
+    assert await again("other@a.test") == (first, 0)  # no macro asks for the local part
+    assert (await again(ip="192.0.2.2"))[1] > 0
+    zone["h.test"]["A"] = ["192.0.2.1"]
+    result, needed = await again()
+    assert result.outcome is AuthOutcome.PASS and needed > 0
+    assert await again() == (result, 0)
+    zone["a.test"]["TXT"] = ["v=spf1 ~all"]
+    assert (await again())[0].outcome is AuthOutcome.SOFTFAIL
+
+
+@pytest.mark.parametrize(
+    "zone",
+    [
+        {"a.test": {"TXT": ["v=spf1 exists:%{l}.who.test -all"]}, "x.who.test": {"A": ["127.0.0.2"]}},
+        {"a.test": {"TXT": ["v=spf1 exp=why.test -all"]}, "why.test": {"TXT": ["%{s} may not"]}},
+        {"a.test": {"TXT": ["v=spf1 include:slow.test -all"]}, "slow.test": {"TXT": "TIMEOUT"}},
+        {"a.test": {"TXT": ["v=spf1 -all", "x" * (OCTETS_LIMIT + 1)]}},
+    ],
+)
+async def test_what_may_come_out_otherwise_is_not_kept(zone: Zone) -> None:
+    memory = SpfMemory()
+    for sender in ("x@a.test", "y@a.test"):
+        resolver = StaticResolver(zone)
+        kept = await check_spf(
+            resolver, ip="192.0.2.1", helo="h.test", mail_from=sender, hostname="r.test", memory=memory
+        )
+        assert kept == await check(zone, helo="h.test", mail_from=sender)
+        assert memory.get("192.0.2.1", "a.test") is None
+
+
+def test_what_was_not_asked_for_the_longest_is_forgotten() -> None:
+    memory = SpfMemory()
+    seen = Seen({("a.test", "TXT"): [(b"v=spf1 -all",)]}, (AuthOutcome.FAIL, "-all", ""))
+    for number in range(REMEMBERED):
+        memory.put(f"192.0.2.{number}", "a.test", seen)
+    assert memory.get("192.0.2.0", "a.test") is seen
+    memory.put("198.51.100.1", "a.test", seen)
+    assert memory.get("192.0.2.0", "a.test") is seen
+    assert memory.get("192.0.2.1", "a.test") is None
+
+
 TERMS = st.lists(
     st.one_of(
         st.sampled_from(
@@ -173,6 +244,9 @@ def test_nothing_raises(terms: list[str], helo: str, local: str, ip: str) -> Non
         "b.test": {"TXT": ["v=spf1 a:b.test ?all"]},
         "1.2.0.192.in-addr.arpa": {"PTR": ["a.test", "\xff.test"]},
     }
-    for sender in (f"{local}@a.test", ""):
+    memory = SpfMemory()
+    for sender in (f"{local}@a.test", "", "other@a.test", f"{local}@a.test"):
         result = asyncio.run(check(zone, ip=ip, helo=helo, mail_from=sender))
         assert result.reason.isascii()
+        kept = check_spf(StaticResolver(zone), ip=ip, helo=helo, mail_from=sender, hostname="relay.test", memory=memory)
+        assert asyncio.run(kept) == result

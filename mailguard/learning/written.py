@@ -29,7 +29,8 @@ _SHELLS = ("bare", "div", "table", "outlook")
 class Template:
     """One kind of mail. `{a|b}` is one of several, `$name` a made-up value, a paragraph that begins with `?` may be missing.
 
-    `sender` is who sends it: see _senders. `link` is where its button leads, empty: there is none.
+    `sender` is who sends it: see _sender. `link` is where its button leads, empty: there is none. `bulk`: it has the fields of a
+    mailing (RFC 8058). `reply_to`: `freemail` if answers go to another mailbox.
     """
 
     language: str
@@ -41,6 +42,8 @@ class Template:
     names: tuple[str, ...]
     attachment: str
     forms: tuple[str, ...]
+    bulk: bool
+    reply_to: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,8 @@ def _template(entry: Mapping[str, str | list[str]]) -> Template:
         names=several("names"),
         attachment=one("attachment"),
         forms=several("forms") or ("plain", "html", "both"),
+        bulk=bool(entry.get("bulk")),
+        reply_to=one("reply_to"),
     )
 
 
@@ -137,7 +142,7 @@ def _mail(template: Template, random: Random) -> tuple[bytes, dict[str, str]]:
         parts.append(("text/html", _html(paragraphs, button, url, random)))
     attached = text(template.attachment)
     header = [
-        f"From: {_word(party.name)} <{party.address}>",
+        f"From: {_phrase(party.name)} <{party.address}>",
         f"To: <{values['recipient']}>",
         f"Subject: {_word(text(random.choice(template.subjects)))}",
         f"Date: {random.choice(('Mon', 'Tue', 'Wed'))}, {random.randint(1, 28)} Apr 202{random.randint(3, 6)} "
@@ -149,6 +154,7 @@ def _mail(template: Template, random: Random) -> tuple[bytes, dict[str, str]]:
         header.append(
             f"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d={values['domain']}; s=s1; h=from; bh=YQ==; b=YQ=="
         )
+    header += _more_fields(template, values, random)
     envelope = {
         "mail_from": party.address,
         "rcpt_to": values["recipient"],
@@ -158,9 +164,23 @@ def _mail(template: Template, random: Random) -> tuple[bytes, dict[str, str]]:
     return "\n".join((*header, *_body(parts, attached))).encode("utf-8"), envelope
 
 
+def _more_fields(template: Template, values: Mapping[str, str], random: Random) -> Iterator[str]:
+    if template.reply_to == "freemail":
+        name = f"{values['other']}{values['surname']}".lower().encode("ascii", "ignore").decode()
+        yield f"Reply-To: <{name}{random.randint(1, 99)}@{random.choice(_FREE)}>"
+    if template.bulk:
+        yield f"List-Unsubscribe: <https://{values['domain']}/u/{random.getrandbits(60):x}>"
+        yield "List-Unsubscribe-Post: List-Unsubscribe=One-Click"
+
+
 def _word(text: str) -> str:
     """A header field's text (RFC 2047)."""
     return text if text.isascii() else f"=?utf-8?q?{''.join(f'={octet:02X}' for octet in text.encode())}?="
+
+
+def _phrase(name: str) -> str:
+    """A display name (RFC 5322 §3.2.5), quoted where a parenthesis would begin a comment."""
+    return f'"{name}"' if name.isascii() and "(" in name else _word(name)
 
 
 def _body(parts: Sequence[tuple[str, str]], attached: str) -> Iterator[str]:

@@ -49,3 +49,17 @@ def test_the_same_templates_give_the_same_mails(made: tuple[Source, ...], tmp_pa
             assert file.read_bytes() == (other.path / file.name).read_bytes()
         lines = (other.path.parent / "envelope.jsonl").read_text().splitlines()
         assert all(json.loads(line)["rcpt_to"] for line in lines)
+
+
+def test_mailings_can_be_left_and_answers_may_go_elsewhere(made: tuple[Source, ...]) -> None:
+    for source, family in zip(made, families(), strict=True):
+        for file in source.path.glob("*.eml"):
+            template = family.templates[int(file.name[:2])]
+            header = file.read_text().partition("\n\n")[0]
+            assert ("List-Unsubscribe-Post: List-Unsubscribe=One-Click" in header) is template.bulk, file
+            assert ("\nReply-To: <" in header) is bool(template.reply_to), file
+
+
+def test_no_two_families_have_one_name() -> None:
+    names = [family.name for family in families()]
+    assert len(names) == len(set(names))

@@ -48,7 +48,7 @@ def run(folder: Path, settings: Settings, *, jobs: int, on_progress: Callable[[s
     """Train and fit on the collections below `folder`. Raises ConfigError when there is none."""
     from mailguard.learning.fit import fit
     from mailguard.learning.table import FEWEST, LENGTHS
-    from mailguard.learning.train import across, train
+    from mailguard.learning.train import across, alone_of, train
 
     with TemporaryDirectory(prefix="mailguard-train-") as work:
         sources = (*find_sources(folder), *written(Path(work) / "own"))
@@ -56,7 +56,8 @@ def run(folder: Path, settings: Settings, *, jobs: int, on_progress: Callable[[s
     table = replace(table, priors=_priors(table, settings))
     trained = train(table, np.flatnonzero(table.learnable))
     on_progress("trained on all")
-    fitted = fit(table, across(table, trained, on_progress), on_progress)
+    logits = across(table, trained, on_progress)
+    fitted = fit(table, logits, across(table, trained, on_progress, folds=alone_of(table)), on_progress)
     weights, scales = quantised(trained.weights)
     counts = {
         source.name: int(((table.row_source == at) & ~table.row_blank).sum())

@@ -58,5 +58,5 @@ def train(
         for file in sorted((cli.settings.policies.path / "rules").glob("*.yaml")):
             training.write_rules(file, {name: fitted[name] for name in of_rules})
     if report:
-        report.write_text(across(outcome.table, outcome.fitted.scores), encoding="utf-8")
+        report.write_text(across(outcome.table, outcome.fitted), encoding="utf-8")
     say(f"model {outcome.model.name}, {len(fitted)} symbols; written to {place}")

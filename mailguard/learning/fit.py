@@ -18,7 +18,7 @@ from scipy.special import expit
 from mailguard.checks.classifier import BASELINE, CLASSIFIED_HAM, CLASSIFIED_SPAM
 from mailguard.checks.model import Calibration
 from mailguard.learning.table import Table
-from mailguard.learning.train import OnProgress, folds_of
+from mailguard.learning.train import OnProgress, alone_of, folds_of
 
 TRUST = 40.0
 """Mails (of average weight) that a symbol must be seen in before its points move more than they stay."""
@@ -39,11 +39,15 @@ NOT_FITTED = ("_TEMPERROR", "CLAMAV_", "GTUBE", "LEARNED_", "REPUTATION_", "RSPA
 
 @dataclass(frozen=True)
 class Fitted:
-    """Points by symbol, and the classifier's calibration. `scores` are those of the rows by fits that never saw their family."""
+    """Points by symbol, and the classifier's calibration. `scores` are those of the rows by fits that never saw their family.
+
+    `alone` are the same, but where a family holds several collections only the row's own one was left out.
+    """
 
     points: Mapping[str, float]
     calibration: Calibration
     scores: NDArray[np.float64]
+    alone: NDArray[np.float64]
     hits: Mapping[str, tuple[float, float]]
     """By symbol, which shares of honest mail and of spam have it, each source weighing alike."""
 
@@ -60,16 +64,22 @@ class _Problem:
     bounds: list[tuple[float | None, float | None]]
 
 
-def fit(table: Table, logits: NDArray[np.float64], on_progress: OnProgress) -> Fitted:
-    """The points. `logits` are the classifier's for each row, by one that never saw its family."""
+def fit(table: Table, logits: NDArray[np.float64], alone: NDArray[np.float64], on_progress: OnProgress) -> Fitted:
+    """The points. `logits` are the classifier's for each row, by one that never saw its family; `alone` for rows of alone_of."""
     columns = _columns(table)
     inputs = _inputs(table, columns, logits)
     learn = table.learnable
     priors = table.priors[columns]
-    raw = np.zeros(len(logits))
-    for name, left_out in folds_of(table).items():
-        raw[left_out] = inputs[left_out] @ _solve(table, inputs, priors, np.flatnonzero(learn & ~left_out))
-        on_progress(f"fitted without {name}")
+    raw, raw_alone = np.zeros(len(logits)), np.zeros(len(logits))
+    for folds, found, said in (
+        (folds_of(table), raw, inputs),
+        (alone_of(table), raw_alone, _inputs(table, columns, alone)),
+    ):
+        for name, left_out in folds.items():
+            found[left_out] = said[left_out] @ _solve(table, inputs, priors, np.flatnonzero(learn & ~left_out))
+            on_progress(f"fitted without {name}")
+    in_several = np.any([*alone_of(table).values(), np.zeros(len(raw), dtype=bool)], axis=0)
+    raw_alone = np.where(in_several, raw_alone, raw)
     solution = _solve(table, inputs, priors, np.flatnonzero(learn))
     slope, offset = _scale(table, raw, learn)
     on_progress(f"{slope:.3f} points a logit, {offset:+.2f} for every mail")
@@ -83,7 +93,7 @@ def fit(table: Table, logits: NDArray[np.float64], on_progress: OnProgress) -> F
         table.names[column]: round(float(weight) * slope, 1) + 0.0
         for column, weight in zip(columns, solution[:-2], strict=True)
     }
-    return Fitted(points, calibration, raw * slope + offset, _hits(table, learn))
+    return Fitted(points, calibration, raw * slope + offset, raw_alone * slope + offset, _hits(table, learn))
 
 
 def _columns(table: Table) -> NDArray[np.int64]:

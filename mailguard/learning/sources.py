@@ -30,6 +30,11 @@ class Source:
     learn: bool = True
     defanged: bool = False
 
+    @property
+    def archive(self) -> str:
+        """The collection that it came in: of one that holds both kinds, its honest mail and its spam are one."""
+        return self.name.removesuffix(" ham").removesuffix(" spam")
+
 
 _KNOWN = (
     Source("spamassassin ham", Path("spamassassin/ham"), False, "spamassassin"),

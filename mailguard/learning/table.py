@@ -24,7 +24,9 @@ A subject of one word says little; where it weighed as a whole one, honest mails
 """
 LARGE, SMALL = 1500, 100
 """From how many mails on a source weighs no more; of templates, which repeat themselves, far earlier."""
-TEMPLATES = ("synth_", "own_")
+OWN = "own_"
+"""How the names of families begin that are made from our own templates."""
+TEMPLATES = ("synth_", OWN)
 """How the names of families begin that are made from templates."""
 
 

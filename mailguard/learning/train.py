@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,13 +56,27 @@ def folds_of(table: Table) -> dict[str, NDArray[np.bool_]]:
     return {str(name): names == name for name in np.unique(names)}
 
 
-def across(table: Table, whole: Trained, on_progress: OnProgress) -> NDArray[np.float64]:
-    """The logit of each row by a classifier that never saw its family.
+def alone_of(table: Table) -> dict[str, NDArray[np.bool_]]:
+    """Which rows are left out together when each collection is left out alone: of families that hold several, by collection."""
+    archives = np.array([source.archive for source in table.sources])[table.row_source]
+    families = table.families
+    found: dict[str, NDArray[np.bool_]] = {}
+    for family in np.unique(families):
+        members = np.unique(archives[families == family])
+        if len(members) > 1:
+            found |= {str(name): archives == name for name in members}
+    return found
+
+
+def across(
+    table: Table, whole: Trained, on_progress: OnProgress, *, folds: Mapping[str, NDArray[np.bool_]] | None = None
+) -> NDArray[np.float64]:
+    """The logit of each row by a classifier that never saw its family. With other `folds`, of their rows; 0 for all else.
 
     `whole` is what all rows that may be learned from teach; it judges the families that are only measured on.
     """
     found = np.zeros(len(table.row_source))
-    for name, left_out in folds_of(table).items():
+    for name, left_out in (folds_of(table) if folds is None else folds).items():
         learned = bool((table.learnable & left_out).any())
         trained = train(table, np.flatnonzero(table.learnable & ~left_out)) if learned else whole
         rows = np.flatnonzero(left_out)

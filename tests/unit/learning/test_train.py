@@ -17,7 +17,7 @@ from mailguard.learning.report_across import report
 from mailguard.learning.scanning import CorpusMail, ScannedMail
 from mailguard.learning.sources import Source, find_sources, mended
 from mailguard.learning.table import FEWEST, LENGTHS, Table, TableBuilder, texts_of
-from mailguard.learning.train import Trained, across, folds_of, logits, train
+from mailguard.learning.train import Trained, across, alone_of, folds_of, logits, train
 
 SOURCES = tuple(
     Source(f"{family} {kind}", Path(family), kind == "spam", family, modern=True, learn=family != "measured")
@@ -27,11 +27,11 @@ SOURCES = tuple(
 SPAM_WORD, HAM_WORD, COMMON = 11, 22, 33
 
 
-def table_of(per_source: int = 40, *, noise: float = 0.0) -> Table:
+def table_of(per_source: int = 40, *, noise: float = 0.0, sources: tuple[Source, ...] = SOURCES) -> Table:
     """Spam has one word, honest mail another; a rule hits spam alone, another one nobody has seen, a third both alike."""
     random = np.random.default_rng(1)
-    builder = TableBuilder(SOURCES)
-    for number, source in enumerate(SOURCES):
+    builder = TableBuilder(sources)
+    for number, source in enumerate(sources):
         for at in range(per_source):
             word = SPAM_WORD if source.spam else HAM_WORD
             misleading = random.random() < noise
@@ -59,11 +59,16 @@ def whole(table: Table) -> Trained:
     return train(table, np.flatnonzero(table.learnable))
 
 
+def fitted_on(table: Table) -> Fitted:
+    logits = across(table, whole(table), lambda _: None)
+    return fit(table, logits, across(table, whole(table), lambda _: None, folds=alone_of(table)), lambda _: None)
+
+
 @pytest.fixture(scope="module")
 def doubtful() -> tuple[Table, Fitted]:
     """Fitted where a quarter of all mails read like the other kind."""
     table = table_of(noise=0.25)
-    return table, fit(table, across(table, whole(table), lambda _: None), lambda _: None)
+    return table, fitted_on(table)
 
 
 def test_the_classifier_learns_what_spam_and_honest_mail_say() -> None:
@@ -92,6 +97,39 @@ def test_what_is_only_measured_on_is_judged_by_what_all_others_teach() -> None:
     assert (found[~measured] != 7.0).all()
 
 
+def test_of_a_family_of_several_collections_each_is_left_out_alone_too() -> None:
+    old = tuple(
+        Source(f"{name} {kind}", Path(name), kind == "spam", family)
+        for name, family in (("letters", "business"), ("memos", "business"), ("posts", "lists"))
+        for kind in ("ham", "spam")
+    )
+    table = table_of(noise=0.25, sources=old)
+    folds = alone_of(table)
+    assert {name: {str(family) for family in table.families[rows]} for name, rows in folds.items()} == {
+        "letters": {"business"},
+        "memos": {"business"},
+    }
+    seen: list[str] = []
+    across(table, whole(table), seen.append, folds=folds)
+    assert [line.split(":")[0] for line in seen] == ["left out letters", "left out memos"]
+    fitted = fitted_on(table)
+    differs = fitted.scores != fitted.alone
+    assert differs[table.families == "business"].any()
+    assert not differs[table.families == "lists"].any()
+    text = report(table, fitted)
+    assert "collection alone" in text
+    assert "| all honest mail | " in text
+
+
+def test_the_arms_of_modern_mail_are_reported() -> None:
+    table = table_of(noise=0.25)
+    text = report(table, fitted_on(table))
+    honest = sum(1 for source in SOURCES if not source.spam) * 40
+    arm = next(line for line in text.splitlines() if line.startswith("| (a)"))
+    assert f" of {honest}; " in arm
+    assert " of 40; " in arm
+
+
 def test_what_must_not_be_learned_from_changes_nothing() -> None:
     table = table_of()
     learn = table.learnable
@@ -109,7 +147,7 @@ def test_points_are_what_a_symbol_adds(doubtful: tuple[Table, Fitted]) -> None:
     scores = fitted.scores
     assert (scores[table.row_spam] >= 5).mean() > 0.7
     assert (scores[~table.row_spam] >= 8).mean() <= 0.06
-    text = report(table, scores)
+    text = report(table, fitted)
     assert "| one ham | ham | 40 |" in text
 
 

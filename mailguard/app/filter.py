@@ -39,7 +39,6 @@ from mailguard.config.settings import CHECKS
 from mailguard.core.clock import Clock, system_clock
 from mailguard.core.errors import Problem
 from mailguard.core.tenant import Directory, Tenant
-from mailguard.core.verdict import CheckStatus
 from mailguard.net.clamd import ClamdClient
 from mailguard.net.dns import Resolver, StaticResolver
 from mailguard.net.dns_aio import AiodnsResolver
@@ -157,10 +156,6 @@ def build_filter(
         if metrics:
             metrics.policy_reloads.labels("ok").inc()
 
-    def on_timing(check: str, status: CheckStatus, seconds: float) -> None:
-        if metrics:
-            metrics.checked(check, status, seconds)
-
     read = files or FilterFiles(settings)
     policies, rules = read.policies.told_to(on_problems), read.rules.told_to(on_problems)
     yara, hashes = read.yara.told_to(on_problems), read.hashes.told_to(on_problems)
@@ -208,7 +203,7 @@ def build_filter(
         tenant_checks=tenant_checks,
         points=fitted_points() if fitted else {},
         budget=settings.checks.budget,
-        on_timing=on_timing,
+        on_timing=metrics.checked if metrics else None,
         log=log,
     )
     judge = Judge(

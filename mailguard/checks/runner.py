@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from types import MappingProxyType
@@ -54,35 +54,28 @@ class Runner:
         on_timing: OnTiming | None = None,
         log: MailLog | None = None,
     ) -> None:
-        self._checks = tuple(checks)
         self._tenant_checks = tuple(tenant_checks)
         self._points = points
         self._budget = budget
         self._on_timing = on_timing
         self._log = log or MailLog()
-        own = [check.name for check in self._checks]
-        names = [*own, *(check.name for check in self._tenant_checks)]
+        self.names = tuple(check.name for check in checks)
+        """The checks that run, in the order of their results."""
+        names = [*self.names, *(check.name for check in self._tenant_checks)]
         if len(set(names)) != len(names):
             raise ValueError(f"two checks have one name: {names}")
-        self._needs = {check.name: tuple(need for need in check.needs if need in own) for check in self._checks}
+        steps = [_Step(check, self.names) for check in checks]
         try:
-            order = tuple(TopologicalSorter(self._needs).static_order())
+            order = tuple(TopologicalSorter({step.name: step.needs for step in steps}).static_order())
         except CycleError as error:
             raise ValueError(f"checks need each other: {error.args[1]}") from error
         # What never waits runs one check after the other, when all that do wait have been started.
-        needed = {need for check in self._checks if _waits(check) for need in self._needs[check.name]}
-        in_turn = [check for check in self._checks if not _waits(check) and check.name not in needed]
-        self._in_turn = tuple(
-            sorted(in_turn, key=lambda check: (bool(self._needs[check.name]), order.index(check.name)))
-        )
+        needed = {need for step in steps if step.waits for need in step.needs}
+        in_turn = [step for step in steps if not step.waits and step.name not in needed]
+        self._in_turn = tuple(sorted(in_turn, key=lambda step: (bool(step.needs), order.index(step.name))))
         # Each after those that it needs, since it is started on the spot.
-        beside = [check for check in self._checks if check not in self._in_turn]
-        self._beside = tuple(sorted(beside, key=lambda check: order.index(check.name)))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The checks that run, in the order of their results."""
-        return tuple(check.name for check in self._checks)
+        beside = [step for step in steps if step not in in_turn]
+        self._beside = tuple(sorted(beside, key=lambda step: order.index(step.name)))
 
     async def run_for(self, tenant: Tenant, context: CheckContext, findings: Findings) -> tuple[CheckResult, ...]:
         """What the checks that look with a tenant's eyes see in a mail, within TENANT_BUDGET. Never raises for what one did."""
@@ -117,12 +110,12 @@ class Runner:
         ended: dict[str, CheckResult] = {}
         started: list[asyncio.Task[Any]] = []
         try:
-            for check in self._beside:
-                begun = start(self._run(check, context, tasks, ended), name=f"check {check.name}")
+            for step in self._beside:
+                begun = start(self._running(step, context, tasks, ended), name=step.title)
                 if isinstance(begun, Ended):
-                    ended[check.name] = begun.value
+                    ended[step.name] = begun.value
                 else:
-                    tasks[check.name] = begun
+                    tasks[step.name] = begun
                     started.append(begun)
             in_turn = start(self._run_in_turn(context, tasks, ended), name="checks in turn")
             if not isinstance(in_turn, Ended):
@@ -141,25 +134,35 @@ class Runner:
             await asyncio.wait(late, timeout=GRACE)
         return self._findings(results, context.message)
 
-    async def _run(
+    def _running(
         self,
-        check: Check,
+        step: _Step,
         context: CheckContext,
         tasks: Mapping[str, asyncio.Task[CheckResult]],
         ended: Mapping[str, CheckResult],
-    ) -> CheckResult:
-        needs = self._needs[check.name]
-        needed = [tasks[name] for name in needs if name in tasks]
+    ) -> Coroutine[Any, Any, CheckResult]:
+        """One check, after those that it needs."""
+        needed = {name: tasks[name] for name in step.needs if name in tasks} if tasks else None
         if needed:
-            await asyncio.wait(needed)
-        results = {name: tasks[name].result() if name in tasks else ended[name] for name in needs}
-        return await self._outcome(check.name, _running(check, context, results), context)
+            return self._run_after(needed, step, context, ended)
+        return self._outcome(step.name, step.running(context, {name: ended[name] for name in step.needs}), context)
+
+    async def _run_after(
+        self,
+        needed: Mapping[str, asyncio.Task[CheckResult]],
+        step: _Step,
+        context: CheckContext,
+        ended: Mapping[str, CheckResult],
+    ) -> CheckResult:
+        await asyncio.wait(needed.values())
+        results = {name: needed[name].result() if name in needed else ended[name] for name in step.needs}
+        return await self._outcome(step.name, step.running(context, results), context)
 
     async def _run_in_turn(
         self, context: CheckContext, tasks: Mapping[str, asyncio.Task[CheckResult]], ended: dict[str, CheckResult]
     ) -> None:
-        for check in self._in_turn:
-            ended[check.name] = await self._run(check, context, tasks, ended)
+        for step in self._in_turn:
+            ended[step.name] = await self._running(step, context, tasks, ended)
 
     async def _outcome(self, name: str, running: Awaitable[CheckResult], context: CheckContext) -> CheckResult:
         started = time.perf_counter()
@@ -177,7 +180,7 @@ class Runner:
     def _weighed(self, symbols: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
         """The symbols with the points that count."""
         points = self._points
-        if not any(one.name in points for one in symbols):
+        if points.keys().isdisjoint([one.name for one in symbols]):
             return symbols
         return tuple(
             [
@@ -209,16 +212,25 @@ class Runner:
         )
 
 
-def _waits(check: Check) -> bool:
-    """Whether a check may wait for others than itself: all do but those that say they do not."""
-    return bool(getattr(check, "waits", True))
+class _Step:
+    """A check, and what is asked of it for each mail, asked once. `configured`: the names of all checks."""
 
+    __slots__ = ("check", "name", "needs", "title", "waits")
 
-def _running(check: Check, context: CheckContext, results: Mapping[str, CheckResult]) -> Awaitable[CheckResult]:
-    running = check.run(context, results)
-    if _waits(check) or len(context.message.raw) <= INLINE_LIMIT:
-        return running
-    return compute_aside(_to_its_end, running)
+    def __init__(self, check: Check, configured: Collection[str]) -> None:
+        self.check = check
+        self.name = check.name
+        self.title = f"check {check.name}"
+        self.needs = tuple(need for need in check.needs if need in configured)
+        self.waits = bool(getattr(check, "waits", True))
+        """Whether it may wait for others than itself: all do but those that say they do not."""
+
+    def running(self, context: CheckContext, results: Mapping[str, CheckResult]) -> Awaitable[CheckResult]:
+        """Its run; of one that does not wait, for a large mail, in a thread."""
+        running = self.check.run(context, results)
+        if self.waits or len(context.message.raw) <= INLINE_LIMIT:
+            return running
+        return compute_aside(_to_its_end, running)
 
 
 def _to_its_end(running: Coroutine[Any, Any, CheckResult]) -> CheckResult:

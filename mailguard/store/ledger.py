@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from sqlalchemy import Boolean, Connection, and_, bindparam, delete, or_, select, update
+from sqlalchemy import Boolean, Connection, and_, bindparam, delete, or_, select, true, update
 
 from mailguard.core.decision import Reason
 from mailguard.core.errors import ConflictError, NotFoundError
@@ -246,6 +246,7 @@ _MOVE = (
         select(schema.messages.c.blob).where(_MESSAGE).correlate(schema.units).scalar_subquery(),
     )
 )
+_MARK_KEPT = update(schema.messages).where(schema.messages.c.id == bindparam("its_message")).values(blob=true())
 _DEQUEUE = delete(schema.queue).where(
     schema.queue.c.unit == bindparam("unit_id"),
     or_(bindparam("any_fence", type_=Boolean), schema.queue.c.fence == bindparam("its_fence")),
@@ -292,8 +293,7 @@ def _move_one(connection: Connection, move: Move, at: int) -> _Moved:
         )
         run(connection, _ADD_TO_QUEUE, place)
     if move.to_state.keeps_body and not moved.blob:
-        marked = update(schema.messages).where(schema.messages.c.id == moved.message)
-        connection.execute(marked.values(blob=True))
+        run(connection, _MARK_KEPT, {"its_message": moved.message})
     return moved
 
 

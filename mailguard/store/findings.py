@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as _text
 from typing import Any
 
 from mailguard.core.verdict import (
@@ -22,21 +24,18 @@ from mailguard.store.texts import to_json
 
 def findings_to_json(findings: Findings) -> str:
     """The JSON that `findings_from_json` reads."""
-    return to_json(
-        _filled(
-            {
-                "results": list(map(_result_object, findings.results)),
-                "attachments": findings.attachments,
-                "link_hosts": findings.link_hosts,
-                "from_address": findings.from_address,
-            }
-        )
-    )
+    rest = {
+        "attachments": findings.attachments,
+        "link_hosts": findings.link_hosts,
+        "from_address": findings.from_address,
+    }
+    results = [f'"results":{results_to_json(findings.results)}'] if findings.results else []
+    return _object([*results, *_members(rest)])
 
 
 def results_to_json(results: Sequence[CheckResult]) -> str:
     """The JSON of `units.found`, which `results_from_json` reads: what checks found with one tenant's eyes."""
-    return to_json(list(map(_result_object, results)))
+    return _array(map(_result_json, results))
 
 
 def results_from_json(text: str) -> tuple[CheckResult, ...]:
@@ -66,52 +65,64 @@ def findings_from_json(text: str) -> Findings:
     )
 
 
-# Written out, field by field, as they are read: to let the encoder ask about each object took two and a half times as long: 0.06 ms a mail more.
+# Written as text, piece by piece: to let the encoder ask about each object took two and a half times as long as to make it plain ones
+# first, and these twice as long again as to keep what is the same in all mail: 0.04 ms a mail, a quarter of what recording its begin takes.
 
 
-def _result_object(result: CheckResult) -> dict[str, object]:
+def _result_json(result: CheckResult) -> str:
     """What the classifier saw, and sealers said, is for those who judge the mail now; symbols say what came of it."""
-    found: dict[str, object] = {"check": result.check, "status": result.status, "elapsed": result.elapsed}
+    members = [f'"check":{_text(result.check)},"status":{_text(result.status)},"elapsed":{result.elapsed!r}']
     if result.symbols:
-        found["symbols"] = list(map(_symbol_object, result.symbols))
+        members.append(f'"symbols":{_array(map(_symbol_json, result.symbols))}')
     if result.auth:
-        found["auth"] = list(map(_auth_object, result.auth))
-    if result.malware:
-        found["malware"] = result.malware
-    if result.dmarc_policy:
-        found["dmarc_policy"] = result.dmarc_policy
-    if result.detail:
-        found["detail"] = result.detail
-    if result.attachments:
-        found["attachments"] = result.attachments
-    if result.dmarc_override:
-        found["dmarc_override"] = result.dmarc_override
-    return found
+        members.append(f'"auth":{_array(map(_auth_json, result.auth))}')
+    if result.malware or result.dmarc_policy or result.detail or result.attachments or result.dmarc_override:
+        members += _members(
+            {
+                "malware": result.malware,
+                "dmarc_policy": result.dmarc_policy,
+                "detail": result.detail,
+                "attachments": result.attachments,
+                "dmarc_override": result.dmarc_override,
+            }
+        )
+    return _object(members)
 
 
-def _symbol_object(symbol: Symbol) -> dict[str, object]:
-    found: dict[str, object] = {"name": symbol.name, "score": symbol.score}
-    if symbol.description:
-        found["description"] = symbol.description
-    if symbol.evidence:
-        found["evidence"] = symbol.evidence
-    return found
+def _symbol_json(symbol: Symbol) -> str:
+    opening = _symbol_opening(symbol.name, symbol.score, symbol.description)
+    return f'{opening},"evidence":{_array(map(_text, symbol.evidence))}}}' if symbol.evidence else opening + "}"
 
 
-def _auth_object(auth: AuthResult) -> dict[str, object]:
-    return _filled(
-        {
-            "method": auth.method,
-            "outcome": auth.outcome,
-            "domain": auth.domain,
-            "reason": auth.reason,
-            "properties": auth.properties,
-        }
-    )
+@lru_cache(maxsize=4096)
+def _symbol_opening(name: str, score: float, description: str) -> str:
+    """A symbol's JSON up to its evidence. Kept: the names and what they mean are the same few hundred in all mail."""
+    return to_json({"name": name, "score": score} | ({"description": description} if description else {}))[:-1]
 
 
-def _filled(fields: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in fields.items() if value}
+def _members(fields: Mapping[str, object]) -> list[str]:
+    """Those fields that hold something, as members of an object."""
+    filled = {name: value for name, value in fields.items() if value}
+    return [to_json(filled)[1:-1]] if filled else []
+
+
+def _object(members: Iterable[str]) -> str:
+    return "{" + ",".join(members) + "}"
+
+
+def _array(items: Iterable[str]) -> str:
+    return "[" + ",".join(items) + "]"
+
+
+def _auth_json(auth: AuthResult) -> str:
+    members = [f'"method":{_text(auth.method)},"outcome":{_text(auth.outcome)}']
+    if auth.domain:
+        members.append(f'"domain":{_text(auth.domain)}')
+    if auth.reason:
+        members.append(f'"reason":{_text(auth.reason)}')
+    if auth.properties:
+        members.append(f'"properties":{_array(_array(map(_text, pair)) for pair in auth.properties)}')
+    return _object(members)
 
 
 def _result(value: Mapping[str, Any]) -> CheckResult:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import Connection, select, update
 
 from mailguard.core.decision import Reason
@@ -107,6 +109,15 @@ def test_findings_survive_the_database() -> None:
     assert "\0" not in text
     assert findings_from_json(text) == findings
     assert findings_from_json("{}") == Findings()
+
+
+@given(st.text(), st.text(), st.text(), st.floats(allow_nan=False, allow_infinity=False))
+@settings(deadline=None, max_examples=50)
+def test_whatever_mail_says_findings_are_json(name: str, text: str, seen: str, number: float) -> None:
+    auth = AuthResult(AuthMethod.DKIM, AuthOutcome.FAIL, text, seen, ((name, seen),))
+    results = (CheckResult(name, symbols=(Symbol(name, number, text, (seen, "")),), auth=(auth,), elapsed=number),)
+    assert results_from_json(results_to_json(results)) == results
+    assert findings_from_json(findings_to_json(Findings(results))) == Findings(results)
 
 
 def test_no_field_of_a_check_is_forgotten() -> None:

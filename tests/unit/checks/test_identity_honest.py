@@ -52,6 +52,13 @@ MAILS = {
         "buildbot@acme-tools.example",
         "Slack and GitHub " + link("https://ci.acme-tools.example/1", "Build 1"),
     ),
+    "notice of a file shared by a file service": Honest(
+        '"Helen Brandt (via SharePoint)" <no-reply@sharepointonline.com>',
+        'Helen Brandt shared "Rota 12" with you',
+        ("sharepointonline.com",),
+        "no-reply@sharepointonline.com",
+        link("https://northwindlab.sharepoint.com/:x:/s/projects/eaab", "Open") + "Microsoft respects your privacy.",
+    ),
     "notification of a forge": Honest(
         "octo cat <notifications@github.com>",
         "Re: [acme/tool] Fix the build (PR #7)",

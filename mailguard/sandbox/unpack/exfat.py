@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mailguard.sandbox.unpack.file_systems import Clusters, walk
 from mailguard.sandbox.unpack.virtual_disks import SECTOR, Disk
 from mailguard.sandbox.unpack.work import File, Work
 
-ENTRIES = 4_000
-"""Files and folders that are read."""
-CLUSTERS = 131_072
-"""Clusters of a file that are followed."""
 FOLDER = 1 << 20
 """Octets of a folder that are read."""
 _FILE, _STREAM, _NAME = 0x85, 0xC0, 0xC1
@@ -22,9 +19,11 @@ _END = 0xFFFFFFF7
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
+    """`place` is its first cluster."""
+
     name: str
-    folder: bool
-    cluster: int
+    is_folder: bool
+    place: int
     size: int
     in_a_row: bool
 
@@ -35,8 +34,7 @@ class ExFat:
 
     disk: Disk
     table: int
-    data: int
-    cluster: int
+    clusters: Clusters
     root: int
 
     @staticmethod
@@ -49,47 +47,20 @@ class ExFat:
         sector, per = head[108], head[109]
         if not 9 <= sector <= 12 or sector + per > 25:
             return None
-        return ExFat(disk, start + (table << sector), start + (data << sector), 1 << sector + per, root)
+        clusters = Clusters(disk, start + (data << sector), 1 << sector + per, _END)
+        return ExFat(disk, start + (table << sector), clusters, root)
 
     def files(self, file: File, work: Work) -> Iterator[tuple[str, bytes]]:
         """The files, with their paths."""
-        waiting = [("", _Entry("", True, self.root, FOLDER, False))]
-        seen: set[int] = set()
-        left = ENTRIES
-        while waiting:
-            path, folder = waiting.pop()
-            if folder.cluster in seen:
-                continue
-            seen.add(folder.cluster)
-            for entry in _entries(self._content(folder, FOLDER)):
-                work.tick(file)
-                left -= 1
-                if left < 0:
-                    work.found(file, "UNPACK_TOO_MANY", f"more than {ENTRIES} entries")
-                    return
-                if entry.folder:
-                    waiting.append((f"{path}{entry.name}/", entry))
-                else:
-                    yield path + entry.name, self._content(entry, work.may_hold(file, entry.size))
+        root = _Entry("", is_folder=True, place=self.root, size=FOLDER, in_a_row=False)
+        for path, entry in walk(root, lambda folder: _entries(self._content(folder, FOLDER)), file, work):
+            yield path, self._content(entry, work.may_hold(file, entry.size))
 
     def _content(self, entry: _Entry, limit: int) -> bytes:
         size = min(entry.size, limit)
         if entry.in_a_row:
-            return self.disk.read(self._at(entry.cluster), size) if entry.cluster >= 2 else b""
-        out = bytearray()
-        cluster = entry.cluster
-        for _ in range(CLUSTERS):
-            if len(out) >= size or not 2 <= cluster < _END:
-                break
-            piece = self.disk.read(self._at(cluster), min(self.cluster, size - len(out)))
-            if not piece:
-                break
-            out += piece
-            cluster = self.disk.number(self.table + 4 * cluster, 4)
-        return bytes(out)
-
-    def _at(self, cluster: int) -> int:
-        return self.data + (cluster - 2) * self.cluster
+            return self.clusters.read(entry.place, size)
+        return self.clusters.chain(entry.place, size, lambda cluster: self.disk.number(self.table + 4 * cluster, 4))
 
 
 def _entries(folder: bytes) -> Iterator[_Entry]:

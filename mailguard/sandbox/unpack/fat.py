@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mailguard.sandbox.unpack.file_systems import Clusters, walk
 from mailguard.sandbox.unpack.virtual_disks import SECTOR, Disk
 from mailguard.sandbox.unpack.work import File, Work
 
-ENTRIES = 4_000
-"""Entries of folders that are read of a file system."""
-CLUSTERS = 131_072
-"""Clusters of a file that are followed."""
+FOLDER = 1 << 20
+"""Octets of a folder that are read."""
+_FOLDER, _LABEL, _PART_OF_NAME = 0x10, 0x08, 0x0F
+_END = {12: 0xFF7, 16: 0xFFF7, 32: 0x0FFFFFF7}
+"""By the bits of a cluster's number: from which one on a chain ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """`place` is its first cluster; 0 of the root of FAT 12 and 16, which has none."""
+
+    name: str
+    is_folder: bool
+    place: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +33,7 @@ class Fat:
     disk: Disk
     bits: int
     table: int
-    data: int
-    cluster: int
+    clusters: Clusters
     root: int
     """Its first cluster (FAT32), else where it begins."""
     root_size: int
@@ -48,43 +59,21 @@ class Fat:
         bits = 32 if not number(22, 2) else 12 if clusters < 4085 else 16
         root_at = start + (reserved + copies * each) * sector
         root = number(44, 4) if bits == 32 else root_at
-        return Fat(disk, bits, start + reserved * sector, start + before * sector, per * sector, root, root_size)
+        held = Clusters(disk, start + before * sector, per * sector, _END[bits])
+        return Fat(disk, bits, start + reserved * sector, held, root, root_size)
 
     def files(self, file: File, work: Work) -> Iterator[tuple[str, bytes]]:
         """The files, with their paths."""
-        first = (
-            self._chain(self.root, work.may_hold(file, -1))
-            if self.bits == 32
-            else self.disk.read(self.root, self.root_size)
-        )
-        waiting = [("", first)]
-        seen: set[int] = set()
-        left = ENTRIES
-        while waiting:
-            path, folder = waiting.pop()
-            for name, attributes, cluster, size in _entries(folder):
-                left -= 1
-                if left < 0:
-                    work.found(file, "UNPACK_TOO_MANY", f"more than {ENTRIES} entries")
-                    return
-                if attributes & 0x10:
-                    if cluster not in seen:
-                        seen.add(cluster)
-                        waiting.append((f"{path}{name}/", self._chain(cluster, 1 << 20)))
-                else:
-                    yield path + name, self._chain(cluster, min(size, work.may_hold(file, size)))
+        root = _Entry("", is_folder=True, place=self.root if self.bits == 32 else 0, size=0)
+        for path, entry in walk(root, self._folder, file, work):
+            yield path, self._chain(entry.place, min(entry.size, work.may_hold(file, entry.size)))
+
+    def _folder(self, folder: _Entry) -> Iterator[_Entry]:
+        fixed = self.bits != 32 and not folder.place
+        return _entries(self.disk.read(self.root, self.root_size) if fixed else self._chain(folder.place, FOLDER))
 
     def _chain(self, cluster: int, size: int) -> bytes:
-        out = bytearray()
-        seen: set[int] = set()
-        while len(out) < size and 2 <= cluster < _end_of(self.bits) and cluster not in seen and len(seen) < CLUSTERS:
-            seen.add(cluster)
-            piece = self.disk.read(self.data + (cluster - 2) * self.cluster, self.cluster)
-            if not piece:
-                break
-            out += piece
-            cluster = self._next(cluster)
-        return bytes(out[:size])
+        return self.clusters.chain(cluster, size, self._next)
 
     def _next(self, cluster: int) -> int:
         if self.bits == 12:
@@ -94,12 +83,8 @@ class Fat:
         return self.disk.number(self.table + cluster * width, width) & 0x0FFFFFFF
 
 
-def _end_of(bits: int) -> int:
-    return {12: 0xFF7, 16: 0xFFF7}.get(bits, 0x0FFFFFF7)
-
-
-def _entries(folder: bytes) -> Iterator[tuple[str, int, int, int]]:
-    """(name, attributes, first cluster, size), with long names."""
+def _entries(folder: bytes) -> Iterator[_Entry]:
+    """What a folder holds, with long names."""
     long = ""
     for at in range(0, len(folder) - 31, 32):
         entry = folder[at : at + 32]
@@ -107,13 +92,13 @@ def _entries(folder: bytes) -> Iterator[tuple[str, int, int, int]]:
             return
         if entry[0] == 0xE5:
             long = ""
-        elif entry[11] == 0x0F:
+        elif entry[11] == _PART_OF_NAME:
             piece = (entry[1:11] + entry[14:26] + entry[28:32]).decode("utf-16-le", "replace")
             long = piece.split("\0")[0].rstrip("\uffff") + ("" if entry[0] & 0x40 else long)
         else:
             base, suffix = (part.decode("cp437").rstrip() for part in (entry[:8], entry[8:11]))
             name = long or (f"{base}.{suffix}" if suffix else base)
             long = ""
-            if base not in (".", "..") and not (entry[11] & 0x08):
+            if base not in (".", "..") and not (entry[11] & _LABEL):
                 cluster = int.from_bytes(entry[26:28], "little") | int.from_bytes(entry[20:22], "little") << 16
-                yield name, entry[11], cluster, int.from_bytes(entry[28:32], "little")
+                yield _Entry(name, bool(entry[11] & _FOLDER), cluster, int.from_bytes(entry[28:32], "little"))

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mailguard.sandbox.unpack.file_systems import walk
 from mailguard.sandbox.unpack.virtual_disks import Disk
 from mailguard.sandbox.unpack.work import File, Work
 
-ENTRIES = 4_000
-"""Entries of folders that are read."""
 EXTENTS = 4_096
 """Pieces of a file that are put together."""
 DESCRIPTORS = 64
@@ -52,6 +51,19 @@ class _Entry:
     extents: tuple[_Extent, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """What a folder names, with its entry and where that is: partition and block."""
+
+    name: str
+    entry: _Entry
+    place: tuple[int, int]
+
+    @property
+    def is_folder(self) -> bool:
+        return self.entry.kind == _FOLDER_TYPE
+
+
 class Udf:
     """A UDF volume. Raises UnreadableError when there is none that can be read."""
 
@@ -72,26 +84,15 @@ class Udf:
 
     def files(self, file: File, work: Work) -> Iterator[tuple[str, bytes]]:
         """The files, with their paths."""
-        left = ENTRIES
-        waiting = [("", self._root)]
-        seen: set[tuple[int, int]] = set()
-        while waiting:
-            path, place = waiting.pop()
-            if (place.partition, place.block) in seen:
-                continue
-            seen.add((place.partition, place.block))
-            folder = self._entry(place)
-            for name, target in self._names(self._content(folder, FOLDER)):
-                work.tick(file)
-                left -= 1
-                if left < 0:
-                    work.found(file, "UNPACK_TOO_MANY", f"more than {ENTRIES} entries")
-                    return
-                entry = self._entry(target)
-                if entry.kind == _FOLDER_TYPE:
-                    waiting.append((f"{path}{name}/", target))
-                elif entry.kind in _SHOWN_TYPES:
-                    yield path + name, self._content(entry, min(entry.size, work.may_hold(file, entry.size)))
+        for path, node in walk(self._node("", self._root), self._folder, file, work):
+            if node.entry.kind in _SHOWN_TYPES:
+                yield path, self._content(node.entry, min(node.entry.size, work.may_hold(file, node.entry.size)))
+
+    def _node(self, name: str, place: _Extent) -> _Node:
+        return _Node(name, self._entry(place), (place.partition, place.block))
+
+    def _folder(self, folder: _Node) -> Iterator[_Node]:
+        return (self._node(*named) for named in self._names(self._content(folder.entry, FOLDER)))
 
     def _anchor(self) -> bytes:
         for sector in (2048, 512, 4096, 1024):

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 import idna
 
@@ -67,9 +68,14 @@ def received(
         version, _, cipher = session.tls.partition(" ")
         registered = cipher.startswith("TLS_") and _TOKEN.fullmatch(cipher)
         pieces.append(f"tls {cipher}" if registered else f"({_comment(f'{version} {cipher}'.strip())})")
-    date = format_datetime(datetime.fromtimestamp(at_ms // 1000, UTC))
-    folded = "\r\n\t".join(pieces) + f";\r\n\t{date}\r\n"
+    folded = "\r\n\t".join(pieces) + f";\r\n\t{_date(at_ms // 1000)}\r\n"
     return folded.encode("utf-8" if smtputf8 else "ascii", "replace")
+
+
+@lru_cache(maxsize=4)
+def _date(seconds: int) -> str:
+    """A time as of RFC 5322 §3.3; the mails of one second share it."""
+    return format_datetime(datetime.fromtimestamp(seconds, UTC))
 
 
 def _address_literal(session: Session) -> str:
@@ -84,7 +90,10 @@ def _comment(text: str) -> str:
 
 def _ascii(text: str) -> str:
     """One line of printable ASCII: what is none becomes `?`."""
-    return _UNSAFE.sub(" ", text[:VALUE_LIMIT]).encode("ascii", "replace").decode("ascii").strip()
+    text = text[:VALUE_LIMIT]
+    if not (text.isascii() and text.isprintable()):
+        text = _UNSAFE.sub(" ", text).encode("ascii", "replace").decode("ascii")
+    return text.strip()
 
 
 def authentication_results(authserv_id: str, auth: Sequence[AuthResult]) -> bytes:

@@ -20,8 +20,8 @@ _VALUE = rb"([^\n]*(?:\n[ \t][^\n]*)*)(?:\n|\Z)"
 _CLAIMS = re.compile(
     rb"^(?:X-MailGuard-[!-9;-~]*|(Authentication-Results))[ \t]*:" + _VALUE, re.IGNORECASE | re.MULTILINE
 )
-_RECEIVED = re.compile(rb"^Received[ \t]*:", re.IGNORECASE | re.MULTILINE)
-_RECEIVED_FIELD = re.compile(_RECEIVED.pattern + _VALUE, re.IGNORECASE | re.MULTILINE)
+_RECEIVED = re.compile(rb"\nreceived[ \t]*:")  # of lower case, since a pattern for both cases takes ten times as long
+_RECEIVED_FIELD = re.compile(rb"^received[ \t]*:" + _VALUE, re.MULTILINE)
 _SUBJECT = re.compile(rb"^Subject[ \t]*:[ \t]*", re.IGNORECASE | re.MULTILINE)
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _ID = re.compile(rb'"((?:[^"\\]|\\.)*)"|([^\s;()"/]+)', re.DOTALL)
@@ -102,7 +102,7 @@ def authserv_id_of(value: bytes) -> bytes:
 
 def count_received(raw: bytes) -> int:
     """How many Received fields it carries, in its first HOPS_WITHIN octets."""
-    return len(_RECEIVED.findall(raw, 0, min(header_section_end(raw), HOPS_WITHIN)))
+    return len(_RECEIVED.findall(b"\n" + _hops(raw)))
 
 
 def own_stamp(raw: bytes, hostname: str, recipient: str) -> bool:
@@ -111,11 +111,14 @@ def own_stamp(raw: bytes, hostname: str, recipient: str) -> bool:
     A stamp of a mail with several recipients names none; OWN_STAMP_LIMIT of them are a loop too.
     """
     own, wanted = hostname.lower().encode(), normalise(recipient)
+    section = _hops(raw)
+    if own not in section:  # as in most mail
+        return False
     nameless = 0
-    for field in _RECEIVED_FIELD.finditer(raw, 0, min(header_section_end(raw), HOPS_WITHIN)):
+    for field in _RECEIVED_FIELD.finditer(section):
         value = _COMMENT.sub(b" ", field[1])
         by = _BY.search(value)
-        if by is None or by[1].lower() != own:
+        if by is None or by[1] != own:
             continue
         stamped = _FOR.search(value)
         if stamped is None:
@@ -123,3 +126,8 @@ def own_stamp(raw: bytes, hostname: str, recipient: str) -> bool:
         elif normalise(stamped[1].decode("utf-8", "replace")) == wanted:
             return True
     return nameless >= OWN_STAMP_LIMIT
+
+
+def _hops(raw: bytes) -> bytes:
+    """Where Received fields are looked for, in lower case."""
+    return raw[: min(header_section_end(raw), HOPS_WITHIN)].lower()

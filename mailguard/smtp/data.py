@@ -174,8 +174,9 @@ def reveal(clean: bytes) -> bytes:
 
 def has_bare_newline(raw: bytes) -> bool:
     """Whether a CR or LF stands alone (RFC 5321 §2.3.8)."""
-    pairs = raw.count(b"\r\n")
-    return raw.count(b"\n") != pairs or raw.count(b"\r") != pairs
+    # To count the CRs and LFs takes four times as long: what stands once a line is found slowly, what never stands, at once.
+    rest = raw.replace(b"\r\n", b"")
+    return b"\n" in rest or b"\r" in rest
 
 
 def normalise(raw: bytes) -> bytes:

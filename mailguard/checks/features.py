@@ -6,11 +6,9 @@ Each kind has its own range of ids, so that it is weighed apart. Nothing of head
 from __future__ import annotations
 
 import re
-import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import accumulate, islice
 from typing import Any
@@ -19,7 +17,9 @@ import numpy as np
 import re2
 from numpy.typing import NDArray
 
+from mailguard.checks.features_fold import fold
 from mailguard.core.address import domain_of
+from mailguard.core.values import value
 from mailguard.message.message import Message
 
 VERSION = 1
@@ -34,6 +34,9 @@ LINKS = 60
 TOKENS = 120
 """Tokens of one kind that are kept."""
 WORD_OCTETS = 40
+HTML_CHARACTERS = 60_000
+ELEMENTS = 300
+"""Elements of the HTML whose names are counted."""
 
 Ids = NDArray[np.uint32]
 Octets = NDArray[np.uint8]
@@ -72,20 +75,13 @@ _BOUNDS = np.array(STARTS, dtype=np.uint32)
 _PRIME = np.uint64(0x100000001B3)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _MIX_MORE = np.uint64(0xBF58476D1CE4E5B9)
-_SCHEME = re.compile(r"(?:https?|hxxps?|ftp)(?:\[:\]|:)\Z")
-_SCHEME_LENGTH = 8
-_AFTER_SCHEME = re.compile(r"\S{1,500}")
-_AFTER_WWW = re.compile(r"\S{1,300}")
-_LOCAL = re.compile(r"[\w.+\-]{1,64}")
-_DOMAIN = re.compile(r"[\w.\-]{1,200}")
 _QUOTED = re.compile(r"(?m)^[>|].*$")
 _DIGITS = re.compile(r"\d+")
-_TO_ZERO = str.maketrans("123456789", "0" * 9)
-_ZEROS = re.compile("00+")
 _NOT_A_WORD = re.compile(r"[^\w$']+")
 _NOT_LETTERS = re.compile(r"[^a-z]+")
 _LETTERS = re.compile(r"[a-z]+")
 _ELEMENT = re.compile(r"<([a-zA-Z][a-zA-Z0-9]{0,9})[\s>/]")
+_PIECE = 8_000
 _STYLES = (
     "display:none", "font-size:0", "<form", "onclick", "<script", "data:image", "cid:", "@media", "mso-", "role=\"presentation\"",
     "position:absolute", "visibility:hidden", "<center", "<font", "bgcolor", "!important", "<style", "background-image",
@@ -117,28 +113,34 @@ def _powers() -> tuple[Hashes, Hashes]:
 
 
 _POWERS, _INVERSES = _powers()
+_NEXT = bytes(min(octet + 1, 255) for octet in range(256))
+"""Each octet plus 1, as it is hashed. UTF-8 has none of 255."""
 _IN_WORD = bytes(octet >= 128 or octet in b"abcdefghijklmnopqrstuvwxyz0$'" for octet in range(256))
-_SEEDS = tuple(np.uint64(0x5BD1E995 + kind) for kind in Kind)
-_SHIFTS = tuple(np.uint64(64 - bits) for bits in BITS)
-_FIRST = tuple(np.uint64(start) for start in STARTS)
+_SEEDS = np.array([0x5BD1E995 + kind for kind in Kind], dtype=np.uint64)
+_SHIFTS = np.array([64 - bits for bits in BITS], dtype=np.uint64)
+_FIRST = np.array(STARTS[:-1], dtype=np.uint64)
+_OF_TEXT = (Kind.WORD, Kind.PAIR, Kind.GRAM)
+"""The kinds that a mail has thousands of; of all others together there are some hundred."""
 _HALF = np.uint64(29)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Words:
-    """A folded text as octets, where its words lie in it, and their hashes."""
+    """A folded text as octets, where its words lie in it, and their hashes. Places count from `offset` octets before the text."""
 
     text: Octets
     starts: NDArray[Any]
     ends: NDArray[Any]
     hashes: Hashes
+    offset: int = 0
 
     def word(self, number: int) -> str:
         """The word at a place, as it was folded."""
-        return self.text[self.starts[number] : self.ends[number]].tobytes().decode("utf-8", "replace")
+        start, end = self.starts[number] - self.offset, self.ends[number] - self.offset
+        return self.text[start:end].tobytes().decode("utf-8", "replace")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Features:
     """What was extracted of one mail: `ids` sorted, each once; `body` and `subject` to find the words behind them again."""
 
@@ -157,29 +159,24 @@ class Features:
 
 def extract(message: Message) -> Features:
     """The features of a mail."""
-    sender = message.from_mailboxes[0] if message.from_mailboxes else None
+    sender = next(iter(message.from_mailboxes), None)
     body, subject, name = _words(
         (fold(_without_quotes(message.visible_text[:TEXT_CHARACTERS])), TEXT_OCTETS),
         (fold(message.subject[:FIELD_CHARACTERS]), FIELD_OCTETS),
         (fold(sender.name[:FIELD_CHARACTERS]) if sender else "", FIELD_OCTETS),
     )
     address = _of_address(sender.address[:FIELD_CHARACTERS]) if sender else ()
-    ids = _ids(
-        [
-            (Kind.WORD, body.hashes),
-            (Kind.PAIR, pair_hashes(body)),
-            (Kind.GRAM, _grams(body.text[:GRAM_OCTETS])),
-            (Kind.SUBJECT, np.concatenate((subject.hashes, pair_hashes(subject)))),
-            (Kind.SUBJECT_GRAM, _grams(subject.text)),
-            (Kind.NAME, name.hashes),
-            (Kind.SENDER, _tokens(address)),
-            (Kind.LINK, _tokens(_of_links(message))),
-            (Kind.SHOWN, _tokens(_shown(message))),
-            (Kind.FORM, _tokens(_of_form(message))),
-        ]
+    tokens, counts = _tokens(address, _of_links(message), _shown(message), _of_form(message))
+    subject_pairs, subject_grams = pair_hashes(subject), _grams(subject.text)
+    ids, ends = _ids(
+        (body.hashes, pair_hashes(body), _grams(body.text[:GRAM_OCTETS])),
+        (subject.hashes, subject_pairs, subject_grams, name.hashes, tokens),
+        [subject.hashes.size + subject_pairs.size, subject_grams.size, name.hashes.size, *counts],
     )
-    count = subject.hashes.size
-    return Features(_each_once(ids), body, subject, (ids[0], ids[1]), (ids[3][:count], ids[3][count:]))
+    words, pairs, first = ends[Kind.WORD], ends[Kind.PAIR], ends[Kind.GRAM]
+    second = first + subject.hashes.size
+    of_subject = ids[first:second], ids[second : second + subject_pairs.size]
+    return Features(_each_once(ids, ends), body, subject, (ids[:words], ids[words:pairs]), of_subject)
 
 
 def _without_quotes(text: str) -> str:
@@ -187,60 +184,6 @@ def _without_quotes(text: str) -> str:
     if "\n>" in text or "\n|" in text or text.startswith((">", "|")):
         return _QUOTED.sub("", text)
     return text
-
-
-def fold(text: str) -> str:
-    """`text` in lower case, links and addresses and numbers as such, white space as one blank."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-    text = text.lower()
-    if "://" in text or "www." in text or "hxxp" in text:
-        text = _without_urls(text)
-    if "@" in text:
-        text = _without_addresses(text)
-    # Of ASCII the digits are found several times faster without a pattern.
-    text = _ZEROS.sub("0", text.translate(_TO_ZERO)) if text.isascii() else _DIGITS.sub("0", text)
-    return " ".join(text.split())
-
-
-def _without_urls(text: str) -> str:
-    """URLs as ` $u `: `(?:https?|hxxps?|ftp)(?:\\[:\\]|:)//\\S{1,500}|www\\.\\S{1,300}`, looked for from each `//` and `www.`."""
-    out: list[str] = []
-    done = 0
-    slashes, www = text.find("//"), text.find("www.")
-    while slashes >= 0 or www >= 0:
-        if www < 0 or 0 <= slashes < www:
-            scheme = _SCHEME.search(text, max(done, slashes - _SCHEME_LENGTH), slashes)
-            start, rest = (scheme.start(), _AFTER_SCHEME.match(text, slashes + 2)) if scheme else (0, None)
-            after = slashes + 1
-        else:
-            start, rest = www, _AFTER_WWW.match(text, www + 4)
-            after = www + 1
-        if rest:
-            out += (text[done:start], " $u ")
-            done = after = rest.end()
-        if slashes < after:
-            slashes = text.find("//", after) if slashes >= 0 else slashes
-        if www < after:
-            www = text.find("www.", after) if www >= 0 else www
-    out.append(text[done:])
-    return "".join(out)
-
-
-def _without_addresses(text: str) -> str:
-    """Mail addresses as ` $m `: `[\\w.+\\-]{1,64}@[\\w.\\-]{1,200}`, looked for from each `@` backwards, which is linear."""
-    out: list[str] = []
-    done = 0
-    at = text.find("@")
-    while at >= 0:
-        domain = _DOMAIN.match(text, at + 1)
-        local = _LOCAL.match(text[max(done, at - 64) : at][::-1]) if domain else None
-        if domain and local:
-            out += (text[done : at - local.end()], " $m ")
-            done = domain.end()
-        at = text.find("@", max(at + 1, done))
-    out.append(text[done:])
-    return "".join(out)
 
 
 def pair_hashes(words: Words) -> Hashes:
@@ -264,68 +207,74 @@ def _words(*texts: tuple[str, int]) -> list[Words]:
     # Words and what parts them take turns: the first turn begins a word.
     turns = np.flatnonzero(inside[1:] != inside[:-1])
     starts, ends = turns[::2], turns[1::2]
-    if ends.size and int((ends - starts).max()) > WORD_OCTETS:
-        short = ends - starts <= WORD_OCTETS
+    lengths = ends - starts
+    if lengths.size and int(lengths.max()) > WORD_OCTETS:
+        short = lengths <= WORD_OCTETS
         starts, ends = starts[short], ends[short]
-    sums = np.zeros(octets.size + 1, dtype=np.uint64)
-    values = octets.astype(np.uint64)
-    values += np.uint64(1)
-    values *= _POWERS[: octets.size]
+    sums = np.empty(octets.size + 1, dtype=np.uint64)
+    sums[0] = 0
+    values = np.frombuffer(content.translate(_NEXT), dtype=np.uint8) * _POWERS[: octets.size]
     np.cumsum(values, out=sums[1:])
     hashes = sums[ends]
     hashes -= sums[starts]
     hashes *= _INVERSES[starts]
+    after = list(accumulate(len(one) + 1 for one in contents))
+    offset = first = 0
     made: list[Words] = []
-    offset = 0
-    for one in contents:
-        first, last = starts.searchsorted((offset, offset + len(one))).tolist()
-        text = octets[offset : offset + len(one)]
-        made.append(Words(text, starts[first:last] - offset, ends[first:last] - offset, hashes[first:last]))
-        offset += len(one) + 1
+    for end, last in zip(after, starts.searchsorted(after).tolist(), strict=True):
+        made.append(Words(octets[offset : end - 1], starts[first:last], ends[first:last], hashes[first:last], offset))
+        offset, first = end, last
     return made
 
 
 def _grams(octets: Octets, length: int = 4) -> Hashes:
-    count = octets.size - length + 1
-    if count <= 0:
-        return np.zeros(0, dtype=np.uint64)
-    hashes = np.empty(count, dtype=np.uint64)
-    # Those that begin at every fourth octet are big-endian numbers behind each other.
-    for place in range(length):
-        some = (octets.size - place) // length
-        hashes[place::length] = octets[place : place + some * length].view(">u4")
-    return hashes
+    """Every four octets that follow each other, as a big-endian number: one view of the octets that overlaps itself."""
+    count = max(0, octets.size - length + 1)
+    return np.ndarray(count, ">u4", octets, strides=(1,)).astype(np.uint64)
 
 
-def _ids(found: Sequence[tuple[Kind, Hashes]]) -> list[Ids]:
-    """The ids of hashes of several kinds. They are mixed all at once, since NumPy's calls cost more than the numbers."""
-    mixed = np.concatenate([hashes for _, hashes in found])
-    ends = list(accumulate(hashes.size for _, hashes in found))
-    spans = [(kind, slice(end - hashes.size, end)) for (kind, hashes), end in zip(found, ends, strict=True)]
-    for kind, span in spans:
-        mixed[span] ^= _SEEDS[kind]
+def _ids(of_text: Sequence[Hashes], others: Sequence[Hashes], counts: Sequence[int]) -> tuple[Ids, list[int]]:
+    """The ids of hashes, kind after kind, and where each kind ends: `of_text` those of _OF_TEXT, `counts` how many of each of
+    the other kinds there are in `others`. All are mixed at once, since NumPy's calls cost more than the numbers."""
+    ends = list(accumulate((*map(np.size, of_text), *counts)))
+    text, few = ends[len(_OF_TEXT) - 1], np.array(counts)
+    mixed = np.empty(ends[-1], dtype=np.uint64)
+    start = 0
+    for kind, hashes in zip(_OF_TEXT, of_text, strict=True):
+        np.bitwise_xor(hashes, _SEEDS[kind], out=mixed[start : ends[kind]])
+        start = ends[kind]
+    rest = mixed[text:]
+    np.concatenate(others, out=rest)
+    rest ^= _SEEDS[len(_OF_TEXT) :].repeat(few)
     mixed *= _MIX
     mixed ^= mixed >> _HALF
     mixed *= _MIX_MORE
-    for kind, span in spans:
-        mixed[span] >>= _SHIFTS[kind]
-        mixed[span] += _FIRST[kind]
-    ids = mixed.astype(np.uint32)
-    return [ids[span] for _, span in spans]
+    mixed[:text] >>= _SHIFTS[Kind.WORD]  # which is that of all kinds of the text
+    mixed[ends[Kind.WORD] : ends[Kind.PAIR]] += _FIRST[Kind.PAIR]
+    mixed[ends[Kind.PAIR] : text] += _FIRST[Kind.GRAM]
+    rest >>= _SHIFTS[len(_OF_TEXT) :].repeat(few)
+    rest += _FIRST[len(_OF_TEXT) :].repeat(few)
+    return mixed.astype(np.uint32), ends
 
 
-def _tokens(tokens: Iterable[str]) -> Hashes:
-    octets = [(token.encode("utf-8", "replace"), len(token)) for token in islice(tokens, TOKENS)]
-    return np.array([zlib.crc32(one) | length << 32 for one, length in octets], dtype=np.uint64)
+def _tokens(*kinds: Iterable[str]) -> tuple[Hashes, list[int]]:
+    """The hashes of tokens of several kinds, TOKENS at most of each, and how many of each there are."""
+    hashes: list[int] = []
+    counts: list[int] = []
+    for tokens in kinds:
+        before = len(hashes)
+        hashes += [zlib.crc32(token.encode("utf-8", "replace")) | len(token) << 32 for token in islice(tokens, TOKENS)]
+        counts.append(len(hashes) - before)
+    return np.array(hashes, dtype=np.uint64), counts
 
 
-def _each_once(found: Sequence[Ids]) -> Ids:
+def _each_once(found: Ids, ends: Sequence[int]) -> Ids:
     """Ids of kinds in their order, sorted, each once. Sorting kind by kind costs less than all at once."""
-    ids = np.concatenate(found)
+    ids = found.copy()
     start = 0
-    for some in found:
-        ids[start : start + some.size].sort()
-        start += some.size
+    for end in ends:
+        ids[start:end].sort()
+        start = end
     first = np.empty(ids.size, dtype=bool)
     first[:1] = True
     np.not_equal(ids[1:], ids[:-1], out=first[1:])
@@ -369,12 +318,27 @@ def _of_form(message: Message) -> dict[str, None]:
     tokens = {"parts:" + ",".join(part.content_type for part in message.parts[:6]): None}
     source = message.html
     if source:
-        names = Counter(map(str.lower, _ELEMENT.findall(source[:60_000])[:300]))
+        names = Counter(map(str.lower, _elements(source[:HTML_CHARACTERS])))
         for name, count in names.items():
             tokens[f"{name}:{min(count.bit_length(), 6)}"] = None
-        for number in sorted(_STYLES_SET.Match(source[:30_000].lower().encode("utf-8", "replace")) or ()):
+        # Of octets lower case is made ten times faster. What it leaves as it is makes no style, but for the sign of Kelvin.
+        octets = source[:30_000].replace("\u212a", "k").encode("utf-8", "replace").lower()
+        for number in sorted(_STYLES_SET.Match(octets) or ()):
             tokens["has:" + _STYLES[number]] = None
     for part in message.attachments:
         tokens["file:" + part.content_type] = None
         tokens["suffix:" + part.filename.lower().rpartition(".")[2][:8]] = None
     return tokens
+
+
+def _elements(source: str) -> list[str]:
+    """The names of the first ELEMENTS elements that are opened. A part of the source at a time: much has thousands."""
+    names: list[str] = []
+    start = 0
+    while start < len(source) and len(names) < ELEMENTS:
+        # No element that is found reaches beyond the next `<`.
+        end = source.find("<", start + _PIECE)
+        end = end if end >= 0 else len(source)
+        names += _ELEMENT.findall(source, start, end)
+        start = end
+    return names[:ELEMENTS]

@@ -73,40 +73,41 @@ class Model:
 
     def logit(self, found: Features) -> float:
         """The log-odds (natural) that a mail with these features is spam."""
-        bounds = features.spans(found.ids).tolist()
+        bounds = features.spans(found.ids)
         sums = np.zeros(found.ids.size + 1, dtype=np.int32)
         np.cumsum(self.weights[found.ids], dtype=np.int32, out=sums[1:])
         at = sums[bounds].tolist()
         total = self.bias
-        for kind in Kind:
-            count = bounds[kind + 1] - bounds[kind]
+        for kind, (before, after, count) in enumerate(zip(at, at[1:], _counts(bounds), strict=False)):
             if count:
-                total += float(at[kind + 1] - at[kind]) * self._factor(kind, count)
+                total += float(after - before) * self._factor(kind, count)
         return total
 
-    def _factor(self, kind: Kind, count: int) -> float:
+    def _factor(self, kind: int, count: int) -> float:
         return self.scales[kind] * self.lengths[kind] / math.sqrt(max(count, self.fewest[kind]))
 
     def words(self, found: Features, logit: float, *, most: int = 4) -> tuple[Word, ...]:
         """The words and pairs that moved the logit most, each at its first place; those on the side of the outcome."""
         side = 1.0 if logit >= 0 else -1.0
-        counts = np.diff(features.spans(found.ids)).tolist()
+        counts = _counts(features.spans(found.ids))
         candidates: list[_Candidate] = []
-        for place, words, kinds, ids in (
-            ("subject", found.subject, (Kind.SUBJECT, Kind.SUBJECT), found.subject_ids),
-            ("text", found.body, (Kind.WORD, Kind.PAIR), found.body_ids),
+        for place, words, kind, some, width in (
+            ("subject", found.subject, Kind.SUBJECT, found.subject_ids[0], 1),
+            ("subject", found.subject, Kind.SUBJECT, found.subject_ids[1], 2),
+            ("text", found.body, Kind.WORD, found.body_ids[0], 1),
+            ("text", found.body, Kind.PAIR, found.body_ids[1], 2),
         ):
-            for kind, some, width in zip(kinds, ids, (1, 2), strict=True):
-                if some.size == 0:
-                    continue
-                shares = self.weights[some].astype(np.float32) * side
-                best = np.argsort(shares)[::-1][: 4 * most]
-                factor = self._factor(kind, counts[kind])
-                candidates += [
-                    (share * factor, place, words, at, width)
-                    for at, share in zip(best.tolist(), shares[best].tolist(), strict=True)
-                    if share > 0
-                ]
+            if some.size == 0:
+                continue
+            shares = self.weights[some].astype(np.float32)
+            shares *= side
+            best = shares.argsort()[: -4 * most - 1 : -1]
+            factor = self._factor(kind, counts[kind])
+            candidates += [
+                (share * factor, place, words, at, width)
+                for at, share in zip(best.tolist(), shares[best].tolist(), strict=True)
+                if share > 0
+            ]
         return _distinct(candidates, side, most)
 
     def to_bytes(self) -> bytes:
@@ -165,6 +166,11 @@ def quantised(weights: NDArray[np.float64]) -> tuple[NDArray[np.int8], tuple[flo
         whole[start:end] = np.clip(np.rint(part / (scale or 1.0)), -127, 127).astype(np.int8)
         scales.append(scale or 1.0)
     return whole, tuple(scales)
+
+
+def _counts(bounds: NDArray[Any]) -> list[int]:
+    """How many ids of each kind lie between its bounds."""
+    return (bounds[1:] - bounds[:-1]).tolist()  # type: ignore[no-any-return]
 
 
 _Candidate = tuple[float, str, Words, int, int]

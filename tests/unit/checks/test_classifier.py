@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from mailguard.checks import features
 from mailguard.checks.classifier import BASELINE, CLASSIFIED_HAM, CLASSIFIED_SPAM, ClassifierCheck
-from mailguard.checks.features import Kind, extract, fold
+from mailguard.checks.features import Kind, extract
+from mailguard.checks.features_fold import fold
 from mailguard.checks.model import Calibration, Model, quantised, shipped
 from mailguard.message.parse import parse
 from tests.unit.checks.contexts import context

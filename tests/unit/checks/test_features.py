@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailguard.checks import features
-from mailguard.checks.features import BITS, STARTS, Kind, fold
+from mailguard.checks.features import BITS, STARTS, Kind
+from mailguard.checks.features_fold import fold
 from mailguard.message.parse import parse
 
 PIECES = st.sampled_from([
@@ -77,3 +79,27 @@ def test_of_more_elements_than_are_kept_the_first_ones_are() -> None:
     kept = [id_of(Kind.FORM, zlib.crc32(b"e%da:1" % number) | len(f"e{number}a:1") << 32) for number in range(200)]
     assert np.isin(kept[:119], ids).all()
     assert not np.isin(kept[119:], ids).all()
+
+
+HTML = st.lists(
+    st.sampled_from(["<td ", "<TD>", "<font/", "<a", "<", " ", "oncli\u212a", "ONCLICK", "b\u0130gcolor", "é", "x" * 3_000, "<p>" * 90]),
+    min_size=10, max_size=40,
+).map("".join)  # fmt: skip
+
+
+@given(HTML)
+@settings(deadline=None, max_examples=50)
+def test_elements_and_styles_are_those_of_the_whole_source(source: str) -> None:
+    mail = b"From: a@b.example\r\nContent-Type: text/html; charset=utf-8\r\n\r\n" + source.encode()
+    message = parse(mail)
+    ids = set(features.extract(message).ids.tolist())
+    names = re.findall(r"<([a-zA-Z][a-zA-Z0-9]{0,9})[\s>/]", message.html[:60_000])[:300]
+    counted = Counter(map(str.lower, names))
+    lower = message.html[:30_000].lower()
+    tokens = {f"{name}:{min(count.bit_length(), 6)}" for name, count in counted.items()}
+    tokens |= {f"has:{style}" for style in ("onclick", "bgcolor", "<font") if style in lower}
+    possible = {f"{name}:{bits}" for name in ("td", "font", "a", "p") for bits in range(1, 7)}
+    possible |= {"has:onclick", "has:bgcolor", "has:<font"}
+    for token in possible:
+        found = id_of(Kind.FORM, zlib.crc32(token.encode()) | len(token) << 32) in ids
+        assert found is (token in tokens), token

@@ -23,7 +23,8 @@ _NOT_COUNTRIES = frozenset(
 """Endings of two letters that are sold to anybody: not taken for a brand's branch in a country."""
 _TOKEN = re.compile(r"[^\W_]+")
 _MARKS = re.compile("[\u0300-\u036f]+")
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_CAMEL = re.compile(r"[A-Z](?<=[a-z].)")
+"""A capital behind a small letter. Beginning with what is looked for, it takes a fraction of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def above_of(domain: str) -> tuple[str, ...]:
 
 def words_of(text: str) -> list[str]:
     """The words of a text without accents and signs; `PayPalSupport` is three, `Smart_TV` two."""
-    text = _CAMEL.sub(" ", text)
+    text = _CAMEL.sub(r" \g<0>", text)
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
         text = _MARKS.sub("", unicodedata.normalize("NFD", text))

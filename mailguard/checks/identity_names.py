@@ -122,8 +122,10 @@ def _mentions(words: list[str]) -> Iterator[tuple[Brand, int]]:
     """(brand, index of its first word) for each name among the words, the longest where several begin."""
     known, prefixes = senders(), _prefixes()
     folded = [word.casefold() for word in words]
-    at, count = 0, len(words)
-    while at < count:
+    count, done = len(words), 0
+    for at in [at for at, name in enumerate(folded) if name in prefixes]:
+        if at < done:
+            continue
         name, end = folded[at], at + 1
         found: tuple[Brand, int] | None = None
         while name in prefixes:
@@ -136,7 +138,7 @@ def _mentions(words: list[str]) -> Iterator[tuple[Brand, int]]:
             end += 1
         if found is not None:
             yield found[0], at
-        at = found[1] if found is not None else at + 1
+            done = found[1]
 
 
 def _loose_at_start(words: list[str]) -> Brand | None:

@@ -14,7 +14,8 @@ TEXT_LIMIT = 6_000
 ADDRESS_LIMIT = 10
 """Addresses of the text that are looked at."""
 
-_ADDRESS = re.compile(r"[a-zA-Z0-9._%+-]{1,64}@((?:[a-zA-Z0-9-]{1,63}\.){1,5}[a-zA-Z]{2,24})\b")
+_DOMAIN = re.compile(r"(?:[a-zA-Z0-9-]{1,63}\.){1,5}[a-zA-Z]{2,24}\b")
+_LOCAL = re.compile(r"[a-zA-Z0-9._%+-]{1,64}")
 _REPLY = re.compile(r"(?:re|aw|sv|antw|odp|rv|ref|回复|答复|reply)\s{0,2}(?:\[\d+\])?\s{0,2}[:：]", re.IGNORECASE)
 
 
@@ -38,7 +39,7 @@ def _addresses(view: View, text: str) -> Iterator[Fact]:
         return
     own = view.address.casefold()
     mails = (link.url[7:].partition("?")[0] for link in view.message.links[:50] if link.url[:7].lower() == "mailto:")
-    found = dict.fromkeys(match[0].casefold() for match in _found(f"{text} {' '.join(mails)}"))
+    found = dict.fromkeys(map(str.casefold, _found(f"{text} {' '.join(mails)}")))
     for address in found:
         domain = address.rpartition("@")[2]
         if address == own:
@@ -49,14 +50,16 @@ def _addresses(view: View, text: str) -> Iterator[Fact]:
             yield ("TEXT_ADDRESS_OTHER_FREEMAIL" if view.freemail else "TEXT_ADDRESS_FREEMAIL"), (address, own)
 
 
-def _found(text: str) -> Iterator[re.Match[str]]:
-    """The first addresses of a text. From an @ backwards: a pattern that begins with any letter is slow."""
+def _found(text: str) -> Iterator[str]:
+    """The first addresses of a text: `[a-zA-Z0-9._%+-]{1,64}@` and a domain. They are looked for from each @ backwards, since a
+    pattern that begins with any letter takes up to 0.7 ms where there is no address but many an @."""
     at, count, done = text.find("@"), 0, 0
     while at >= 0 and count < ADDRESS_LIMIT:
-        match = _ADDRESS.search(text, max(done, at - 64), at + 300)
-        if match and match.end() > at:
-            count, done = count + 1, match.end()
-            yield match
+        domain = _DOMAIN.match(text, at + 1, at + 300)
+        local = _LOCAL.match(text[max(done, at - 64) : at][::-1]) if domain else None
+        if domain and local:
+            count, done = count + 1, domain.end()
+            yield text[at - local.end() : done]
         at = text.find("@", at + 1)
 
 

@@ -65,8 +65,9 @@ async def test_a_mail_that_has_it_and_one_that_has_not(symbol: str) -> None:
 
 
 def test_addresses_that_follow_each_other_closely_are_all_seen() -> None:
-    assert [match[0] for match in identity_text._found("a@x.example b@y.example,c@z.example")] == [
+    addresses = ["a@x.example", "b@y.example", "c@z.example"]
+    assert list(identity_text._found("a@x.example b@y.example,c@z.example")) == addresses
+    assert list(identity_text._found(f"@ @@ @{' ' * 280}a@x.example {'b' * 70}@y.example @z.example")) == [
         "a@x.example",
-        "b@y.example",
-        "c@z.example",
+        "b" * 64 + "@y.example",
     ]

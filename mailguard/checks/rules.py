@@ -6,6 +6,7 @@ Rules are data (policies/rules/*.yaml, read by `rules_file`); this file only mat
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Literal, get_args
@@ -15,6 +16,7 @@ import re2
 from mailguard.checks.base import CheckContext
 from mailguard.checks.rules_literals import branches
 from mailguard.checks.rules_prefilter import Prefilter, Tables
+from mailguard.checks.rules_scanner import Scanner
 from mailguard.core.verdict import CheckResult, Symbol
 from mailguard.message.normalise import normalise
 from mailguard.message.parse import Message
@@ -111,6 +113,17 @@ class _Patterns:
         # Compiled when first needed: most branches are of languages and themes that a given relay never meets.
         self._compiled: dict[int, Any] = {}
 
+    @property
+    def of_text(self) -> Sequence[str]:
+        """The patterns that a scanner is made of; none when they are too few for one."""
+        return [self._patterns[number] for number in self._text.numbers] if self._text.tables else ()
+
+    def scanned_by(self, scanner: Scanner) -> _Patterns:
+        """The same, of which a scanner of `of_text` tells which may match a text."""
+        other = copy(self)
+        other._text = self._text.scanned_by(scanner)
+        return other
+
     def matches(self, texts: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
         """(rule, what it matched) for every rule of which a pattern is in one of its places."""
         source = [place for place in texts if place in _SOURCES]
@@ -138,18 +151,25 @@ class _Group:
     """Patterns that are looked for in the same texts."""
 
     def __init__(self, patterns: Sequence[str], numbers: Sequence[int], tables: Tables | None) -> None:
-        self._numbers = list(numbers)
+        self.numbers = list(numbers)
         some = [patterns[number] for number in numbers]
-        self._prefilter = Prefilter(some, tables) if len(some) > FEW else None
-        self.tables = self._prefilter.tables if self._prefilter else None
+        prefilter = Prefilter(some, tables) if len(some) > FEW else None
+        self.tables = prefilter.tables if prefilter else None
+        self._finder: Prefilter | Scanner | None = prefilter
+
+    def scanned_by(self, scanner: Scanner) -> _Group:
+        """The same, with a scanner instead of the prefilter."""
+        other = copy(self)
+        other._finder = scanner
+        return other
 
     def candidates(self, texts: Sequence[bytes]) -> list[int]:
         """Numbers of the patterns that may match one of the texts."""
-        if not texts or not self._numbers:
+        if not texts or not self.numbers:
             return []
-        if self._prefilter is None:
-            return list(self._numbers)
-        return [self._numbers[n] for n in self._prefilter.candidates(b"\n".join(texts))]
+        if self._finder is None:
+            return list(self.numbers)
+        return [self.numbers[n] for n in self._finder.candidates(b"\n".join(texts))]
 
 
 class Rules:
@@ -168,6 +188,7 @@ class Rules:
     ) -> None:
         self.rules = tuple(rules)
         self.hash = hash
+        self.scanned = False
         self._patterns = _Patterns(self.rules, derived)
         self.derived = self._patterns.derived
         self._combinations = tuple(
@@ -179,6 +200,18 @@ class Rules:
 
     def __len__(self) -> int:
         return len(self.rules)
+
+    @property
+    def patterns(self) -> Sequence[str]:
+        """What a scanner of these rules is made of (`rules_scanner`); nothing when it is not worth one."""
+        return self._patterns.of_text
+
+    def scanned_by(self, scanner: Scanner) -> Rules:
+        """The same rules, which match the same at less cost: `scanner` is of their `patterns`."""
+        other = copy(self)
+        other._patterns = self._patterns.scanned_by(scanner)
+        other.scanned = True
+        return other
 
     def match(self, context: CheckContext) -> dict[str, tuple[str, ...]]:
         """The names of all rules that match, hidden ones too, each with what it matched."""
@@ -232,7 +265,8 @@ def text_of(place: str, context: CheckContext) -> bytes:
         text = context.session.helo
     else:
         text = _TEXTS[place](message)
-    return text.encode("utf-8", "replace")
+    # Two letters of which case makes ASCII: nobody needs them, and patterns over octets (`rules_octets`) cannot know them.
+    return text.replace("ſ", "s").replace("\u212a", "k").encode("utf-8", "replace")
 
 
 def _structure(message: Message) -> str:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 import mailguard
 from mailguard.checks.rules import Derived, Rule, Rules
 from mailguard.checks.rules_prefilter import Tables
+from mailguard.checks.rules_scanner import KeptScanners
 from mailguard.ops.derived import DerivedFiles, NotTrustedError
 from mailguard.ops.log import get_logger
 
@@ -39,6 +40,7 @@ class KeptRules:
     """The rules of the last files that were right, kept among `files`. What fails is logged, and costs only time."""
 
     def __init__(self, files: DerivedFiles) -> None:
+        self.scanners = KeptScanners(files)
         self._files = files
         self._log = get_logger("rules")
 

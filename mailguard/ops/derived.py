@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import stat
@@ -28,43 +29,67 @@ class DerivedFiles:
     """Values by name in `folder`, a file each: a new one takes the place of the old. The folder is made with the first."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def get(self, name: str, key: bytes) -> bytes | None:
         """The value kept under `name` for `key`, a SHA-256; None when there is none for it. Raises NotTrustedError."""
         try:
-            _require_ours(os.lstat(self._folder), stat.S_ISDIR, "the folder")
-            descriptor = os.open(self._folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            _require_ours(os.lstat(self.folder), stat.S_ISDIR, "the folder")
+            descriptor = os.open(self.folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             with os.fdopen(descriptor, "rb") as file:
                 _require_ours(os.fstat(descriptor), stat.S_ISREG, "the file")
-                octets = file.read(_HEADER + SIZE_LIMIT)
+                header = file.read(_HEADER)
+                if header.startswith(_MARK) and len(header) == _HEADER and header[len(_MARK) : -_DIGEST] != key:
+                    return None
+                value = file.read(SIZE_LIMIT)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise NotTrustedError(f"cannot be read: {error.strerror}") from error
-        header, value = octets[:_HEADER], octets[_HEADER:]
         if not header.startswith(_MARK) or header[-_DIGEST:] != hashlib.sha256(value).digest():
             raise NotTrustedError("the file is damaged")
-        return value if header[len(_MARK) : -_DIGEST] == key else None
+        return value
 
     def put(self, name: str, key: bytes, value: bytes) -> None:
         """Keep it, all or nothing. Raises NotTrustedError and OSError when it cannot be kept, which costs only time."""
         if len(value) > SIZE_LIMIT:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-        with contextlib.suppress(FileExistsError):
-            self._folder.mkdir(mode=0o700)
-        _require_ours(os.lstat(self._folder), stat.S_ISDIR, "the folder")
-        scratch = self._folder / f".{name}-{os.getpid()}"
+        self._require_folder()
+        scratch = self.folder / f".{name}-{os.getpid()}"
         try:
             with contextlib.suppress(FileNotFoundError):
                 scratch.unlink()  # of one that was killed right here
             descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(_MARK + key + hashlib.sha256(value).digest() + value)
-            scratch.replace(self._folder / name)
+            scratch.replace(self.folder / name)
         except OSError:
             scratch.unlink(missing_ok=True)
             raise
+
+    def lock(self, name: str) -> int | None:
+        """A descriptor that keeps others from the lock of a name until all who have it close it; None when another has it.
+
+        Raises NotTrustedError and OSError.
+        """
+        self._require_folder()
+        descriptor = os.open(
+            self.folder / f".{name}-lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600
+        )
+        try:
+            _require_ours(os.fstat(descriptor), stat.S_ISREG, "the lock")
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException as error:
+            os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                return None
+            raise
+        return descriptor
+
+    def _require_folder(self) -> None:
+        with contextlib.suppress(FileExistsError):
+            self.folder.mkdir(mode=0o700)
+        _require_ours(os.lstat(self.folder), stat.S_ISDIR, "the folder")
 
 
 def _require_ours(status: os.stat_result, kind: Callable[[int], bool], what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from hashlib import sha256
 from pathlib import Path
@@ -119,3 +120,32 @@ def test_what_cannot_be_kept_leaves_the_old_and_no_scratch(folder: Path, monkeyp
 def full_disk(descriptor: int, mode: str) -> None:
     os.close(descriptor)
     raise OSError(28, os.strerror(28))
+
+
+def test_a_lock_is_one_s_until_all_who_have_it_close_it(tmp_path: Path) -> None:
+    files = DerivedFiles(tmp_path / "cache")
+    lock = files.lock("words")
+    assert lock is not None
+    handed_on = os.dup(lock)
+    assert files.lock("words") is None
+    os.close(lock)
+    assert files.lock("words") is None
+    os.close(handed_on)
+    again = files.lock("words")
+    assert again is not None
+    os.close(again)
+
+
+def test_a_lock_that_others_may_hold_is_none(folder: Path) -> None:
+    (folder / ".words-lock").touch()
+    (folder / ".words-lock").chmod(0o666)
+    with pytest.raises(NotTrustedError, match="the lock can be written by others"):
+        DerivedFiles(folder).lock("words")
+    folder.chmod(0o777)
+    with pytest.raises(NotTrustedError, match="the folder can be written by others"):
+        DerivedFiles(folder).lock("words")
+
+
+def test_a_large_value_of_another_key_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashlib, "sha256", lambda _: pytest.fail("it was read"))
+    assert DerivedFiles(folder).get("words", OTHER) is None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from mailguard.core.envelope import Envelope, Session
 from mailguard.core.tenant import Tenant
+from mailguard.core.values import value
 from mailguard.core.verdict import CheckResult, Findings
 from mailguard.message.parse import Message
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mailguard.net.dns import Resolver
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CheckContext:
     """Everything a check may look at: one mail, whoever it is for, and the resolver to ask about it.
 

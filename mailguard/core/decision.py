@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mailguard.core.reply import Reply
+from mailguard.core.values import value
 
 
 class Action(StrEnum):
@@ -101,7 +102,7 @@ class Unwanted:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Decision:
     """What happens to the message for one recipient, and why.
 

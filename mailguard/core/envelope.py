@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from mailguard.core.values import value
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -85,7 +87,7 @@ class NextHop:
         return f"lmtp://{text}" if self.lmtp else text
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Recipient:
     """One accepted RCPT: the address as it came, the tenant it belongs to, and its domain in look-up form."""
 
@@ -97,7 +99,7 @@ class Recipient:
     """Position in the envelope, from 1; with the message's id it names the ledger unit."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Envelope:
     """One mail transaction: the sender (empty: the null sender) and the recipients accepted so far."""
 

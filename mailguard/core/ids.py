@@ -10,6 +10,7 @@ MESSAGE_ID_LENGTH = 26
 """Characters of a message id; a unit's id begins with its message's."""
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford base 32: no I, L, O, U to misread
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
 _MESSAGE_ID = re.compile(r"^[0-9A-HJKMNP-TV-Z]{26}$")
 _UNIT_ID = re.compile(r"^[0-9A-HJKMNP-TV-Z]{26}-[1-9][0-9]{0,4}$")
 
@@ -17,7 +18,7 @@ _UNIT_ID = re.compile(r"^[0-9A-HJKMNP-TV-Z]{26}-[1-9][0-9]{0,4}$")
 def new_message_id(now_ms: int | None = None) -> str:
     """A new message id: 48 bits of milliseconds and 80 random bits as 26 characters (the ULID layout)."""
     value = ((now_ms if now_ms is not None else time.time_ns() // 1_000_000) << 80) | secrets.randbits(80)
-    return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 def received_ms(message_id: str) -> int:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from mailguard.core.values import value
 
 _UNSAFE = re.compile(r"[^\x20-\x7e]+")
 _ENHANCED = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})")
+_LAST_LINE = re.compile(r"[2-5][0-9]{2}([ -]|$)")
 TEXT_LIMIT = 400
 """Longest text of one reply line, in characters; RFC 5321 §4.5.3.1.5 allows 512 octets for the whole line."""
 
 
 def sanitise(text: str) -> str:
     """`text` as one printable ASCII line: what another server says must never split our reply (CR, LF, NUL)."""
-    return _UNSAFE.sub(" ", text).strip()[:TEXT_LIMIT]
+    if not (text.isascii() and text.isprintable()):
+        text = _UNSAFE.sub(" ", text)
+    return text.strip()[:TEXT_LIMIT]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reply:
     """One SMTP reply (RFC 5321 §4.2) with its enhanced status code (RFC 3463), for example `550 5.7.1 No relaying`.
 
@@ -50,7 +54,9 @@ class Reply:
         return self.code >= 500
 
     def __str__(self) -> str:
-        return " ".join(part for part in (str(self.code), self.enhanced, sanitise(self.text)) if part)
+        text = sanitise(self.text)
+        before = f"{self.code} {self.enhanced}" if self.enhanced else str(self.code)
+        return f"{before} {text}" if text else before
 
 
 def parse_reply(lines: list[str]) -> Reply:
@@ -58,7 +64,7 @@ def parse_reply(lines: list[str]) -> Reply:
 
     Raises ValueError when they are not a reply (RFC 5321 §4.2.1).
     """
-    if not lines or not re.match(r"^[2-5][0-9]{2}([ -]|$)", lines[-1]):
+    if not lines or not _LAST_LINE.match(lines[-1]):
         raise ValueError(f"not an SMTP reply: {sanitise(' '.join(lines))[:80]!r}")
     code = int(lines[-1][:3])
     texts = [line[4:].strip() for line in lines]

@@ -153,7 +153,7 @@ class CheckResult:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Findings:
     """All that is known of a message, whoever it is for."""
 
@@ -236,7 +236,7 @@ class RuledFile:
     sha256: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Verdict:
     """What the findings mean for one tenant: the score and the facts that a policy decides by. Still no action."""
 

@@ -14,6 +14,7 @@ from random import Random, SystemRandom
 from mailguard.core.envelope import MailOptions, NextHop, Recipient
 from mailguard.core.reply import Reply
 from mailguard.core.transport import AS_SET_FOR_ALL, HopSecurity
+from mailguard.core.values import value
 from mailguard.delivery.dial import Dialler
 from mailguard.delivery.health import Admission, HopHealth
 from mailguard.delivery.outcome import Outcome, OutcomeKind, Stage, classify, hop_failed
@@ -35,7 +36,7 @@ REMEMBERED = 3600.0
 """Seconds that a next hop's EHLO counts at the door, so that a server that was upgraded is asked again."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Job:
     """A message for recipients of one tenant and one route. `content` is the message as it is to arrive, in chunks.
 
@@ -64,7 +65,7 @@ class Asked:
     mailboxes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Attempt:
     """A job on its way: its transaction, the loop's time by which it must end, and the hook before the content."""
 
@@ -75,7 +76,7 @@ class _Attempt:
     pool: ConnectionPool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Trial:
     """What came of one next hop: its answers, or the answer that stands for all recipients."""
 
@@ -199,7 +200,7 @@ class Forwarder:
         now = asyncio.get_running_loop().time()
         try:
             sent, connection = await attempt.pool.transact(
-                replace(key, public_only=job.public_only),
+                replace(key, public_only=True) if job.public_only else key,
                 attempt.transaction,
                 dial=partial(self._dial, job, hop, now + (attempt.deadline - now) / left),
                 deadline=attempt.deadline,

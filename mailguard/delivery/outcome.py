@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from mailguard.core.decision import Reason
 from mailguard.core.reply import OK, Reply, sanitise
+from mailguard.core.values import value
 from mailguard.net.smtp_values import Answer, Stage
 
 __all__ = [
@@ -40,7 +41,7 @@ class OutcomeKind(StrEnum):
     """The content was sent, or is on its way, and no reply has come yet."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome:
     """What one attempt came to for one recipient (its number in the envelope).
 
@@ -167,7 +168,7 @@ class FirstMove(StrEnum):
     """The sender hears 250, so the DSN rule applies."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RecipientMove:
     """The move of one recipient, and the outcome it follows from. `alert`: the client's server refuses us, not the mail."""
 
@@ -181,7 +182,7 @@ class RecipientMove:
         return self.outcome.refuses_us
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FirstAttempt:
     """What the sender hears, and what becomes of each recipient that was tried, in the order of the outcomes."""
 

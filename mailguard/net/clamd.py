@@ -11,8 +11,6 @@ import asyncio
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -177,14 +175,17 @@ class ClamdClient:
         """Scan a whole mail. Raises ClamdUnavailable when that could not be done."""
         if self._max_size and len(content) > self._max_size:
             return ScanResult(ScanKind.TOO_LARGE)
-        async with self._failing_within(self._timeout), self._slots:
-            connection = self._take()
-            if connection:
-                try:
-                    return await self._scan_on(connection, content)
-                except _Lost:  # clamd closed an idle connection, or was restarted
-                    self._drop_idle()
-            return await self._scan_on(await self._connect(), content)
+        try:
+            async with asyncio.timeout(self._timeout), self._slots:
+                connection = self._take()
+                if connection:
+                    try:
+                        return await self._scan_on(connection, content)
+                    except _Lost:  # clamd closed an idle connection, or was restarted
+                        self._drop_idle()
+                return await self._scan_on(await self._connect(), content)
+        except (OSError, _Lost) as error:
+            raise self._unavailable(error) from error
 
     async def _scan_on(self, connection: _Connection, content: bytes | memoryview) -> ScanResult:
         reusable = False
@@ -238,15 +239,16 @@ class ClamdClient:
 
     async def _command(self, command: str) -> str:
         """One command on a connection of its own."""
-        async with self._failing_within(self._connect_timeout):
-            connection = await self._connect()
-            try:
-                await connection._send(f"z{command}\0".encode())
-                return await connection._answer()
-            except OSError as error:
-                raise _Lost(str(error)) from error
-            finally:
-                connection.close()
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                connection = await self._connect()
+                try:
+                    await connection._send(f"z{command}\0".encode())
+                    return await connection._answer()
+                finally:
+                    connection.close()
+        except (OSError, _Lost) as error:
+            raise self._unavailable(error) from error
 
     async def _connect(self) -> _Connection:
         loop = asyncio.get_running_loop()
@@ -274,16 +276,11 @@ class ClamdClient:
                     raise
             raise failure
 
-    @asynccontextmanager
-    async def _failing_within(self, seconds: float) -> AsyncIterator[None]:
-        """Turn whatever goes wrong with the connection into ClamdUnavailable."""
-        try:
-            async with asyncio.timeout(seconds):
-                yield
-        except TimeoutError as error:
-            raise ClamdUnavailable(f"clamd at {self.address} did not answer in time") from error
-        except (OSError, _Lost) as error:
-            raise ClamdUnavailable(f"clamd at {self.address} cannot be reached: {error}") from error
+    def _unavailable(self, error: Exception) -> ClamdUnavailable:
+        """What goes wrong with a connection, as what it means for a mail. TimeoutError is an OSError."""
+        if isinstance(error, TimeoutError):
+            return ClamdUnavailable(f"clamd at {self.address} did not answer in time")
+        return ClamdUnavailable(f"clamd at {self.address} cannot be reached: {error}")
 
     async def close(self) -> None:
         """Close idle connections."""

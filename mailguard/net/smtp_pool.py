@@ -11,10 +11,11 @@ from math import inf
 
 from mailguard.core.envelope import NextHop
 from mailguard.core.transport import AS_SET_FOR_ALL, HopSecurity
+from mailguard.core.values import value
 from mailguard.net.smtp_client import GoAhead, HopError, Sent, SmtpConnection, Stage, Transaction
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PoolKey:
     """Whose connections, to which next hop, how well protected and as whom; `public_only`: never into a private network."""
 
@@ -93,7 +94,9 @@ class ConnectionPool:
             self._tidy(key, hop)
 
     async def _enter(self, key: PoolKey, deadline: float) -> _Connections:
-        hop = self._hops.setdefault(key, _Connections())
+        hop = self._hops.get(key)
+        if hop is None:
+            hop = self._hops[key] = _Connections()
         if hop.busy < self._per_hop:
             hop.busy += 1
             return hop

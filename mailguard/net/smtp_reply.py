@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mailguard.core.reply import Reply, parse_reply
+from mailguard.core.values import value
 
 LINE_LIMIT = 2048
 """Octets in one reply line. RFC 5321 §4.5.3.1.5 allows 512; servers with long policy texts exceed it."""
@@ -21,7 +20,7 @@ class ReplyError(ValueError):
     before: tuple[ServerReply, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ServerReply:
     """One reply as it came: the code of its last line, and its lines without CRLF, code included."""
 

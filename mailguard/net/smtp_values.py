@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,9 +11,12 @@ from functools import cached_property
 
 from mailguard.core.envelope import MailOptions, Recipient
 from mailguard.core.reply import Reply
+from mailguard.core.values import value
 from mailguard.net.smtp_reply import ServerReply
 
 NO_OPTIONS = MailOptions()
+_UNFIT = re.compile(r"[\x00-\x1f<>\x7f]")
+"""What may stand in a command only within quotes, if at all."""
 
 
 class Stage(StrEnum):
@@ -114,7 +118,7 @@ class Transaction:
 
     def __post_init__(self) -> None:
         for address in (self.mail_from, *(recipient.address for recipient in self.recipients)):
-            if any(character < " " or character in "<>\x7f" for character in address) and not _quoted(address):
+            if _UNFIT.search(address) and not _quoted(address):
                 raise ValueError(f"{address!r} cannot stand in a command")
         if not self.recipients:
             raise ValueError("a transaction without recipients")
@@ -168,7 +172,7 @@ GoAhead = Callable[[], Awaitable[None]]
 """Awaited before the content is written: returns when the intent is durable, raises to call the delivery off."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answer:
     """What became of one recipient: the last stage, and the server's reply, or None and the cause in `detail`.
 
@@ -181,7 +185,7 @@ class Answer:
     local: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Sent:
     """What became of a transaction: an answer per recipient, in their order.
 

@@ -6,7 +6,7 @@ The door, the rescan of held mail and `mailguard scan` all judge here, so that t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mailguard.checks.base import CheckContext
 from mailguard.checks.runner import Runner
@@ -16,6 +16,7 @@ from mailguard.core.edits import Edit
 from mailguard.core.envelope import Envelope, Recipient, Session
 from mailguard.core.ids import ORIGINAL
 from mailguard.core.tenant import Directory, Tenant
+from mailguard.core.values import value
 from mailguard.core.verdict import Findings, Verdict
 from mailguard.message.message import Message
 from mailguard.message.strip import CannotStripError, plan
@@ -26,7 +27,7 @@ from mailguard.policy.profile import Policy
 from mailguard.policy.score import score
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Judgement:
     """What was concluded for one recipient, and by which policy."""
 
@@ -39,7 +40,7 @@ class Judgement:
 
     def settled(self, decision: Decision) -> Judgement:
         """The same, with the decision as it stands beside those for the other recipients."""
-        return replace(self, decision=decision)
+        return self if decision is self.decision else replace(self, decision=decision)
 
     def routed(self) -> Judgement:
         """The same, or quarantine for the provider's own postmaster when nobody has said where that is."""

@@ -7,7 +7,7 @@ the outcome milder; among equals the first in the table of conditions gives the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 
 from mailguard.core.address import is_special, local_part_of
@@ -15,6 +15,7 @@ from mailguard.core.decision import Action, Decision, Reason, Unwanted
 from mailguard.core.envelope import Recipient
 from mailguard.core.reply import LOCAL_ERROR, Reply
 from mailguard.core.tenant import SYSTEM_TENANT
+from mailguard.core.values import value
 from mailguard.core.verdict import Ground, RuledFile, Verdict
 from mailguard.policy.conditions import CONDITIONS, STRICTNESS, action_of, gravity
 from mailguard.policy.profile import IGNORE, Policy
@@ -122,7 +123,7 @@ def _decision(recipient: Recipient, policy: Policy, action: Action, reason: Reas
     )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Settlement:
     """The reply to the sender's data and the decisions as they will be carried out, in the order given.
 
@@ -188,4 +189,4 @@ def _beside_deferred(decision: Decision, deferring: Decision) -> Decision:
 
 
 def _marked(reply: Reply, message_id: str) -> Reply:
-    return replace(reply, text=f"{reply.text} ({message_id})") if message_id else reply
+    return Reply(reply.code, reply.enhanced, f"{reply.text} ({message_id})") if message_id else reply

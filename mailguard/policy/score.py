@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from mailguard.core.envelope import Envelope, Session
 from mailguard.core.tenant import ListKind, Tenant
@@ -48,7 +48,7 @@ def score(
     ruled = ruled_files(findings, policy.files, sender_of(findings, envelope, session), waited=waited_ms)
     return Verdict(
         tenant=tenant.id,
-        score=_sum(symbol.points for symbol in symbols),
+        score=_sum([symbol.points for symbol in symbols]),
         symbols=symbols,
         malware=findings.malware,
         dmarc_failed=next(
@@ -74,21 +74,21 @@ _LIST_MATCH = {ListKind.ALLOW: ListMatch.ALLOW, ListKind.DENY: ListMatch.DENY}
 
 def _points(results: Iterable[CheckResult], policy: Policy) -> tuple[tuple[ScoredSymbol, ...], dict[str, float]]:
     """Each symbol once, with the points of this profile, and the sum of each check. The gravest of a name counts."""
-    chosen: dict[str, tuple[str, ScoredSymbol]] = {}
+    chosen: dict[str, ScoredSymbol] = {}
     for result in results:
         for symbol in result.symbols:
-            points = policy.points(symbol.name, symbol.score)
-            earlier = chosen.get(symbol.name)
-            if earlier is None or points > earlier[1].points:
-                scored = ScoredSymbol(symbol.name, points, symbol.description, symbol.evidence, result.check)
-                chosen[symbol.name] = (result.check, scored)
+            name = symbol.name
+            points = policy.points(name, symbol.score)
+            earlier = chosen.get(name)
+            if earlier is None or points > earlier.points:
+                chosen[name] = ScoredSymbol(name, points, symbol.description, symbol.evidence, result.check)
     shares: dict[str, list[float]] = {}
-    for check, scored in chosen.values():
+    for scored in chosen.values():
         if scored.points:
-            shares.setdefault(check, []).append(scored.points)
-    return tuple(scored for _, scored in chosen.values()), {check: _sum(iter(p)) for check, p in shares.items()}
+            shares.setdefault(scored.check, []).append(scored.points)
+    return tuple(chosen.values()), {check: _sum(points) for check, points in shares.items()}
 
 
-def _sum(points: Iterator[float]) -> float:
+def _sum(points: Iterable[float]) -> float:
     # Rounded: ten symbols of 0.1 must reach a threshold of 1.
     return round(math.fsum(points), 3)

@@ -110,10 +110,10 @@ class SmtpProtocol(ContentReceiver):
         options = mail_options(
             parameters, esmtp=self.client.esmtp, size_limit=self.settings.message_size, dsn=self.settings.dsn
         )
-        envelope = Envelope(message_id=new_message_id(self.shared.clock()), mail_from=address)
+        message_id = new_message_id(self.shared.clock())
         if isinstance(options, Reply):
             if options is replies.MESSAGE_TOO_LARGE:
-                self._refused(envelope, "", options, Reason.TOO_LARGE)
+                self._refused(Envelope(message_id, address), "", options, Reason.TOO_LARGE)
             return options
         if address:
             problem = _problem(address, smtputf8=options.smtputf8, sender=True)
@@ -121,7 +121,7 @@ class SmtpProtocol(ContentReceiver):
                 return problem
         reply = await self.ask(self.shared.door.mail(self.client, address, options))
         if reply.positive:
-            self._envelope = replace(envelope, options=options)
+            self._envelope = Envelope(message_id, address, options)
             self.in_transaction = True
         return reply
 
@@ -165,7 +165,8 @@ class SmtpProtocol(ContentReceiver):
         number = len(envelope.recipients) + 1
         if recipient.number != number:
             recipient = replace(recipient, number=number)
-        self._envelope = replace(envelope, recipients=(*envelope.recipients, recipient))
+        recipients = (*envelope.recipients, recipient)
+        self._envelope = Envelope(envelope.message_id, envelope.mail_from, envelope.options, recipients)
         self._accepted |= {address}
 
     def _too_many_recipients(self, envelope: Envelope, address: str) -> Reply:

@@ -119,7 +119,10 @@ def canonical_field(item: RawField, canonicalisation: Canonicalisation) -> bytes
     """A field in canonical form, its CRLF included (§3.4.1, §3.4.2)."""
     if canonicalisation is Canonicalisation.SIMPLE:
         return item.raw + b"\r\n"
-    return item.name + b":" + _WSP.sub(b" ", item.value.replace(b"\r\n", b"")).strip(b" ") + b"\r\n"
+    value = item.value.replace(b"\r\n", b"")
+    if b"\t" in value or b"  " in value:
+        value = _WSP.sub(b" ", value)
+    return b"%b:%b\r\n" % (item.name, value.strip(b" "))
 
 
 def canonical_body(raw: bytes, start: int, canonicalisation: Canonicalisation) -> Iterator[bytes]:

@@ -7,15 +7,15 @@ import binascii
 import re
 from base64 import b64decode
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from mailguard.checks.dkim_message import Canonicalisation, RawField
+from mailguard.core.values import value
 from mailguard.core.verdict import AuthOutcome
 from mailguard.net.dns import lookup_name
 
 _TAG_NAME = re.compile(rb"^[A-Za-z][A-Za-z0-9_]*$")
-_WHITE = re.compile(rb"[ \t\r\n]+")
+_WHITE = b" \t\r\n"
 _BASE64 = re.compile(rb"^[A-Za-z0-9+/]+={0,2}$")
 _NUMBER = re.compile(rb"^[0-9]{1,76}$")
 _SELECTOR = re.compile(r"^[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?$")
@@ -61,20 +61,20 @@ def parse_tags(text: bytes) -> dict[bytes, bytes]:
     if not specs[-1].strip():
         specs.pop()
     for spec in specs:
-        name, equals, value = spec.partition(b"=")
+        name, equals, written = spec.partition(b"=")
         name = name.strip()
         if not equals or not _TAG_NAME.match(name):
             raise permerror("syntax error in the tag list")
         if name in tags:
             raise permerror(f"tag {name.decode()}= appears twice")
-        tags[name] = value.strip()
+        tags[name] = written.strip()
     return tags
 
 
 def without_b(item: RawField) -> RawField:
     """The field with the value of its b= tag emptied, as it was signed (§3.5, b=)."""
-    name, _, value = item.raw.partition(b":")
-    specs = value.split(b";")
+    name, _, written = item.raw.partition(b":")
+    specs = written.split(b";")
     for i, spec in enumerate(specs):
         tag, equals, _ = spec.partition(b"=")
         if equals and tag.strip() == b"b":
@@ -82,7 +82,7 @@ def without_b(item: RawField) -> RawField:
     return RawField(item.name, name + b":" + b";".join(specs))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Signature:
     """A signature field, validated as far as it can be without its key.
 
@@ -182,10 +182,10 @@ def seal_signature(item: RawField, tags: Mapping[bytes, bytes]) -> Signature:
 
 def instance_of(tags: Mapping[bytes, bytes]) -> int:
     """The instance of an ARC field, 1 to 50 (RFC 8617 §4.2.1). SignatureError when there is none."""
-    value = tags.get(b"i", b"")
-    if not re.match(rb"^[0-9]{1,2}$", value) or not 1 <= int(value) <= 50:
+    written = tags.get(b"i", b"")
+    if not re.match(rb"^[0-9]{1,2}$", written) or not 1 <= int(written) <= 50:
         raise permerror("no instance from 1 to 50 in i=")
-    return int(value)
+    return int(written)
 
 
 def _require(tags: Mapping[bytes, bytes], names: tuple[bytes, ...]) -> None:
@@ -194,8 +194,8 @@ def _require(tags: Mapping[bytes, bytes], names: tuple[bytes, ...]) -> None:
             raise permerror(f"no {name.decode()}=")
 
 
-def _list(value: bytes) -> list[bytes]:
-    return [item.strip() for item in value.split(b":")]
+def _list(written: bytes) -> list[bytes]:
+    return [item.strip() for item in written.split(b":")]
 
 
 def _algorithm(tags: Mapping[bytes, bytes]) -> Algorithm:
@@ -224,11 +224,11 @@ def _selector(tags: Mapping[bytes, bytes]) -> str:
 
 
 def _base64(tags: Mapping[bytes, bytes], name: bytes) -> bytes:
-    value = _WHITE.sub(b"", tags[name])
+    written = tags[name].translate(None, _WHITE)
     try:
-        if not _BASE64.match(value):
+        if not _BASE64.match(written):
             raise ValueError
-        return b64decode(value)
+        return b64decode(written)
     except (ValueError, binascii.Error):
         raise permerror(f"{name.decode()}= is not base64") from None
 
@@ -260,8 +260,8 @@ def _identity(tags: Mapping[bytes, bytes], domain: str) -> tuple[str, str]:
     """i= and its domain, which is d= or below it (§3.5)."""
     if b"i" not in tags:
         return "", domain
-    value = _WHITE.sub(b"", tags[b"i"])
-    text = _QP_ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), value).decode("utf-8", "replace")
+    written = tags[b"i"].translate(None, _WHITE)
+    text = _QP_ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), written).decode("utf-8", "replace")
     local, at, name = text.rpartition("@")
     found = lookup_name(name)
     if not at or found is None or not (found == domain or found.endswith(f".{domain}")):

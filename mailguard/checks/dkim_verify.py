@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mailguard.checks.dkim_key import key_for, signs
 from mailguard.checks.dkim_message import BodyHash, Canonicalisation, SignedMessage, canonical_field, may_have
 from mailguard.checks.dkim_tags import Signature, SignatureError, dkim_signature, parse_tags, permerror, without_b
 from mailguard.checks.eager import together
 from mailguard.core.reply import sanitise
+from mailguard.core.values import value
 from mailguard.core.verdict import AuthOutcome
 from mailguard.net.dns import DnsTemporaryError, Resolver
 from mailguard.ops.aside import compute_aside
@@ -25,7 +26,7 @@ Keys = Mapping[str, tuple[bytes, ...] | DnsTemporaryError]
 BodyForm = tuple[Canonicalisation, int | None]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DkimResult:
     """One signature's result. `domain` is d=, `identity` is i= (empty: not given), `tag` the first 8 characters of b=.
 

@@ -129,11 +129,14 @@ class KeptScanners:
     def _kept(self, key: bytes) -> Scanner | None:
         try:
             kept = self._files.get(NAME, key)
-            return None if kept is None else Scanner(kept)
+            scanner = None if kept is None else Scanner(kept)
         except (NotTrustedError, hyperscan.error) as error:
             if key != self._given_up:
                 self._log.warning("kept_scanner_unusable", reason=str(error) or type(error).__name__)
             return None
+        if scanner is not None:
+            self._log.info("scanner_used")
+        return scanner
 
     def _make(self, patterns: Sequence[str], key: bytes) -> None:
         if self._job is not None and self._job.key == key:  # it has ended, and there is nothing

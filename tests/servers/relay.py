@@ -69,36 +69,41 @@ format = "json"
 
 @dataclass(frozen=True)
 class _KeptRules:
-    """The rules that come with us as a relay keeps them between two starts, handed from each relay to the next.
+    """What a relay keeps of the rules that come with us between two starts, handed from each relay to the next.
 
-    Each of the hundreds would take 0.5 s to read them. They fit the code and the rules, or the relay reads them all the same.
+    Each of the hundreds would take 0.5 s to read them, and one that runs for long 5 s to compile their scanner. What is kept fits the code
+    and the rules, or the relay makes it anew all the same.
     """
 
-    path: Path
+    folder: Path
 
     def give(self, data: Path, policies: Path) -> None:
-        """Put them where a new relay looks for them."""
-        if policies != ROOT / "policies" or not self.path.exists() or data.exists():
+        """Put it where a new relay looks for it."""
+        if policies != ROOT / "policies" or not self.folder.exists() or data.exists():
             return
         (data / "cache").mkdir(mode=0o700, parents=True)
         data.chmod(0o700)
-        shutil.copyfile(self.path, data / "cache" / "rules")
-        (data / "cache" / "rules").chmod(0o600)
+        for name in _KEPT_FILES:
+            if (self.folder / name).exists():
+                shutil.copyfile(self.folder / name, data / "cache" / name)
+                (data / "cache" / name).chmod(0o600)
 
     def take(self, data: Path, policies: Path) -> None:
-        """Take them from a relay that has just read them."""
-        kept = data / "cache" / "rules"
-        if policies != ROOT / "policies" or not kept.exists():
+        """Take it from a relay that has just made it."""
+        if policies != ROOT / "policies":
             return
-        if self.path.exists() and filecmp.cmp(kept, self.path, shallow=False):
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self.path.parent, delete=False) as scratch:
-            scratch.write(kept.read_bytes())
-        Path(scratch.name).replace(self.path)
+        for name in _KEPT_FILES:
+            kept, ours = data / "cache" / name, self.folder / name
+            if not kept.exists() or (ours.exists() and filecmp.cmp(kept, ours, shallow=False)):
+                continue
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.folder, delete=False) as scratch:
+                scratch.write(kept.read_bytes())
+            Path(scratch.name).replace(ours)
 
 
-_KEPT = _KeptRules(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mailguard-tests" / "rules")
+_KEPT_FILES = ("rules", "rules-scanner")
+_KEPT = _KeptRules(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mailguard-tests")
 
 
 @functools.cache
@@ -204,6 +209,7 @@ class Relay:
             self.process.send_signal(number)
         code = self.process.wait(120)
         self.process = None
+        _KEPT.take(self.root / "data", self.policies)
         return code
 
     def worker_pids(self) -> list[int]:

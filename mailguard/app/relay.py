@@ -11,7 +11,7 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY
 
-from mailguard.app.chores import WORKER_LEASE_MS, Chores
+from mailguard.app.chores import WORKER_LEASE_MS, Chores, Services
 from mailguard.app.filter import FilterFiles, build_filter
 from mailguard.app.learning import feedback_of
 from mailguard.app.policy_record import PolicyRecord
@@ -89,9 +89,8 @@ class Relay:
         self.journal = Journal(self._journals / f"{instance}.jsonl")
         blobs = FileBlobStore(settings.storage.path)
         ledger = Ledger(self.db)
-        self.ledger = ledger
-        self.history = History(self.db, days=settings.history.days)
-        self.reputations = Reputations(self.db)
+        history = History(self.db, days=settings.history.days)
+        reputations = Reputations(self.db)
         self.filter = build_filter(
             settings,
             directory=self._current,
@@ -99,9 +98,7 @@ class Relay:
             metrics=self.metrics,
             log=self.log,
             clock=clock,
-            tenant_checks=tenant_checks(
-                settings, self.db, clock=clock, history=self.history, reputations=self.reputations
-            ),
+            tenant_checks=tenant_checks(settings, self.db, clock=clock, history=history, reputations=reputations),
         )
         self.forwarder = forwarder_of(settings, self.filter.resolver, self.metrics, tls)
         outbound = outbound_routes(settings, self.filter.resolver, tls)
@@ -200,7 +197,7 @@ class Relay:
         self.buckets = SharedBuckets(
             settings.storage.path / "limits", on_error=lambda error: self.metrics.failed(ErrorKind.STORAGE)
         )
-        self.greylist = Greylist(self.db, greylist_settings(settings))
+        greylist = Greylist(self.db, greylist_settings(settings))
         door = RelayDoor(
             pipeline=pipeline,
             directory=self._current,
@@ -214,7 +211,7 @@ class Relay:
                 memory=settings.verification.cache_size,
             ).verify,
             rates=Rates(rate_settings(settings), self.buckets),
-            greylist=self.greylist,
+            greylist=greylist,
             has_room=_HasRoom(settings.storage.path, settings.storage.min_free_bytes),
             postmaster=settings.outbound.postmaster,
             refusals=self.refusals,
@@ -230,12 +227,29 @@ class Relay:
             observer=MetricsObserver(self.metrics),
             clock=clock,
         )
-        self.policy_record = PolicyRecord(
-            self.db, self.filter, PlanFiles(settings.policies.path / "plans"), node=instance
-        )
+        policy_record = PolicyRecord(self.db, self.filter, PlanFiles(settings.policies.path / "plans"), node=instance)
         self._reloads: set[asyncio.Task[None]] = set()
-        chores = Chores(self, settings, blobs=blobs, journals=self._journals)
-        self.upkeep = Upkeep(chores.jobs, leases=self.leases, holder=instance, metrics=self.metrics)
+        services = Services(
+            instance=instance,
+            db=self.db,
+            blobs=blobs,
+            journals=self._journals,
+            journal=self.journal,
+            ledger=ledger,
+            leases=self.leases,
+            directory=self.directory,
+            queue=self.queue,
+            filter=self.filter,
+            policy_record=policy_record,
+            refusals=self.refusals,
+            verifications=self.verifications,
+            greylist=greylist,
+            history=history,
+            reputations=reputations,
+            log=self.log,
+            metrics=self.metrics,
+        )
+        self.upkeep = Upkeep(Chores(services, settings).jobs, leases=self.leases, holder=instance, metrics=self.metrics)
 
     def _current(self) -> Directory:
         return self.directory.current

@@ -13,7 +13,8 @@ from functools import lru_cache
 
 LABEL_LIMIT = 63
 """Characters of a label (RFC 1035 §2.3.4); what is longer is looked at as far as that."""
-_CACHED = 65_536
+_CACHED = 8_192
+"""Words that are remembered: each costs 200 octets, and subjects never stop bringing new ones."""
 
 
 class Lookalike(StrEnum):

@@ -22,7 +22,7 @@ import time
 from collections.abc import Coroutine, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -34,6 +34,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
 
 from mailguard.app.filter import Filter, build_filter
 from mailguard.app.tenant_checks import tenant_checks
+from mailguard.checks.rules_scanner import Scanner, compiled
 from mailguard.checks.runner import Runner
 from mailguard.config.settings import CHECKS, Settings
 from mailguard.core.clock import system_clock
@@ -181,15 +182,24 @@ def build(signer: Signer, spent: Spent | None = None) -> Filter:
         checks=[name for name in CHECKS if name != "clamav"],
         tenant_checks=tenant_checks(settings, None, clock=system_clock),
     )
+    rules = made.rules.current
+    if not rules.scanned:  # as workers have it soon after rules have come into force
+        vars(made.rules)["_rules"] = rules.scanned_by(_scanner(tuple(rules.patterns)))
     if spent is not None:
         of_judge = vars(made.judge)
         runner = vars(of_judge["_runner"])
+        checks = {step.name: step.check for step in (*runner["_in_turn"], *runner["_beside"])}
         of_judge["_runner"] = Runner(
-            [Timed(check, spent) for check in runner["_checks"]],
+            [Timed(checks[name], spent) for name in runner["names"]],
             tenant_checks=[Timed(check, spent) for check in runner["_tenant_checks"]],
             points=runner["_points"],
         )
     return made
+
+
+@lru_cache(maxsize=1)
+def _scanner(patterns: tuple[str, ...]) -> Scanner:
+    return Scanner(compiled(patterns))
 
 
 def share(message: Message) -> None:

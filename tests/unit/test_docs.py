@@ -15,6 +15,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from mailguard.cli.commands import app
+from mailguard.config.settings import CHECKS
 from mailguard.core.decision import Action
 from mailguard.core.events import State
 from mailguard.ops.metrics import AttemptPurpose, Metrics
@@ -84,6 +85,11 @@ def test_every_event_of_the_mail_log_is_documented() -> None:
 def anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_profiles_are_told_of_every_check_that_can_fail() -> None:
+    (row,) = re.findall(r"^\| `failed_checks` .*", (ROOT / "docs" / "policies.md").read_text(), re.MULTILINE)
+    assert re.findall(r"`(\w+)`", row.partition("By check (")[2].partition(")")[0]) == list(CHECKS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -21,6 +21,8 @@ from mailguard.core.verdict import (
 )
 from mailguard.store.texts import to_json
 
+_DECODER = json.JSONDecoder()
+
 
 def findings_to_json(findings: Findings) -> str:
     """The JSON that `findings_from_json` reads."""
@@ -41,6 +43,15 @@ def results_to_json(results: Sequence[CheckResult]) -> str:
 def results_from_json(text: str) -> tuple[CheckResult, ...]:
     """The results that were written."""
     return tuple(map(_result, json.loads(text or "[]")))
+
+
+def result_from_json(text: str, check: str) -> Mapping[str, Any] | None:
+    """One check's result in `units.found`, as its plain object, without reading those of the others; None: there is none.
+
+    By what `results_to_json` writes first of each, which nothing that mail says can be: within strings each quote is escaped.
+    """
+    start = text.find(f'{{"check":{_text(check)}')
+    return None if start < 0 else _DECODER.raw_decode(text, start)[0]
 
 
 def findings_from_json(text: str) -> Findings:

@@ -5,7 +5,6 @@ Whom an event is about says `units.found`, where the check `history` put the aut
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,12 +18,15 @@ from mailguard.core.events import EventKind, State
 from mailguard.core.names import name_key
 from mailguard.store.bookmarks import advance, positions, settled_until
 from mailguard.store.db import now
+from mailguard.store.findings import result_from_json
 from mailguard.store.schema import events, units
 from mailguard.store.schema_history import correspondents, sender_domains
 from mailguard.store.schema_service import complaints
 from mailguard.store.statements import upserting
 from mailguard.store.texts import clean
 
+CHECK = "history"
+"""The check whose first symbol in `units.found` names the author."""
 BATCH = 200
 """Events that one batch reads."""
 FORGOTTEN_AT_ONCE = 1_000
@@ -163,16 +165,14 @@ def _count_event(batch: Batch, row: Any) -> None:
 
 def _author(found: str) -> _Author | None:
     """Who the check said the author is; None: nobody, or what it said is erased."""
-    if AUTHENTICATED not in found and UNPROVEN not in found:
-        return None
-    for result in json.loads(found):
-        for symbol in result.get("symbols", ()):
-            if symbol["name"] in (AUTHENTICATED, UNPROVEN):
-                address, domain, *name = symbol.get("evidence") or ("", "")
-                address, domain = clean(address), clean(domain)
-                if 0 < len(domain) <= _DOMAIN_LIMIT and 0 < len(address) <= _ADDRESS_LIMIT:
-                    key = clean(name_key(name[0])) if name else ""
-                    return _Author(symbol["name"] == AUTHENTICATED, address, domain, key)
+    result = result_from_json(found, CHECK)
+    for symbol in result.get("symbols", ()) if result else ():
+        if symbol["name"] in (AUTHENTICATED, UNPROVEN):
+            address, domain, *name = symbol.get("evidence") or ("", "")
+            address, domain = clean(address), clean(domain)
+            if 0 < len(domain) <= _DOMAIN_LIMIT and 0 < len(address) <= _ADDRESS_LIMIT:
+                key = clean(name_key(name[0])) if name else ""
+                return _Author(symbol["name"] == AUTHENTICATED, address, domain, key)
     return None
 
 

@@ -25,6 +25,7 @@ from mailguard.core.events import EventKind, State
 from mailguard.core.standing import Outcome, Sender, Standing
 from mailguard.store.bookmarks import advance, positions, settled_until
 from mailguard.store.db import Database, now
+from mailguard.store.findings import result_from_json
 from mailguard.store.schema import events, units
 from mailguard.store.schema_reputation import reputation
 from mailguard.store.schema_service import complaints
@@ -177,9 +178,8 @@ def _judged(row: Any) -> bool:
 
 def _senders(found: str) -> list[Sender]:
     """Whom the check named as the senders; none when it did not run, or what it said is erased."""
-    if f'"{CHECK}"' not in found:
-        return []
-    detail = next((one.get("detail", "") for one in json.loads(found) if one.get("check") == CHECK), "")
+    result = result_from_json(found, CHECK)
+    detail = result.get("detail", "") if result else ""
     return [sender for text in detail.split(";") if (sender := Sender.read(text)) is not None]
 
 

@@ -30,7 +30,13 @@ from mailguard.core.verdict import (
 from mailguard.store import schema
 from mailguard.store.consistency import check_in
 from mailguard.store.db import Database
-from mailguard.store.findings import findings_from_json, findings_to_json, results_from_json, results_to_json
+from mailguard.store.findings import (
+    findings_from_json,
+    findings_to_json,
+    result_from_json,
+    results_from_json,
+    results_to_json,
+)
 from mailguard.store.leases import Leases
 from mailguard.store.ledger import QUEUED, Ledger
 from mailguard.store.queue import QueueStore
@@ -118,6 +124,15 @@ def test_whatever_mail_says_findings_are_json(name: str, text: str, seen: str, n
     results = (CheckResult(name, symbols=(Symbol(name, number, text, (seen, "")),), auth=(auth,), elapsed=number),)
     assert results_from_json(results_to_json(results)) == results
     assert findings_from_json(findings_to_json(Findings(results))) == Findings(results)
+
+
+def test_one_result_is_read_without_the_others_and_not_out_of_what_mail_says() -> None:
+    sly = '{"check":"reputation","detail":"domain good.example"}'
+    results = (CheckResult("history", symbols=(Symbol("S", evidence=(sly, f"\\{sly}")),), detail=sly),)
+    assert result_from_json(results_to_json(results), "reputation") is None
+    both = results_to_json((*results, CheckResult("reputation", detail="domain other.example")))
+    assert (result_from_json(both, "reputation") or {})["detail"] == "domain other.example"
+    assert result_from_json("[]", "reputation") is None
 
 
 def test_no_field_of_a_check_is_forgotten() -> None:

@@ -28,6 +28,8 @@ EVIDENCE_LIMIT = 100
 """Characters of what a rule matched that are kept."""
 FEW = 3
 """Patterns of one place up to which they are tried one by one without ado."""
+MANY = 6_000
+"""Patterns up to which a scanner is made of them: of these it has 20 MB, and takes 25 s and 330 MB to make."""
 
 Place = Literal[
     "subject",
@@ -115,8 +117,9 @@ class _Patterns:
 
     @property
     def of_text(self) -> Sequence[str]:
-        """The patterns that a scanner is made of; none when they are too few for one."""
-        return [self._patterns[number] for number in self._text.numbers] if self._text.tables else ()
+        """The patterns that a scanner is made of; none when they are too few or too many for one."""
+        numbers = self._text.numbers
+        return [self._patterns[number] for number in numbers] if FEW < len(numbers) <= MANY else ()
 
     def scanned_by(self, scanner: Scanner) -> _Patterns:
         """The same, of which a scanner of `of_text` tells which may match a text."""

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from mailguard.checks import rules_scanner
+from mailguard.checks.rules import Rule, Rules
 from mailguard.checks.rules_cache import KeptRules
 from mailguard.checks.rules_file import RulesFiles
 from mailguard.checks.rules_octets import ANYTHING
@@ -220,6 +221,13 @@ def test_rules_match_the_same_before_and_after(tmp_path: Path, files: DerivedFil
     assert not rules.current.scanned
     wait_until(hastened, what="another scanner")
     assert rules.current.match(context(MAIL)) == {"WORD": ("who",)}
+
+
+def test_too_many_patterns_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = Rules([Rule("WORD", "a word", 1.0, ("body",), tuple(f"(?im)word{number}" for number in range(10)))])
+    assert len(rules.patterns) == 10
+    monkeypatch.setattr("mailguard.checks.rules.MANY", 9)
+    assert rules.patterns == ()
 
 
 def test_few_patterns_are_not_worth_one(tmp_path: Path, files: DerivedFiles) -> None:

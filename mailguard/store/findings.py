@@ -17,6 +17,7 @@ from mailguard.core.verdict import (
     CheckStatus,
     DmarcPolicy,
     Findings,
+    ScoredSymbol,
     Symbol,
 )
 from mailguard.store.texts import to_json
@@ -38,6 +39,11 @@ def findings_to_json(findings: Findings) -> str:
 def results_to_json(results: Sequence[CheckResult]) -> str:
     """The JSON of `units.found`, which `results_from_json` reads: what checks found with one tenant's eyes."""
     return _array(map(_result_json, results))
+
+
+def points_to_json(symbols: Iterable[ScoredSymbol]) -> str:
+    """The JSON of `units.symbols`: pairs of a name and its points."""
+    return _array([_pair(symbol.name, symbol.points) for symbol in symbols])
 
 
 def results_from_json(text: str) -> tuple[CheckResult, ...]:
@@ -109,6 +115,11 @@ def _symbol_json(symbol: Symbol) -> str:
 def _symbol_opening(name: str, score: float, description: str) -> str:
     """A symbol's JSON up to its evidence. Kept: the names and what they mean are the same few hundred in all mail."""
     return to_json({"name": name, "score": score} | ({"description": description} if description else {}))[:-1]
+
+
+@lru_cache(maxsize=4096)
+def _pair(name: str, points: float) -> str:
+    return to_json([name, points])
 
 
 def _members(fields: Mapping[str, object]) -> list[str]:

@@ -22,7 +22,7 @@ from mailguard.store.addresses import address_ids
 from mailguard.store.db import Database, now
 from mailguard.store.engine import driver_errors, is_duplicate
 from mailguard.store.file_index import add_files_in
-from mailguard.store.findings import findings_to_json, results_to_json
+from mailguard.store.findings import findings_to_json, points_to_json, results_to_json
 from mailguard.store.intents import QUEUED, Arrived, Fences, Move, NewMessage, NewUnit, QueueEntry
 from mailguard.store.leases import WORKER
 from mailguard.store.probe_marks import take_mark_in
@@ -164,7 +164,7 @@ def _unit_row(message: NewMessage | Arrived, unit: NewUnit, ids: Mapping[str, in
         "policy": clean(unit.decision.policy, 64),
         "policy_hash": unit.decision.policy_hash,
         "explanation": clean(unit.decision.explanation),
-        "symbols": to_json([[symbol.name, symbol.points] for symbol in unit.symbols]),
+        "symbols": points_to_json(unit.symbols),
         "found": results_to_json(unit.found),
         "headers": clean(unit.headers),
         "subject_tag": clean(unit.decision.subject_tag, 64),

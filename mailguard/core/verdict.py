@@ -5,7 +5,7 @@ Checks report, policy decides: nothing here says what happens to the mail, but f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -164,19 +164,19 @@ class Findings:
     """The address in the From field, lower case; empty when there is none or more than one."""
 
     @property
-    def symbols(self) -> Iterator[Symbol]:
+    def symbols(self) -> tuple[Symbol, ...]:
         """Every symbol of every check."""
-        return (symbol for result in self.results for symbol in result.symbols)
+        return tuple([symbol for result in self.results for symbol in result.symbols])
 
     @property
     def auth(self) -> tuple[AuthResult, ...]:
         """Every authentication result, in the order of the checks."""
-        return tuple(auth for result in self.results for auth in result.auth)
+        return tuple([auth for result in self.results for auth in result.auth])
 
     @property
     def malware(self) -> tuple[str, ...]:
         """Names of the signatures that matched."""
-        return tuple(name for result in self.results for name in result.malware)
+        return tuple([name for result in self.results for name in result.malware])
 
     @property
     def failed_checks(self) -> tuple[str, ...]:

@@ -190,8 +190,8 @@ def _of_the_mail(findings: Findings, policy: FilePolicy, *, all_decided: bool) -
         for symbol in file.found
     ):
         return
-    for name in dict.fromkeys(symbol.name for symbol in findings.symbols):
-        if name in OF_THE_MAIL and name not in policy.own:
+    for name in dict.fromkeys([symbol.name for symbol in findings.symbols if symbol.name in OF_THE_MAIL]):
+        if name not in policy.own:
             yield RuledFile("", Ground.UNINSPECTABLE, name)
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 import re2
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -26,6 +27,8 @@ PARENT_LIMIT = 40
 """Elements around a hidden one among which another hidden one is looked for."""
 STYLE_SHEET_LIMIT = 64 * 1024
 """Characters of style sheets that are searched for classes that hide."""
+KEPT_STYLE = 500
+"""Characters of a style attribute that is kept read for other mails."""
 LIGHT = 0xE0
 """From here on all three channels make text light enough to vanish: light on light is how it is done."""
 
@@ -122,6 +125,14 @@ class _Style:
 _PLAIN = _Style()
 
 
+def _suspect(written: str) -> _Style | None:
+    """What a style attribute says, when it may say something that hides."""
+    return _style_of(written) if _STYLE_MARKER.search(written.encode("utf-8", "replace")) else None
+
+
+_kept_style = lru_cache(maxsize=2_048)(_suspect)
+
+
 def _style_of(written: str) -> _Style:
     style = _compact(written)
     by = None
@@ -170,9 +181,9 @@ class _Finder:
         others = [name for name in ("[hidden]", "font[color]") if self._tree.css_first(name)] + list(classes)
         elements = self._tree.css(",".join(["[style]", *others]))[:ELEMENT_LIMIT]
         written = [element.attrs.get("style") or "" for element in elements]
-        # A mail has few styles, again and again: each is read once.
-        suspects = [one for one in set(written) if _STYLE_MARKER.search(one.encode("utf-8", "replace"))]
-        styles = {one: _style_of(one) for one in suspects}
+        # A mail has few styles, again and again: each is read once, and the usual ones for all mails.
+        read = {one: _kept_style(one) if len(one) <= KEPT_STYLE else _suspect(one) for one in set(written)}
+        styles = {one: style for one, style in read.items() if style is not None}
         noted = {element.mem_id for element in self._tree.css(",".join(["[hidden]", "[color]", *classes]))}
         for element, one in zip(elements, written, strict=True):
             style = styles.get(one, _PLAIN)

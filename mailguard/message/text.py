@@ -90,7 +90,12 @@ def _text(tree: LexborHTMLParser) -> str:
 
 def _squeeze(text: str) -> str:
     """Runs of white space as one blank, no empty lines."""
-    return "\n".join(filter(None, [" ".join(line.split()) for line in text.split("\n")]))
+    lines = []
+    for line in map(str.strip, text.split("\n")):
+        # What is printable has no other white space than blanks: most lines are as they should be, which is seen sooner.
+        if line:
+            lines.append(line if "  " not in line and line.isprintable() else " ".join(line.split()))
+    return "\n".join(lines)
 
 
 def _affordable(source: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from mailguard.checks.eager import outcomes
 from mailguard.core.verdict import DmarcPolicy
@@ -14,6 +15,8 @@ WALK_LABELS = 8
 """Names with this many labels or more are cut to one less after their own look-up, so that a walk asks 8 times at most."""
 RECORD_LIMIT = 8192
 """Octets of a record that are looked at."""
+KEPT_RECORD = 1_024
+"""Octets of a record that is kept parsed for other mails."""
 
 _VERSION = re.compile(rb"^[vV][ \t]*=[ \t]*DMARC1[ \t]*(?:;|$)")
 _WEAKER = {DmarcPolicy.REJECT: DmarcPolicy.QUARANTINE, DmarcPolicy.QUARANTINE: DmarcPolicy.NONE}
@@ -80,6 +83,9 @@ def parse_record(text: bytes) -> Record | None:
     return replace(record, p=p or DmarcPolicy.NONE, sp=sp, np=np)
 
 
+_kept_record = lru_cache(maxsize=1_024)(parse_record)
+
+
 def _has_report_address(rua: str) -> bool:
     return any(re.match(r"^\s*[a-z][a-z0-9+.-]*:[^\s,]+", uri, re.IGNORECASE) for uri in rua.split(","))
 
@@ -94,7 +100,8 @@ def walk_names(domain: str) -> list[str]:
 async def find_record(resolver: Resolver, domain: str) -> Record | None:
     """The one record of a domain itself; several count as none (§4.10 step 2). Raises DnsTemporaryError."""
     texts = await resolver.txt(f"_dmarc.{domain}")
-    records = [record for text in texts if (record := parse_record(text)) is not None]
+    parsed = (_kept_record(text) if len(text) <= KEPT_RECORD else parse_record(text) for text in texts)
+    records = [record for record in parsed if record is not None]
     return records[0] if len(records) == 1 else None
 
 

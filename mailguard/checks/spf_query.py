@@ -164,6 +164,9 @@ class _Run(spf.query):  # type: ignore[misc]
         self.missing: set[Key] = set()
         self._answers = answers
         super().__init__(i=asked.ip, s=asked.sender, h=asked.helo, receiver=asked.hostname, strict=True)
+        # pyspf takes what follows the first @, which a quoted local part may have: then it asked no domain at all.
+        self.l, _, self.o = asked.sender.rpartition("@")
+        self.d = self.o
         self.set_default_explanation("")
 
     def outcome(self) -> Outcome:

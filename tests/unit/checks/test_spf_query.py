@@ -89,6 +89,13 @@ async def test_a_sender_with_tags_is_looked_up_as_it_is() -> None:
     assert (await check(zone, mail_from="x+tag@a.test")).outcome is AuthOutcome.PASS
 
 
+async def test_an_at_in_the_local_part_does_not_hide_the_domain() -> None:
+    zone: Zone = {"a.test": {"TXT": ["v=spf1 exists:%{l}.who.test -all"]}, "y.who.test": {"A": ["127.0.0.2"]}}
+    for sender in ('"x@b.test"@a.test', "@@a.test"):
+        result = await check(zone, mail_from=sender)
+        assert (result.domain, result.outcome) == ("a.test", AuthOutcome.FAIL)
+
+
 async def test_look_up_limits_hold() -> None:
     chain: Zone = {f"n{i}.test": {"TXT": [f"v=spf1 include:n{i + 1}.test -all"]} for i in range(30)}
     assert (await check(chain, mail_from="x@n0.test")).outcome is AuthOutcome.PERMERROR

@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from mailguard.checks.classifier import BASELINE, CLASSIFIED_HAM, CLASSIFIED_SPAM
 from mailguard.checks.model import Calibration
-from mailguard.learning.table import Table
+from mailguard.learning.table import OWN, Table
 from mailguard.learning.train import OnProgress, alone_of, folds_of
 
 TRUST = 40.0
@@ -30,9 +30,11 @@ MODERN, OLD = (0.02, 0.005), (0.2, 0.1)
 """Shares of honest mail of sources never seen that may reach them, each source weighing alike: of modern mail, and of the old
 collections, whose senders nothing vouches for and whose newsletters are of their time. Where they differ, the stricter one counts.
 """
-CLOSEST = 2.0
-"""Logits that at least lie between the two thresholds: closer, a single symbol would go from nothing to quarantine."""
-LARGEST = 2.0
+CLOSEST = 1.5
+"""Logits that at least lie between the two thresholds. The closer, the less honest mail of which little is known is tagged;
+closer than a symbol weighs, a single one would go from nothing to quarantine.
+"""
+LARGEST = CLOSEST
 """Logits that one symbol weighs at most, either way."""
 NOT_FITTED = ("_TEMPERROR", "CLAMAV_", "GTUBE", "LEARNED_", "REPUTATION_", "RSPAMD", "SPAMD")
 
@@ -150,15 +152,23 @@ def _loss(solution: NDArray[np.float64], problem: _Problem) -> tuple[float, NDAr
 
 
 def _scale(table: Table, raw: NDArray[np.float64], learn: NDArray[np.bool_]) -> tuple[float, float]:
-    """Points a logit, and points for every mail, so that no more of honest mail reaches the thresholds than may."""
+    """Points a logit, and points for every mail, so that no more of honest mail reaches the thresholds than may.
+
+    Of the collections' honest mail: much of ours was written to look like spam, and is no measure of how often mail does.
+    """
     modern = np.array([source.modern for source in table.sources])[table.row_source]
-    honest = learn & ~table.row_spam
+    honest = learn & ~table.row_spam & ~_ours(table)
     groups = [(np.flatnonzero(honest & kind), shares) for kind, shares in ((modern, MODERN), (~modern, OLD))]
     tag, quarantine = (
         max(_reached_by(table, raw, rows, shares[number]) for rows, shares in groups if len(rows)) for number in (0, 1)
     )
     slope = (QUARANTINE - TAG) / max(quarantine - tag, CLOSEST)
     return slope, QUARANTINE - quarantine * slope
+
+
+def _ours(table: Table) -> NDArray[np.bool_]:
+    """Rows of mail from our own templates."""
+    return np.array([source.family.startswith(OWN) for source in table.sources])[table.row_source]
 
 
 def _reached_by(table: Table, raw: NDArray[np.float64], rows: NDArray[np.int64], share: float) -> float:

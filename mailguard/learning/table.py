@@ -22,12 +22,14 @@ FEWEST = (16, 16, 64, 6, 24, 3, 4, 4, 4, 4)
 """Of each kind, the features that there must be for them to weigh all of that: with fewer, each weighs as one of so many.
 A subject of one word says little; where it weighed as a whole one, honest mails of a line came near to being tagged.
 """
-LARGE, SMALL = 1500, 100
-"""From how many mails on a source weighs no more; of templates, which repeat themselves, far earlier."""
 OWN = "own_"
 """How the names of families begin that are made from our own templates."""
 TEMPLATES = ("synth_", OWN)
 """How the names of families begin that are made from templates."""
+LARGE = 1500
+"""From how many mails on a source weighs no more."""
+LARGE_OF_TEMPLATES = {"synth_": 100, OWN: 16}
+"""The same of templates, which repeat themselves. Ours are many small families; at a hundred they were a third of all spam."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class Table:
         weights = np.zeros(len(rows))
         for number in np.unique(self.row_source[rows]):
             mask = self.row_source[rows] == number
-            limit = SMALL if self.sources[number].family.startswith(TEMPLATES) else LARGE
+            family = self.sources[number].family
+            limit = next((most for kind, most in LARGE_OF_TEMPLATES.items() if family.startswith(kind)), LARGE)
             weights[mask] = min(int(mask.sum()), limit) ** 0.5 / mask.sum()
         spam = self.row_spam[rows]
         for kind in (spam, ~spam):

@@ -18,7 +18,7 @@ SWITCH_SECONDS = 0.0002
 
 With Python's 5 ms a mail that awaits fifteen answers took 109 ms instead of 9 beside a thread that takes a large mail apart; with
 this it takes 20, and the thread is no slower for it. While nothing computes for long it would only part the loop from the thread
-that records, again and again: 9 % of a mail's CPU.
+that records, again and again: 8.46 ms CPU a mail instead of 7.57.
 """
 
 

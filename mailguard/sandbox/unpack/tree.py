@@ -8,6 +8,7 @@ a virus scanner is to be given, since it would not find it by itself, has "at": 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
@@ -23,6 +24,8 @@ from mailguard.sandbox.unpack.yara import RULES
 
 SPARED = MappingProxyType({"ATTACHMENT_ARCHIVED_EXECUTABLE": "ATTACHMENT_ARCHIVED_SOURCE"})
 """What a script is said to be alone, and among source code."""
+_OBJECT = re.compile(r"<[\w.]+ object at 0x[0-9a-f]+>:? ?")
+"""What libraries say for a file that they have no name of: it tells a place in memory, another one each time."""
 
 
 def tree(raw: bytes, arguments: Mapping[str, Json]) -> WithOctets:
@@ -43,7 +46,7 @@ def tree(raw: bytes, arguments: Mapping[str, Json]) -> WithOctets:
 
 
 def _tell(work: Work, file: File, error: Exception) -> None:
-    work.found(file, "UNPACK_BROKEN", f"{type(error).__name__}: {error}")
+    work.found(file, "UNPACK_BROKEN", f"{type(error).__name__}: {_OBJECT.sub('', str(error))}")
 
 
 def take_apart(work: Work, on_broken: Callable[[Work, File, Exception], None] = _tell) -> None:

@@ -5,7 +5,7 @@ Rules are data (policies/rules/*.yaml, read by `rules_file`); this file only mat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from operator import itemgetter
@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import re2
 
 from mailguard.checks.base import CheckContext
+from mailguard.checks.identity_symbols import SYMBOLS
 from mailguard.checks.rules_literals import branches
 from mailguard.checks.rules_prefilter import Prefilter, Tables
 from mailguard.checks.rules_scanner import Scanner
@@ -28,6 +29,8 @@ EVIDENCE_LIMIT = 100
 """Characters of what a rule matched that are kept."""
 FEW = 3
 """Patterns of one place up to which they are tried one by one without ado."""
+FACTS = frozenset(SYMBOLS)
+"""What rules may combine besides rules: the symbols of the identity check."""
 MANY = 6_000
 """Patterns up to which a scanner is made of them: of these it has 20 MB, and takes 25 s and 330 MB to make."""
 
@@ -57,7 +60,8 @@ class Rule:
     """One rule. It matches when any of `patterns` does in any of `places`; or, without patterns, as it combines others.
 
     A name with a leading underscore is a part of other rules and never reported. `places` are of PLACES, a header as
-    `header:list-id`. All of `all_of`, at least one of `any_of` (if there are any) and none of `none_of` must match.
+    `header:list-id`. All of `all_of`, at least one of `any_of` (if there are any) and none of `none_of` must match; these may also
+    name FACTS, the symbols of the identity check.
     """
 
     name: str
@@ -216,9 +220,9 @@ class Rules:
         other.scanned = True
         return other
 
-    def match(self, context: CheckContext) -> dict[str, tuple[str, ...]]:
-        """The names of all rules that match, hidden ones too, each with what it matched."""
-        found: dict[str, dict[str, None]] = {}
+    def match(self, context: CheckContext, facts: Collection[str] = ()) -> dict[str, tuple[str, ...]]:
+        """The names of all rules that match, hidden ones too, each with what it matched. `facts`: those of FACTS that hold."""
+        found: dict[str, dict[str, None]] = {name: {} for name in facts}
         texts = {place: text_of(place, context)[:TEXT_LIMIT] for place in self._patterns.places}
         for name, evidence in self._patterns.matches(texts):
             found.setdefault(name, {})[evidence] = None
@@ -230,20 +234,23 @@ class Rules:
             ):
                 parts = [found[name] for name in (*rule.all_of, *rule.any_of) if name in found]
                 found[rule.name] = {evidence: None for part in parts for evidence in list(part)[:1]}
-        return {name: tuple(filter(None, evidence))[:3] for name, evidence in found.items()}
+        return {name: tuple(filter(None, evidence))[:3] for name, evidence in found.items() if name not in facts}
 
-    def symbols(self, context: CheckContext) -> tuple[Symbol, ...]:
+    def symbols(self, context: CheckContext, facts: Collection[str] = ()) -> tuple[Symbol, ...]:
         """The symbols of the rules that match a mail, in the order of the rules."""
-        found = self.match(context)
+        found = self.match(context, facts)
         shown = sorted((self._shown[name] for name in found if name in self._shown), key=itemgetter(0))
         return tuple(Symbol(rule.name, rule.score, rule.description, found[rule.name]) for _, rule in shown)
 
 
 class RulesCheck:
-    """Reports the symbols of the content rules. `rules` gives those that are current: they are reloaded while we run."""
+    """Reports the symbols of the content rules. `rules` gives those that are current: they are reloaded while we run.
+
+    Where the identity check does not run, or fails, none of FACTS holds.
+    """
 
     name = "rules"
-    needs: tuple[str, ...] = ()
+    needs = ("identity",)
     waits = False
 
     def __init__(self, rules: Callable[[], Rules]) -> None:
@@ -252,7 +259,9 @@ class RulesCheck:
     async def run(self, context: CheckContext, results: Mapping[str, CheckResult]) -> CheckResult:
         """See Check."""
         rules = self._rules()
-        return CheckResult(self.name, symbols=rules.symbols(context), detail=f"{len(rules)} rules")
+        identity = results.get("identity")
+        facts = [symbol.name for symbol in identity.symbols if symbol.name in FACTS] if identity else []
+        return CheckResult(self.name, symbols=rules.symbols(context, facts), detail=f"{len(rules)} rules")
 
 
 def text_of(place: str, context: CheckContext) -> bytes:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import re2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from mailguard.checks.rules import PLACES, Place, Rule, Rules, options
+from mailguard.checks.rules import FACTS, PLACES, Place, Rule, Rules, options
 from mailguard.checks.rules_cache import KeptRules
 from mailguard.config.problems import Location, nearest, problems_of
 from mailguard.config.reloading import OnProblems, ReloadedFiles, ignore_problems
@@ -119,6 +119,8 @@ class _Reader:
 
         if table.name in self._written:
             problem(f"there is a rule {table.name} already, at {self._written[table.name]}", "name")
+        if table.name in FACTS:
+            problem(f"{table.name} is a symbol of the identity check: rules may combine it, not have its name", "name")
         combined = (*table.all_of, *table.any_of, *table.none_of)
         _check_form(table, combined, problem)
         patterns = tuple(_flags(table) + spaced(pattern) for pattern in table.patterns)
@@ -146,14 +148,14 @@ class _Reader:
         )
 
     def check_references(self) -> None:
-        """A combination names rules before it: so none can go in a circle, and one pass is enough."""
+        """A combination names rules before it, or facts: so none can go in a circle, and one pass is enough."""
         for where, name, earlier in self._references:
-            if name in earlier:
+            if name in earlier or name in FACTS:
                 continue
             if name in self._written:
                 self._problems.append(Problem(where, f"{name} must stand before the rules that combine it"))
             else:
-                self._problems.append(Problem(where, f"there is no rule {name}; {nearest(name, earlier)}"))
+                self._problems.append(Problem(where, f"there is no rule {name}; {nearest(name, earlier | FACTS)}"))
 
 
 OnProblem = Callable[..., None]

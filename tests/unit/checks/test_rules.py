@@ -12,7 +12,7 @@ import pytest
 from mailguard.checks.rules import PLACES, Rule, Rules, RulesCheck
 from mailguard.checks.rules_file import RulesFiles, load_rules
 from mailguard.core.errors import ConfigError
-from mailguard.core.verdict import Symbol
+from mailguard.core.verdict import CheckResult, Symbol
 from tests.unit.checks.contexts import PLAIN, context
 
 SHIPPED = Path(__file__).parents[3] / "policies" / "rules"
@@ -129,6 +129,24 @@ def test_combinations() -> None:
     assert names(b"wordC") == []
 
 
+async def test_combinations_name_what_identity_says_and_never_report_it() -> None:
+    rules = Rules(
+        [
+            Rule("BODY", "", 1, ("body",), ("body",)),
+            Rule("FOREIGN", "", 2, all_of=("BODY",), none_of=("AUTHOR_AUTHENTIC",)),
+            Rule("OWN", "", 3, all_of=("BODY", "AUTHOR_AUTHENTIC")),
+        ]
+    )
+    check = RulesCheck(lambda: rules)
+    identity = CheckResult("identity", symbols=(Symbol("AUTHOR_AUTHENTIC", -0.5, ""), Symbol("OTHER", 0, "")))
+
+    async def names(results: dict[str, CheckResult]) -> list[str]:
+        return [symbol.name for symbol in (await check.run(context(), results)).symbols]
+
+    assert await names({}) == ["BODY", "FOREIGN"]  # it does not run, or failed
+    assert await names({"identity": identity}) == ["BODY", "OWN"]
+
+
 async def test_the_check_takes_the_rules_that_are_current() -> None:
     current = Rules()
     check = RulesCheck(lambda: current)
@@ -219,6 +237,16 @@ def test_rules_combine_only_those_before_them(tmp_path: Path) -> None:
     assert problems(tmp_path, text) == ["a.yaml:2 rules[0].all_of[0]: BB must stand before the rules that combine it"]
 
 
+def test_rules_combine_symbols_of_identity_and_have_none_of_their_names(tmp_path: Path) -> None:
+    text = "rules:\n  - {name: AA, description: x, none_of: [AUTHOR_AUTHENTIC]}\n"
+    assert problems(tmp_path, text) == []
+    assert problems(tmp_path, text.replace("AUTHOR_AUTHENTIC", "AUTHOR_AUTENTIC")) == [
+        "a.yaml:2 rules[0].none_of[0]: there is no rule AUTHOR_AUTENTIC; did you mean AUTHOR_AUTHENTIC?"
+    ]
+    (named,) = problems(tmp_path, "rules:\n  - {name: AUTHOR_AUTHENTIC, description: x, none_of: [SPAM_URL]}\n")[:1]
+    assert named.startswith("a.yaml:2 rules[0].name: AUTHOR_AUTHENTIC is a symbol of the identity check")
+
+
 def test_a_change_that_does_not_pass_leaves_the_last_good_rules(tmp_path: Path) -> None:
     heard: list[int] = []
     files = RulesFiles(tmp_path, on_problems=lambda found: heard.append(len(found)))
@@ -267,6 +295,14 @@ def test_gtube_is_found_however_it_is_wrapped(shipped: Rules, raw: bytes) -> Non
     assert [(symbol.name, symbol.score) for symbol in shipped.symbols(context(raw)) if symbol.score > 100] == [
         ("GTUBE", 1000)
     ]
+
+
+def test_a_service_that_shares_its_own_documents_lures_nobody(shipped: Rules) -> None:
+    notice = PLAIN.replace(b"Subject: x", b"Subject: Ann shared a file by OneDrive with you")
+    notice = notice.replace(b"body", b"Open it: https://northwind-my.sharepoint.com/:x:/g/abc")
+    lures = {"LURE_ON_FREE_HOSTING", "DOCUMENT_SERVICE_ON_ODD_HOST"}
+    assert lures <= {symbol.name for symbol in shipped.symbols(context(notice))}
+    assert not lures & {symbol.name for symbol in shipped.symbols(context(notice), ["LINKS_ALL_OWN_AUTHENTIC"])}
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from mailguard.ops.log import get_logger
 NAME = "rules"
 _CODE = (
     *("checks/rules.py", "checks/rules_cache.py", "checks/rules_file.py", "checks/rules_literals.py"),
-    *("checks/rules_prefilter.py", "config/problems.py", "config/yaml_source.py"),
+    *("checks/rules_prefilter.py", "checks/identity_symbols.py", "config/problems.py", "config/yaml_source.py"),
 )
 """What rules are read, tried and taken apart by: another code finds other things, so it is part of the key."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from mailguard.message.addresses import addresses_in
+
 _SCHEME = re.compile(r"(?:https?|hxxps?|ftp)(?:\[:\]|:)\Z")
 _SCHEME_LENGTH = 8
 _AFTER_SCHEME = re.compile(r"\S{1,500}")
@@ -55,16 +57,11 @@ def _without_urls(text: str) -> str:
 
 
 def _without_addresses(text: str) -> str:
-    """Mail addresses as ` $m `: `[\\w.+\\-]{1,64}@[\\w.\\-]{1,200}`, looked for from each `@` backwards, which is linear."""
+    """Mail addresses as ` $m `: `[\\w.+\\-]{1,64}@[\\w.\\-]{1,200}`."""
     out: list[str] = []
     done = 0
-    at = text.find("@")
-    while at >= 0:
-        domain = _DOMAIN.match(text, at + 1)
-        local = _LOCAL.match(text[max(done, at - 64) : at][::-1]) if domain else None
-        if domain and local:
-            out += (text[done : at - local.end()], " $m ")
-            done = domain.end()
-        at = text.find("@", max(at + 1, done))
+    for start, end in addresses_in(text, _LOCAL, _DOMAIN):
+        out += (text[done:start], " $m ")
+        done = end
     out.append(text[done:])
     return "".join(out)

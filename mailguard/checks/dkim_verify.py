@@ -14,7 +14,7 @@ from mailguard.core.reply import sanitise
 from mailguard.core.values import value
 from mailguard.core.verdict import AuthOutcome
 from mailguard.net.dns import DnsTemporaryError, Resolver
-from mailguard.ops.aside import compute_aside
+from mailguard.ops.aside import compute_aside_if
 
 SIGNATURE_LIMIT = 10
 """Signatures of one message that are verified, from the top; RFC 6376 §8.4 advises a limit."""
@@ -153,7 +153,7 @@ async def body_hashes(message: SignedMessage, signatures: Iterable[Signature]) -
     def compute() -> dict[BodyForm, BodyHash]:
         return {form: message.body_hash(*form) for form in forms}
 
-    return await compute_aside(compute) if len(message.raw) > BIG and forms else compute()
+    return await compute_aside_if(len(message.raw) > BIG and bool(forms), compute)
 
 
 def _failed(tags: Mapping[bytes, bytes], error: SignatureError) -> DkimResult:

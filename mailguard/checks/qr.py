@@ -16,7 +16,7 @@ from mailguard.checks.qr_pictures import Candidate, choose
 from mailguard.checks.sandboxed import INLINE_LIMIT, Remembered, Unfinished, is_enough, symbols_of
 from mailguard.core.verdict import CheckResult, CheckStatus
 from mailguard.message.pictures import PIXELS
-from mailguard.ops.aside import compute_aside
+from mailguard.ops.aside import compute_aside_if
 from mailguard.sandbox.values import Answer, Outcome, Sandbox
 
 REMEMBERED = 2_000
@@ -47,11 +47,9 @@ class QrCheck:
     async def run(self, context: CheckContext, results: Mapping[str, CheckResult]) -> CheckResult:
         """See Check. A TEMPERROR when a file could not be looked into because no process of the sandbox was free."""
         message = context.message
-        if len(message.raw) > INLINE_LIMIT:
-            choice = await compute_aside(choose, message)
-            drawn = await compute_aside(drawings, message)
-        else:
-            choice, drawn = choose(message), drawings(message)
+        large = len(message.raw) > INLINE_LIMIT
+        choice = await compute_aside_if(large, choose, message)
+        drawn = await compute_aside_if(large, drawings, message)
         if not (choice.chosen or choice.too_large or drawn):
             return CheckResult(self.name, detail="nothing to look into")
         found = _Found()
@@ -73,8 +71,8 @@ class QrCheck:
 
     async def _look_into(self, candidate: Candidate, found: _Found) -> None:
         large = candidate.octets > INLINE_LIMIT
-        raw = await compute_aside(candidate.read) if large else candidate.read()
-        key = (await compute_aside(hashlib.sha256, raw) if large else hashlib.sha256(raw)).digest()
+        raw = await compute_aside_if(large, candidate.read)
+        key = (await compute_aside_if(large, hashlib.sha256, raw)).digest()
         texts = self._remembered.get(key)
         if texts is None:
             if candidate.size is None:

@@ -25,7 +25,7 @@ from mailguard.core.verdict import Attachment, CheckResult, CheckStatus, Symbol
 from mailguard.message.message import Message, Part
 from mailguard.message.urls import Link, link_of
 from mailguard.net.clamd import ScanKind, ScanResult
-from mailguard.ops.aside import compute_aside
+from mailguard.ops.aside import compute_aside_if
 from mailguard.sandbox.frames import Json
 from mailguard.sandbox.values import Answer, Outcome, Sandbox
 
@@ -105,12 +105,12 @@ class UnpackCheck:
         message = context.message
         large = len(message.raw) > INLINE_LIMIT
         size = self._unpacking.size
-        choice = await compute_aside(choose, message, octets=size) if large else choose(message, octets=size)
+        choice = await compute_aside_if(large, choose, message, octets=size)
         if not (choice.chosen or choice.too_large):
             return CheckResult(self.name, detail="nothing to look into")
         passwords: tuple[str, ...] = ()
         if self._unpacking.passwords:
-            passwords = await compute_aside(_passwords, message, choice) if large else _passwords(message, choice)
+            passwords = await compute_aside_if(large, _passwords, message, choice)
         found = _Found()
         for part in choice.chosen:
             if not is_enough(found.unfinished) and found.slow < KILLS:
@@ -149,8 +149,8 @@ class UnpackCheck:
         name = part.filename or "unnamed"
         large = part.encoded_size > INLINE_LIMIT
         size = self._unpacking.size
-        raw = await compute_aside(part.decoded, size) if large else part.decoded(size)
-        digest = (await compute_aside(hashlib.sha256, raw) if large else hashlib.sha256(raw)).hexdigest()
+        raw = await compute_aside_if(large, part.decoded, size)
+        digest = (await compute_aside_if(large, hashlib.sha256, raw)).hexdigest()
         key = hashlib.sha256(
             "\0".join((digest, name, part.content_type, *passwords)).encode("utf-8", "replace")
         ).digest()

@@ -58,6 +58,11 @@ async def compute_aside(function: Callable[P, T], *args: P.args, **kwargs: P.kwa
     return await asyncio.to_thread(_computed, partial(function, *args, **kwargs))
 
 
+async def compute_aside_if(large: bool, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """As compute_aside when there is much to compute; little is computed on the spot, which is sooner done than handed over."""
+    return await compute_aside(function, *args, **kwargs) if large else function(*args, **kwargs)
+
+
 def _computed(compute: Callable[[], T]) -> T:
     with _giving_way:
         return compute()

@@ -125,19 +125,13 @@ class _Patterns:
         numbers = self._text.numbers
         return [self._patterns[number] for number in numbers] if FEW < len(numbers) <= MANY else ()
 
-    def scanned_by(self, scanner: Scanner) -> _Patterns:
-        """The same, of which a scanner of `of_text` tells which may match a text."""
-        other = copy(self)
-        other._text = self._text.scanned_by(scanner)
-        return other
-
-    def matches(self, texts: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
-        """(rule, what it matched) for every rule of which a pattern is in one of its places."""
+    def matches(self, texts: Mapping[str, bytes], scanner: Scanner | None) -> Iterator[tuple[str, str]]:
+        """(rule, what it matched) for every rule of which a pattern is in one of its places. `scanner`: of `of_text`."""
         source = [place for place in texts if place in _SOURCES]
         shown = [place for place in texts if place not in _SOURCES]
         found: set[tuple[str, str]] = set()
-        for group, places in ((self._text, shown), (self._source, source)):
-            for number in group.candidates([texts[place] for place in places]):
+        for group, places, of_group in ((self._text, shown, scanner), (self._source, source, None)):
+            for number in group.candidates([texts[place] for place in places], of_group):
                 name = self._rules[number]
                 for place in self._places[number]:
                     if place not in places or not texts[place] or (name, place) in found:
@@ -160,23 +154,17 @@ class _Group:
     def __init__(self, patterns: Sequence[str], numbers: Sequence[int], tables: Tables | None) -> None:
         self.numbers = list(numbers)
         some = [patterns[number] for number in numbers]
-        prefilter = Prefilter(some, tables) if len(some) > FEW else None
-        self.tables = prefilter.tables if prefilter else None
-        self._finder: Prefilter | Scanner | None = prefilter
+        self._prefilter = Prefilter(some, tables) if len(some) > FEW else None
+        self.tables = self._prefilter.tables if self._prefilter else None
 
-    def scanned_by(self, scanner: Scanner) -> _Group:
-        """The same, with a scanner instead of the prefilter."""
-        other = copy(self)
-        other._finder = scanner
-        return other
-
-    def candidates(self, texts: Sequence[bytes]) -> list[int]:
-        """Numbers of the patterns that may match one of the texts."""
+    def candidates(self, texts: Sequence[bytes], scanner: Scanner | None) -> list[int]:
+        """Numbers of the patterns that may match one of the texts, as the scanner of these patterns tells, or else the prefilter."""
         if not texts or not self.numbers:
             return []
-        if self._finder is None:
+        finder = scanner or self._prefilter
+        if finder is None:
             return list(self.numbers)
-        return [self.numbers[n] for n in self._finder.candidates(b"\n".join(texts))]
+        return [self.numbers[n] for n in finder.candidates(b"\n".join(texts))]
 
 
 class Rules:
@@ -195,7 +183,7 @@ class Rules:
     ) -> None:
         self.rules = tuple(rules)
         self.hash = hash
-        self.scanned = False
+        self._scanner: Scanner | None = None
         self._patterns = _Patterns(self.rules, derived)
         self.derived = self._patterns.derived
         self._combinations = tuple(
@@ -213,18 +201,22 @@ class Rules:
         """What a scanner of these rules is made of (`rules_scanner`); nothing when it is not worth one."""
         return self._patterns.of_text
 
+    @property
+    def scanned(self) -> bool:
+        """Whether a scanner tells which of them may match."""
+        return self._scanner is not None
+
     def scanned_by(self, scanner: Scanner) -> Rules:
         """The same rules, which match the same at less cost: `scanner` is of their `patterns`."""
         other = copy(self)
-        other._patterns = self._patterns.scanned_by(scanner)
-        other.scanned = True
+        other._scanner = scanner
         return other
 
     def match(self, context: CheckContext, facts: Collection[str] = ()) -> dict[str, tuple[str, ...]]:
         """The names of all rules that match, hidden ones too, each with what it matched. `facts`: those of FACTS that hold."""
         found: dict[str, dict[str, None]] = {name: {} for name in facts}
         texts = {place: text_of(place, context)[:TEXT_LIMIT] for place in self._patterns.places}
-        for name, evidence in self._patterns.matches(texts):
+        for name, evidence in self._patterns.matches(texts, self._scanner):
             found.setdefault(name, {})[evidence] = None
         for rule, all_of, any_of, none_of in self._combinations:
             if (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 from mailguard.core.envelope import NextHop
 from mailguard.core.events import State
 from mailguard.store.queue import QueueStore
@@ -11,16 +14,18 @@ from tests.unit.queue.conftest import Queue, until
 DEAD = NextHop("127.0.0.1", 1)
 
 
+async def postponed(queue: Queue, units: Sequence[str]) -> bool:
+    """Whether all of them wait for a later attempt, and nobody has them."""
+    rows = [await queue.row(unit) for unit in units]
+    return all(row.holder == "" and row.due_at > queue.clock() for row in rows)
+
+
 async def test_dead_next_hop_is_probed_by_one_message(queue: Queue) -> None:
     queue.hops["client.test"] = (DEAD,)
     units = [(await queue.spool())[0] for _ in range(30)]
     await queue.runner().start()
 
-    async def postponed() -> bool:
-        rows = [await queue.row(unit) for unit in units]
-        return all(row.holder == "" and row.due_at > queue.clock() for row in rows)
-
-    await until(postponed)
+    await until(partial(postponed, queue, units))
     rows = [await queue.row(unit) for unit in units]
     assert 1 <= sum(row.attempts for row in rows) <= 5  # those under way together when it was found dead
     probe = min(rows, key=lambda row: row.due_at)
@@ -31,7 +36,7 @@ async def test_dead_next_hop_is_probed_by_one_message(queue: Queue) -> None:
         return sum([(await queue.row(unit)).attempts for unit in units]) > before
 
     await until(probed)
-    await until(postponed)
+    await until(partial(postponed, queue, units))
     assert sum([(await queue.row(unit)).attempts for unit in units]) == before + 1
 
 
@@ -42,11 +47,7 @@ async def test_its_return_drains_the_queue(queue: Queue) -> None:
         units = [(await queue.spool())[0] for _ in range(30)]
         await queue.runner().start()
 
-        async def postponed() -> bool:
-            rows = [await queue.row(unit) for unit in units]
-            return all(row.holder == "" and row.due_at > queue.clock() for row in rows)
-
-        await until(postponed)
+        await until(partial(postponed, queue, units))
         await sink.start()
         queue.clock.now = min([(await queue.row(unit)).due_at for unit in units])
         for unit in units:  # the clock stands still: all the others were pulled forward
@@ -61,14 +62,10 @@ async def test_what_another_worker_brings_forward_waits_for_our_probe_only(queue
         units = [(await queue.spool())[0] for _ in range(5)]
         await queue.runner().start()
 
-        async def postponed() -> bool:
-            rows = [await queue.row(unit) for unit in units]
-            return all(row.holder == "" and row.due_at > queue.clock() for row in rows)
-
-        await until(postponed)
+        await until(partial(postponed, queue, units))
         assert max([(await queue.row(unit)).due_at for unit in units]) > queue.clock() + 60_000
         await QueueStore(queue.db).hasten_domain("client.test")
-        await until(postponed)
+        await until(partial(postponed, queue, units))
         due_at = max([(await queue.row(unit)).due_at for unit in units])
         assert due_at <= queue.clock() + 11_000  # the first probe is 5 s after the failure, ±10 %
         await sink.start()
@@ -84,11 +81,7 @@ async def test_return_of_the_smarthost_drains_our_own_mail(queue: Queue) -> None
         units = [(await queue.spool(f"a@remote{i}.test", purpose="dsn", mail_from="", tenant=1))[0] for i in range(5)]
         await queue.runner().start()
 
-        async def postponed() -> bool:
-            rows = [await queue.row(unit) for unit in units]
-            return all(row.holder == "" and row.due_at > queue.clock() for row in rows)
-
-        await until(postponed)
+        await until(partial(postponed, queue, units))
         await sink.start()
         queue.clock.now = max(
             queue.clock() + 6_000,  # the first probe's time

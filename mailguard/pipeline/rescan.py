@@ -21,9 +21,9 @@ from mailguard.pipeline.units import HeaderBlocks, of_original, original_unit
 from mailguard.queue.attempt import StillHeld
 from mailguard.queue.group import Group
 from mailguard.store.blobs import BlobStore
+from mailguard.store.claims import Claim
 from mailguard.store.db import Database
 from mailguard.store.ledger import Arrived, Move, QueueEntry, add_originals_in, move_in
-from mailguard.store.queue import Claim
 from mailguard.store.rejudge import Rejudged, rejudge_in, session_in
 
 NEXT_STATE = {

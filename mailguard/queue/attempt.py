@@ -20,8 +20,8 @@ from mailguard.ops.metrics import ErrorKind
 from mailguard.queue.group import RESCAN, Compose, Group, number_of
 from mailguard.queue.outcomes import Late, Outcomes
 from mailguard.queue.services import Services
+from mailguard.store.claims import Claim
 from mailguard.store.ledger import Move
-from mailguard.store.queue import Claim
 
 STORAGE_WAIT = MINUTE
 """Milliseconds after which mail whose body could not be read is due again."""

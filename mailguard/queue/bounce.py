@@ -15,8 +15,8 @@ from mailguard.delivery.outcome import Outcome
 from mailguard.message.dsn import ReportedRecipient, Told
 from mailguard.queue.reports import Reports, Subject
 from mailguard.queue.services import Services
+from mailguard.store.claims import Claim
 from mailguard.store.ledger import Move, move_in, note_in
-from mailguard.store.queue import Claim
 
 
 @dataclass(frozen=True, slots=True)

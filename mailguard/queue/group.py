@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mailguard.core.edits import edited
 from mailguard.core.envelope import Recipient
 from mailguard.message.stamps import outgoing
-from mailguard.store.queue import Claim
+from mailguard.store.claims import Claim
 
 RESCAN = "rescan"
 """The purpose of held mail: it waits for a scanner, not for a next hop."""

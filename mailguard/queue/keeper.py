@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from mailguard.core.errors import ConflictError, UnavailableError
 from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import ErrorKind, Metrics
-from mailguard.store.queue import Claim, QueueStore
+from mailguard.store.claims import Claim
+from mailguard.store.queue import QueueStore
 
 MARGIN = 0.25
 """Fraction of a lease that must be left for its claim to count as good without asking the database."""

@@ -28,8 +28,9 @@ from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import ErrorKind, Metrics
 from mailguard.queue.reports import Composed, Reports, Subject
 from mailguard.store.blobs import BlobStore
+from mailguard.store.claims import Claim
 from mailguard.store.ledger import note_in
-from mailguard.store.queue import Claim, QueueStore, tell_delay_in
+from mailguard.store.queue import QueueStore, tell_delay_in
 
 HEADER = 256 * 1024
 """Octets of a mail that are kept for the report on it: more than what is returned of its header."""

@@ -18,9 +18,9 @@ from mailguard.queue.group import DSN, FORWARD, RELEASE, REPORT, Group, LaneKey
 from mailguard.queue.notices import Delivery, Notices
 from mailguard.queue.reports import Subject
 from mailguard.queue.services import Services
+from mailguard.store.claims import Claim
 from mailguard.store.journal import Journal
 from mailguard.store.ledger import Move
-from mailguard.store.queue import Claim
 
 PROBE_MARGIN = 2 * MINUTE
 """Milliseconds after the next probe of a dead next hop at which its other mail is due, should the probe not have run."""

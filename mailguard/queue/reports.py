@@ -23,9 +23,9 @@ from mailguard.message.dsn import SUBJECTS, Report, ReportedRecipient, Told, dsn
 from mailguard.net.dns import lookup_name
 from mailguard.queue.group import DSN
 from mailguard.store.blobs import BlobStore
+from mailguard.store.claims import Claim
 from mailguard.store.db import Database
 from mailguard.store.ledger import NewMessage, NewUnit, QueueEntry, begin_in
-from mailguard.store.queue import Claim
 
 
 @dataclass(frozen=True, slots=True)

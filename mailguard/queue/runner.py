@@ -27,10 +27,11 @@ from mailguard.queue.outcomes import Late, Outcomes
 from mailguard.queue.reports import Reports
 from mailguard.queue.services import Services
 from mailguard.store.blobs import BlobStore
+from mailguard.store.claims import Claim
 from mailguard.store.db import Database
 from mailguard.store.journal import Journal
 from mailguard.store.ledger import Ledger
-from mailguard.store.queue import Claim, QueueStore
+from mailguard.store.queue import QueueStore
 
 LEASE = 5 * MINUTE
 """Milliseconds of a lease: how long another worker waits before it takes over from a dead one."""

@@ -36,24 +36,6 @@ from mailguard.store.ledger import note_in
 from mailguard.store.statements import run
 from mailguard.store.texts import clean
 
-__all__ = [
-    "NEVER",
-    "Claim",
-    "Depth",
-    "QueueStore",
-    "claim_in",
-    "depth_in",
-    "findings_in",
-    "give_back_in",
-    "hasten_domain_in",
-    "late_in",
-    "next_due_in",
-    "postpone_domain_in",
-    "renew_in",
-    "reschedule_in",
-    "tell_delay_in",
-]
-
 NEVER = 2**53
 """`due_at` of what an admin holds."""
 

@@ -11,7 +11,8 @@ from sqlalchemy import insert, update
 from mailguard.core.clock import DAY
 from mailguard.core.events import State
 from mailguard.store import schema, trace
-from mailguard.store.queue import NEVER, claim_in
+from mailguard.store.claims import claim_in
+from mailguard.store.queue import NEVER
 from mailguard.store.trace import TracedUnit
 from tests.ledger_of import World
 from tests.unit.cli.conftest import Run

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from mailguard.core.envelope import MailOptions, RcptOptions
-from mailguard.store.queue import Claim
+from mailguard.store.claims import Claim
 
 CLAIM = Claim(
     unit="01J0000000000000000000MAIL-1",

@@ -11,7 +11,7 @@ from mailguard.core.errors import ConflictError, UnavailableError
 from mailguard.ops.log import MailLog
 from mailguard.ops.metrics import Metrics
 from mailguard.queue.keeper import Keeper
-from mailguard.store.queue import Claim
+from mailguard.store.claims import Claim
 from tests.unit.queue.claims import a_claim
 
 

@@ -11,8 +11,8 @@ from mailguard.core.decision import Reason
 from mailguard.core.errors import TemporaryError
 from mailguard.core.events import State
 from mailguard.core.reply import LOCAL_ERROR
+from mailguard.store.claims import Claim
 from mailguard.store.ledger import Ledger, Move
-from mailguard.store.queue import Claim
 from tests.servers.smtp_sink import SmtpSink
 from tests.unit.queue.conftest import UNAUTHENTICATED, Queue, until
 

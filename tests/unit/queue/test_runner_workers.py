@@ -11,7 +11,8 @@ from mailguard.core.clock import MINUTE
 from mailguard.core.events import State
 from mailguard.delivery.outcome import Outcome, OutcomeKind, Stage
 from mailguard.queue.attempt import AttemptSettings
-from mailguard.store.queue import Claim, QueueStore
+from mailguard.store.claims import Claim
+from mailguard.store.queue import QueueStore
 from tests.servers.smtp_sink import SILENCE, Say, SmtpSink
 from tests.unit.queue.conftest import Queue, until
 

@@ -20,10 +20,11 @@ from mailguard.core.events import TRANSITIONS, State
 from mailguard.store import schema
 from mailguard.store.blobs import FileBlobStore
 from mailguard.store.bodies import unmark_in
+from mailguard.store.claims import Claim, claim_in
 from mailguard.store.consistency import check_in
 from mailguard.store.db import Database
 from mailguard.store.ledger import Move, begin_in, interrupt_dead_in, move_in
-from mailguard.store.queue import Claim, claim_in, give_back_in, reschedule_in
+from mailguard.store.queue import give_back_in, reschedule_in
 from tests.servers.postgres import Postgres
 from tests.unit.store.conftest import ManualClock
 from tests.unit.store.mail import a_message, a_move, a_unit

@@ -13,9 +13,10 @@ from sqlalchemy.engine import Engine
 
 from mailguard.core.events import State
 from mailguard.store import schema, trace
+from mailguard.store.claims import claim_in
 from mailguard.store.db import Database
 from mailguard.store.file_trace import find_delivered_with_files, find_mail_with_file
-from mailguard.store.queue import claim_in, hasten_domain_in, next_due_in, postpone_domain_in
+from mailguard.store.queue import hasten_domain_in, next_due_in, postpone_domain_in
 from mailguard.store.trace import TraceQuery
 from tests.ledger_of import World
 

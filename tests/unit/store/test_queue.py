@@ -16,10 +16,11 @@ from mailguard.core.events import EventKind, MailEvent, State
 from mailguard.core.tenant import SYSTEM_TENANT
 from mailguard.core.verdict import CheckResult, Findings
 from mailguard.store import schema
+from mailguard.store.claims import Claim
 from mailguard.store.consistency import check_in
 from mailguard.store.db import Database
 from mailguard.store.ledger import Ledger
-from mailguard.store.queue import NEVER, Claim, QueueStore
+from mailguard.store.queue import NEVER, QueueStore
 from tests.unit.store.conftest import ManualClock, OpenDatabase
 from tests.unit.store.mail import DAY, START, a_message, a_move, a_unit, an_entry
 

@@ -41,12 +41,6 @@ def relay(
     made.run("ledger", "check")
 
 
-def monitors(relay: Relay) -> list[int]:
-    assert relay.process is not None
-    children = Path(f"/proc/{relay.process.pid}/task/{relay.process.pid}/children").read_text().split()
-    return [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text() == "mailguard-mon\n"]
-
-
 def memory(pid: int) -> dict[str, int]:
     """What /proc/PID/smaps_rollup says, in KiB."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
@@ -80,10 +74,10 @@ def test_a_monitor_that_dies_is_replaced_and_no_counter_falls(relay: Relay) -> N
     assert relay.send(mail("before"))[0] == 250
     received = relay.metric("mailguard_messages_received_total")
     workers = relay.worker_pids()
-    (monitor,) = monitors(relay)
+    (monitor,) = relay.monitor_pids()
     os.kill(monitor, signal.SIGKILL)
     wait_until(
-        lambda: monitor not in monitors(relay) and "2 of 2 workers ready" in relay.get("/readyz")[1],
+        lambda: monitor not in relay.monitor_pids() and "2 of 2 workers ready" in relay.get("/readyz")[1],
         what="the new monitor",
     )
     assert relay.metric("mailguard_messages_received_total") == received > 0

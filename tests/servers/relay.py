@@ -214,15 +214,22 @@ class Relay:
 
     def worker_pids(self) -> list[int]:
         """The processes of its workers."""
+        return self._children("mailguard-w")
+
+    def monitor_pids(self) -> list[int]:
+        """The process of its monitor; none while it is being replaced."""
+        return self._children("mailguard-mon")
+
+    def _children(self, name: str) -> list[int]:
+        """The processes whose name begins so."""
         assert self.process is not None
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        children = [int(pid) for pid in path.read_text().split()]
-        workers = []
-        for pid in children:
+        found = []
+        for pid in map(int, path.read_text().split()):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended just now
-                if Path(f"/proc/{pid}/comm").read_text().startswith("mailguard-w"):
-                    workers.append(pid)
-        return workers
+                if Path(f"/proc/{pid}/comm").read_text().startswith(name):
+                    found.append(pid)
+        return found
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a page of its HTTP listener; status 0 when it does not answer."""
